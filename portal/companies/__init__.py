@@ -1,0 +1,1 @@
+"""The companies that may ask, their clients, keys and purposes."""

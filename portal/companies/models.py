@@ -1,0 +1,94 @@
+"""Companies, the people who act for them, their OAuth clients, keys and purposes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.db import Base, new_id
+
+
+class Company(Base):
+    """An organisation that may ask; `state` is `draft`, `verified` or `suspended`."""
+
+    __tablename__ = "company"
+
+    company_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    slug: Mapped[str] = mapped_column(unique=True)
+    legal_name: Mapped[str]
+    trading_name: Mapped[str]
+    registration_number: Mapped[str]
+    country: Mapped[str]
+    contact_email: Mapped[str]
+    privacy_url: Mapped[str]
+    stop_effect: Mapped[str] = mapped_column(default="")
+    state: Mapped[str] = mapped_column(default="draft")
+    created_at: Mapped[datetime]
+    verified_at: Mapped[datetime | None]
+
+
+class Staff(Base):
+    """A person who acts for a company; `role` is `owner` or `developer`."""
+
+    __tablename__ = "staff"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    company_id: Mapped[UUID] = mapped_column(ForeignKey("company.company_id"), primary_key=True, index=True)
+    role: Mapped[str]
+
+
+class Client(Base):
+    """A company's OAuth client (RFC 6749 section 1.1, RFC 7591); `environment` is `test` or `live`."""
+
+    __tablename__ = "client"
+
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    company_id: Mapped[UUID] = mapped_column(ForeignKey("company.company_id"), index=True)
+    name: Mapped[str]
+    environment: Mapped[str]
+    redirect_uris: Mapped[list[str]]
+    state: Mapped[str] = mapped_column(default="active")
+    created_at: Mapped[datetime]
+
+
+class ClientKey(Base):
+    """A public key of a client (RFC 7517): `use` is `sig` for assertions and proofs, `enc` for envelopes."""
+
+    __tablename__ = "client_key"
+
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), primary_key=True)
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    use: Mapped[str]
+    jwk: Mapped[dict[str, Any]]
+    thumbprint: Mapped[str]
+    added_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+class Purpose(Base):
+    """What a client wants details for.
+
+    `required` and `optional` are lists of `{"attribute", "reason"}`.  `mode` is `kept-up-to-date` (push and
+    pull), `asked` (pull only) or `once`.  `longest_days` caps how long a person can be asked to share.
+    """
+
+    __tablename__ = "purpose"
+    __table_args__ = (UniqueConstraint("client_id", "code"),)
+
+    purpose_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), index=True)
+    code: Mapped[str]
+    version: Mapped[int] = mapped_column(default=1)
+    sentence: Mapped[str]
+    dpv: Mapped[str]
+    mode: Mapped[str]
+    required: Mapped[list[Any]]
+    optional: Mapped[list[Any]]
+    retention_days: Mapped[int]
+    longest_days: Mapped[int] = mapped_column(default=365)
+    created_at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]

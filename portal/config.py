@@ -1,0 +1,102 @@
+"""Settings, read once from the environment; nothing else in the program reads it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from portal.errors import MisconfiguredError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PACKAGE = Path(__file__).parent
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def asset_folder(name: str) -> Path:
+    """Return the folder `templates` or `static`: inside the package in a wheel, beside it in a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything an operator can set.
+
+    `egress_allow` holds `host:port` pairs that the guarded client may reach although they are private or
+    without TLS: the demo's loopback company. It is empty in production.
+    """
+
+    url: str
+    database_url: str
+    database_owner_url: str
+    redis_url: str
+    keyring_file: Path
+    smtp_url: str = ""
+    mail_from: str = "no-reply@localhost"
+    service_name: str = "Ultimate Customer Master"
+    egress_allow: frozenset[str] = frozenset()
+    demo: bool = False
+
+    @property
+    def issuer(self) -> str:
+        """The issuer identifier (RFC 8414 section 2): the public address without a trailing slash."""
+        return self.url
+
+    @property
+    def secure(self) -> bool:
+        """True when people reach the portal by TLS: cookies are then `Secure` and carry `__Host-`."""
+        return self.url.startswith("https://")
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ`; raise `MisconfiguredError` naming the first one that is wrong."""
+    env = os.environ if environ is None else environ
+    database_url = sqlalchemy_url(_required(env, "DATABASE_URL"))
+    return Settings(
+        url=_public_url(env.get("PORTAL_URL", "http://localhost:8000")),
+        database_url=database_url,
+        database_owner_url=sqlalchemy_url(env.get("DATABASE_OWNER_URL", "") or database_url),
+        redis_url=_required(env, "REDIS_URL"),
+        keyring_file=Path(_required(env, "KEYRING_FILE")),
+        smtp_url=env.get("SMTP_URL", ""),
+        mail_from=env.get("MAIL_FROM", "no-reply@localhost"),
+        service_name=env.get("SERVICE_NAME", "Ultimate Customer Master"),
+        egress_allow=frozenset(filter(None, env.get("EGRESS_ALLOW", "").split(","))),
+        demo=env.get("PORTAL_DEMO", "") == "1",
+    )
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Turn `postgres://` and `postgresql://` into the dialect this program uses."""
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    if value := env.get(name, ""):
+        return value
+    raise MisconfiguredError(f"{name} is not set.")
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url.rstrip("/"))
+    plain_loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not (plain_loopback or (parts.scheme == "https" and parts.hostname)):
+        raise MisconfiguredError("PORTAL_URL must be an https address, or http on localhost.")
+    if parts.path or parts.query:
+        raise MisconfiguredError("PORTAL_URL must have neither path nor query.")
+    return url.rstrip("/")
+
+
+@cache
+def current() -> Settings:
+    """Return the process's settings; edges call it, services are handed what they need."""
+    return load()

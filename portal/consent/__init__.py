@@ -1,0 +1,1 @@
+"""What each company may see, for what purpose, how, and until when."""

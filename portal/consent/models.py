@@ -1,0 +1,67 @@
+"""Grants, every version of them, and the pairwise subject a company knows a person by."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.db import Base, new_id
+
+
+class Grant(Base):
+    """A person's consent to one purpose of one client, as it stands now.
+
+    `state` is `active`, `paused`, `refused`, `withdrawn` (person), `ended` (company) or `expired`.
+    `mode` is `kept-up-to-date`, `asked` or `once`.  `context_id` names the ledger's words for it.
+    """
+
+    __tablename__ = "grant"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    company_id: Mapped[UUID] = mapped_column(index=True)
+    client_id: Mapped[str] = mapped_column(index=True)
+    purpose_id: Mapped[UUID]
+    purpose_version: Mapped[int]
+    context_id: Mapped[UUID]
+    version: Mapped[int] = mapped_column(default=1)
+    state: Mapped[str]
+    mode: Mapped[str]
+    attributes: Mapped[list[str]]
+    given_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+
+
+class GrantVersion(Base):
+    """One step in a grant's life, never changed; `shown` is the exact text the person saw."""
+
+    __tablename__ = "grant_version"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    step: Mapped[str]
+    actor: Mapped[str]
+    state: Mapped[str]
+    mode: Mapped[str]
+    attributes: Mapped[list[str]]
+    expires_at: Mapped[datetime | None]
+    shown: Mapped[dict[str, Any]]
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+
+
+class Subject(Base):
+    """The random identifier (OpenID Connect Core section 8.1) one company knows one person by."""
+
+    __tablename__ = "subject"
+    __table_args__ = ({"info": {"directory": "found by the sub a company sends"}},)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    company_id: Mapped[UUID] = mapped_column(primary_key=True)
+    sub: Mapped[str] = mapped_column(unique=True)

@@ -1,0 +1,116 @@
+"""The one policy function: may this client have these details of this person, this way, now?
+
+Pages, API and worker ask it, when a disclosure is queued and again when it is sent.  Pure Python, no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+
+class Channel(StrEnum):
+    """How a disclosure reaches the company."""
+
+    PUSH = "push"
+    PULL = "pull"
+    BATCH = "batch"
+    USERINFO = "userinfo"
+
+
+class Refusal(StrEnum):
+    """Why nothing may be disclosed; the last part of the API's problem type (RFC 9457)."""
+
+    NO_CONSENT = "consent-absent"
+    REFUSED = "consent-refused"
+    PAUSED = "consent-paused"
+    WITHDRAWN = "consent-withdrawn"
+    ENDED = "consent-ended"
+    EXPIRED = "consent-expired"
+    NOT_FOR_PUSH = "consent-not-for-updates"
+    ALREADY_USED = "consent-used-up"
+    CLIENT_SUSPENDED = "client-suspended"
+    PURPOSE_WITHDRAWN = "purpose-withdrawn"
+    NOTHING_SHARED = "field-not-shared"
+
+
+_STATE_REFUSALS = {
+    "paused": Refusal.PAUSED,
+    "refused": Refusal.REFUSED,
+    "withdrawn": Refusal.WITHDRAWN,
+    "ended": Refusal.ENDED,
+    "expired": Refusal.EXPIRED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What is true of grant, client and purpose at the moment of asking."""
+
+    client_id: str
+    state: str
+    mode: str
+    attributes: Collection[str]
+    expires_at: datetime | None
+    purpose_attributes: Collection[str]
+    purpose_withdrawn: bool
+    client_active: bool
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Either the attributes that may leave, in a stable order, or the reason why none may."""
+
+    attributes: tuple[str, ...]
+    refusal: Refusal | None = None
+
+    @property
+    def allowed(self) -> bool:
+        return self.refusal is None
+
+
+def decide(
+    standing: Standing | None,
+    *,
+    client_id: str,
+    channel: Channel,
+    requested: Collection[str] | None,
+    now: datetime,
+) -> Decision:
+    """Return requested ∩ granted ∩ what the purpose may ask, or why nothing.
+
+    `requested` None asks for everything granted.  `standing` None means no grant was found.
+    """
+    refusal = _refusal(standing, client_id, channel, now)
+    if refusal is not None or standing is None:
+        return Decision((), refusal or Refusal.NO_CONSENT)
+    effective = set(standing.attributes) & set(standing.purpose_attributes)
+    if requested is not None:
+        effective &= set(requested)
+    if not effective:
+        return Decision((), Refusal.NOTHING_SHARED)
+    return Decision(tuple(sorted(effective)))
+
+
+def _refusal(standing: Standing | None, client_id: str, channel: Channel, now: datetime) -> Refusal | None:
+    if standing is None or standing.client_id != client_id:
+        return Refusal.NO_CONSENT
+    if not standing.client_active:
+        return Refusal.CLIENT_SUSPENDED
+    if standing.state != "active":
+        return _STATE_REFUSALS.get(standing.state, Refusal.NO_CONSENT)
+    if standing.expires_at is not None and standing.expires_at <= now:
+        return Refusal.EXPIRED
+    if standing.purpose_withdrawn:
+        return Refusal.PURPOSE_WITHDRAWN
+    if channel is Channel.PUSH and standing.mode != "kept-up-to-date":
+        return Refusal.NOT_FOR_PUSH
+    if standing.mode == "once" and standing.used:
+        return Refusal.ALREADY_USED
+    return None

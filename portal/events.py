@@ -1,0 +1,51 @@
+"""Facts announced upward: a service says what happened, and `app.py` decides who listens.
+
+Listeners run in the announcer's transaction, so a fact and what follows from it are kept or lost together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+_listeners: dict[type, list[Callable[[Session, Any], None]]] = defaultdict(list)
+Fact = TypeVar("Fact")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordChanged:
+    """A person changed values of their record; `sequence` is the record's new number."""
+
+    person_id: UUID
+    attributes: tuple[str, ...]
+    sequence: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantChanged:
+    """A grant was given, changed, paused, resumed or ended; the company is told by whoever listens."""
+
+    person_id: UUID
+    grant_id: UUID
+    at: datetime
+
+
+def listen(fact: type[Fact], listener: Callable[[Session, Fact], None]) -> None:
+    """Call `listener` with every `fact` from now on; naming the same listener twice changes nothing."""
+    if listener not in _listeners[fact]:
+        _listeners[fact].append(listener)
+
+
+def announce(session: Session, fact: object) -> None:
+    """Tell every listener of `fact`'s class, in the order they were named."""
+    for listener in _listeners[type(fact)]:
+        listener(session, fact)

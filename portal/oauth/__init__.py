@@ -1,0 +1,1 @@
+"""The authorization server: one file per document it implements."""

@@ -1,0 +1,1 @@
+"""Personal fields at rest and in envelopes: keys, encryption, blind index, JOSE."""

@@ -1,0 +1,35 @@
+"""Tables of keys; every private part in them is wrapped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.db import Base
+
+
+class PersonKey(Base):
+    """A person's root key, wrapped by the keyring; deleting the row shreds everything they own."""
+
+    __tablename__ = "person_key"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    keyring_version: Mapped[int] = mapped_column(index=True)
+    wrapped_root: Mapped[bytes]
+    commitment: Mapped[bytes]
+
+
+class SigningKey(Base):
+    """A key the portal signs with: its public JWK, and its private part wrapped."""
+
+    __tablename__ = "signing_key"
+
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    public_jwk: Mapped[dict[str, Any]]
+    keyring_version: Mapped[int]
+    wrapped_private: Mapped[bytes]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]

@@ -1,0 +1,78 @@
+"""The suite's servers: one real PostgreSQL and one real Valkey for the whole run, thrown away at its end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal import config, db, schema
+from portal.embedded.postgres import APP, OWNER, Postgres
+from portal.embedded.valkey import Valkey
+from portal.vault import keyring, signing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.orm import Session
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+
+
+@pytest.fixture(scope="session")
+def data() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ucm-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def postgres(data: Path) -> Iterator[Postgres]:
+    server = Postgres(data, fast=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(data: Path) -> Iterator[Valkey]:
+    server = Valkey(data)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def settings(data: Path, postgres: Postgres, valkey: Valkey) -> Settings:
+    """The settings of the program under test; jobs and listeners find them in the environment."""
+    keyring.create(data / "keyring.json")
+    os.environ |= {
+        "DATABASE_URL": postgres.url(APP),
+        "DATABASE_OWNER_URL": postgres.url(OWNER),
+        "REDIS_URL": valkey.url,
+        "KEYRING_FILE": str(data / "keyring.json"),
+        "PORTAL_URL": "http://localhost:8000",
+    }
+    settings = config.current()
+    schema.migrate(settings.database_owner_url, app_url=settings.database_url)
+    with db.transaction(settings.database_url) as session:
+        signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())
+    return settings
+
+
+@pytest.fixture(scope="session")
+def keys(settings: Settings) -> Keyring:
+    return keyring.load(settings.keyring_file)
+
+
+@pytest.fixture
+def session(settings: Settings) -> Iterator[Session]:
+    """A session whose work is rolled back when the test ends."""
+    with db.sessions(settings.database_url)() as session:
+        yield session
+        session.rollback()

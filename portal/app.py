@@ -1,0 +1,93 @@
+"""The one place where slices meet: every edge is registered here, facts find their listeners, slots are filled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apiflask import APIFlask
+from flask_wtf import CSRFProtect
+
+from portal import config, events
+from portal.companies import web as companies_web
+from portal.config import asset_folder
+from portal.consent import web as consent_web
+from portal.consumer import web as consumer_web
+from portal.consumer.catalogue import label
+from portal.identity import browser
+from portal.identity import web as identity_web
+from portal.ledger import web as ledger_web
+from portal.oauth import api as oauth_api
+from portal.oauth import web as oauth_web
+from portal.sync import api as sync_api
+from portal.sync import services as sync_services
+from portal.sync import web as sync_web
+from portal.vault import keyring as keyrings
+from portal.vault.keyring import SESSION
+from portal.web import context, front, pages, problems, security, slots
+
+if TYPE_CHECKING:
+    from portal.config import Settings
+
+_BODY_BYTES = 256 * 1024
+_FORM_FIELD_BYTES = 64 * 1024
+_FORM_FIELDS = 500
+
+PAGES = (front, identity_web, consumer_web, companies_web, consent_web, ledger_web, oauth_web, sync_web)
+APIS = (oauth_api, sync_api)
+
+
+def create_app(settings: Settings | None = None) -> APIFlask:
+    """Return the portal as a WSGI application (PEP 3333)."""
+    settings = settings or config.current()
+    wire()
+    app = APIFlask(
+        __name__,
+        title=settings.service_name,
+        version="1",
+        template_folder=str(asset_folder("templates")),
+        static_folder=str(asset_folder("static")),
+        spec_path="/api/v1/openapi.json",
+        docs_path=None,
+        json_errors=False,
+    )
+    _configure(app, settings)
+    for part in (problems, security, pages, browser):
+        part.init_app(app)
+    context.init_app(app, settings, keyrings.load(settings.keyring_file))
+    _register(app)
+    return app
+
+
+def wire() -> None:
+    """Say who listens to what; workers call it as well."""
+    events.listen(events.RecordChanged, sync_services.on_record_changed)
+    events.listen(events.GrantChanged, sync_services.on_grant_changed)
+
+
+def _configure(app: APIFlask, settings: Settings) -> None:
+    app.secret_key = keyrings.load(settings.keyring_file).derive(SESSION, b"flask")
+    app.config.update(
+        SESSION_COOKIE_NAME="__Host-form" if settings.secure else "form",
+        SESSION_COOKIE_SECURE=settings.secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=_FORM_FIELD_BYTES,
+        MAX_FORM_PARTS=_FORM_FIELDS,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=True,
+    )
+    app.jinja_env.filters["attribute_label"] = label
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+
+
+def _register(app: APIFlask) -> None:
+    csrf = CSRFProtect(app)
+    for module in PAGES:
+        app.register_blueprint(module.pages)
+    for module in APIS:
+        csrf.exempt(module.api)
+        app.register_blueprint(module.api)
+    slots.fill(app, "recipients", consent_web.recipients_slot)
+    slots.fill(app, "after_change", sync_web.after_change_slot)

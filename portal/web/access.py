@@ -1,0 +1,84 @@
+"""Who may open a route: each route carries exactly one of these, and a test holds it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote, urlsplit
+
+from flask import g, redirect, request
+from flask_login import current_user
+
+from portal.web import context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask.typing import ResponseReturnValue
+
+View = TypeVar("View", bound="Callable[..., Any]")
+RECENT = timedelta(minutes=15)
+SIGN_IN = "/account/sign-in"
+
+
+def marked(view: View, access: str) -> View:
+    """Note on `view` which rule guards it, for the test that walks every route."""
+    view.access = access  # type: ignore[attr-defined]
+    return view
+
+
+def public(view: View) -> View:
+    """Let anyone open it."""
+    return marked(view, "public")
+
+
+def person_required(view: View) -> View:
+    """Let signed-in people open it; send everybody else to sign in and back."""
+
+    @wraps(view)
+    def guarded(*args: object, **kwargs: object) -> ResponseReturnValue:
+        if not current_user.is_authenticated:
+            return to_sign_in()
+        return cast("ResponseReturnValue", view(*args, **kwargs))
+
+    return marked(cast("View", guarded), "person")
+
+
+def recent_sign_in(view: View) -> View:
+    """Let people open it who signed in within the last 15 minutes: for acts that cannot be undone."""
+
+    @wraps(view)
+    def guarded(*args: object, **kwargs: object) -> ResponseReturnValue:
+        if not current_user.is_authenticated:
+            return to_sign_in()
+        if context.now() - current_user.authenticated_at > RECENT:
+            return to_sign_in(again=True)
+        return cast("ResponseReturnValue", view(*args, **kwargs))
+
+    return marked(cast("View", guarded), "recent")
+
+
+def to_sign_in(*, again: bool = False) -> ResponseReturnValue:
+    """Redirect to the sign-in page, which leads back here; an htmx request leaves the whole page."""
+    here = request.full_path.rstrip("?") if request.method == "GET" else _came_from()
+    target = f"{SIGN_IN}?next={quote(here, safe='/')}" + ("&again=1" if again else "")
+    if request.headers.get("HX-Request") == "true":
+        return "", 401, {"HX-Redirect": target}
+    return redirect(target, 303)
+
+
+def _came_from() -> str:
+    # A form was sent without being signed in: lead back to the page it stood on, if that page is ours.
+    parts = urlsplit(request.referrer or "")
+    return parts.path if parts.netloc == request.host else "/home"
+
+
+def person_id() -> Any:  # noqa: ANN401 - a UUID; flask-login does not say so
+    """Return the id of whoever is signed in."""
+    return current_user.person_id
+
+
+def is_api() -> bool:
+    """Say whether a machine asks: it is answered with problem+json."""
+    return request.path.startswith(("/api/", "/oauth/", "/.well-known/")) and not g.get("page", False)

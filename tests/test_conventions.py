@@ -1,0 +1,95 @@
+"""The habits that linters cannot see: routes, templates and the words in them."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal.app import create_app
+from portal.config import PACKAGE, asset_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from apiflask import APIFlask
+
+    from portal.config import Settings
+
+TEMPLATES = sorted(asset_folder("templates").rglob("*.html"))
+PAGES = [path for path in TEMPLATES if "{% extends" in path.read_text()]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# Flask and APIFlask add these themselves; they show nothing of anyone.
+FOREIGN = {"static", "openapi.spec"}
+PERSONS_PAGES = ("consumer", "consent", "ledger", "identity", "oauth")
+MACHINE_WORDS = re.compile(r"data subject|\bscopes?\b|\bgrants?\b|\brevoke|\btokens?\b|\bcontroller\b", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> APIFlask:
+    return create_app(settings)
+
+
+def test_every_route_says_who_may_open_it(app: APIFlask) -> None:
+    unguarded = [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint not in FOREIGN and not hasattr(app.view_functions[rule.endpoint], "access")
+    ]
+    assert unguarded == []
+
+
+def test_every_path_is_kebab_case(app: APIFlask) -> None:
+    paths = {re.sub(r"<[^>]+>", "x", rule.rule) for rule in app.url_map.iter_rules() if rule.endpoint not in FOREIGN}
+    assert [path for path in paths if not re.fullmatch(r"(/[a-z0-9.\-]*)+", path)] == []
+
+
+def test_no_get_shares_its_address_with_an_unguarded_post(app: APIFlask) -> None:
+    machine = ("/api/", "/oauth/")
+    posts = [
+        rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ()) and rule.endpoint not in FOREIGN
+    ]
+    exempt = [rule.rule for rule in posts if app.view_functions[rule.endpoint].__module__.endswith(".api")]
+    assert [rule for rule in exempt if not rule.startswith(machine)] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_page_has_a_title(path: Path) -> None:
+    assert "{% block title %}" in path.read_text()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_template_carries_script_or_style(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|hx-on|hx-boost|js:|\|\s*safe\b", text)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_templates_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in TEMPLATES if path.parent.name in PERSONS_PAGES],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_people_read_plain_words(path: Path) -> None:
+    words = re.sub(r"\{[{%#].*?[}%#]\}|<[^>]*>", " ", path.read_text(), flags=re.DOTALL)
+    assert MACHINE_WORDS.findall(words) == []
+
+
+def test_every_enqueued_name_resolves() -> None:
+    names = {name for path in MODULES for name in re.findall(r'"(portal(?:\.\w+)+\.jobs\.\w+)"', path.read_text())}
+    assert names
+    for name in names:
+        module, _, function = name.rpartition(".")
+        assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_stay_readable(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400 or "migrations" in path.parts
+    assert path.stem not in {"utils", "helpers", "common", "misc"}

@@ -1,0 +1,76 @@
+"""How the log says in plain words what happened; pure Python, no I/O."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+HOW = MappingProxyType(
+    {
+        "push": "Kept up to date",
+        "pull": "They asked",
+        "batch": "They asked for many people at once",
+        "userinfo": "They asked when you signed in there",
+        "consent": "You decided",
+    }
+)
+_OUTCOMES = MappingProxyType(
+    {
+        "sending": "Sent, no answer yet",
+        "completed": "Received",
+        "failed": "Not received, we try again",
+        "unknown": "We do not know whether it arrived, we try again",
+        "suppressed": "Not sent",
+        "denied": "Refused",
+    }
+)
+_WHY = MappingProxyType(
+    {
+        "consent-absent": "you have not shared this with them",
+        "consent-refused": "you chose not to share",
+        "consent-paused": "you paused sharing",
+        "consent-withdrawn": "you stopped sharing",
+        "consent-ended": "they ended it",
+        "consent-expired": "the time you agreed to is over",
+        "consent-not-for-updates": "you did not agree to updates",
+        "consent-used-up": "you shared this just once",
+        "client-suspended": "this organisation is suspended",
+        "purpose-withdrawn": "they may no longer use details for this",
+        "field-not-shared": "you have not shared these details with them",
+        "superseded": "a newer change was sent instead",
+    }
+)
+_STEPS = MappingProxyType(
+    {
+        "given": "You agreed to share",
+        "changed": "You changed what they get",
+        "refused": "You chose not to share",
+        "paused": "You paused sharing",
+        "resumed": "You resumed sharing",
+        "withdrawn": "You stopped sharing",
+        "ended": "They ended it",
+        "expired": "The time you agreed to is over",
+    }
+)
+_OTHERS_DECIDE = frozenset({"ended", "expired"})
+_TONES = MappingProxyType({"completed": "ok", "denied": "stop", "failed": "hold", "unknown": "hold"})
+
+
+def how(channel: str, reason: str | None) -> str:
+    """Return how details left, or who decided."""
+    if channel == "consent" and reason in _OTHERS_DECIDE:
+        return "Sharing ended"
+    return HOW.get(channel, channel)
+
+
+def outcome(channel: str, latest: str, reason: str | None) -> str:
+    """Return what became of it: "Received", or "Refused: you stopped sharing"."""
+    if channel == "consent":
+        return _STEPS.get(reason or "", "Recorded")
+    words = _OUTCOMES.get(latest, latest)
+    why = _WHY.get(reason or "") if latest in {"denied", "suppressed"} else None
+    return f"{words}: {why}" if why else words
+
+
+def tone(channel: str, latest: str) -> str:
+    """Return the class of the tag that shows an outcome; its words say the same."""
+    return "" if channel == "consent" else _TONES.get(latest, "")

@@ -1,0 +1,136 @@
+"""Writing to the disclosure log: rows before the bytes leave, outcomes after."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+
+from portal.db import new_id
+from portal.ledger.models import DisclosureContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+MONTHS_AHEAD = 3
+
+# One statement with one parameter, however many rows: the driver neither loops nor builds long SQL.
+_RECORD = text("""
+    INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version,
+                            channel, outcome, reason, asked, given, message_id)
+    SELECT person_id, at, disclosure_id, context_id, grant_id, grant_version,
+           channel, outcome, reason, asked, given, message_id
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+           person_id uuid, at timestamptz, disclosure_id uuid, context_id uuid, grant_id uuid, grant_version int,
+           channel text, outcome text, reason text, asked jsonb, given jsonb, message_id text)
+""")
+_REPORT = text("""
+    INSERT INTO disclosure_outcome (person_id, at, disclosure_id, outcome, reported_at, detail, milliseconds)
+    SELECT person_id, at, disclosure_id, outcome, :now, detail, milliseconds
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+           person_id uuid, at timestamptz, disclosure_id uuid, outcome text, detail text, milliseconds int)
+        ON CONFLICT DO NOTHING
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDisclosure:
+    """One row to log; `asked` names attributes, `given` maps each disclosed one to its version.
+
+    `channel` is `push`, `pull`, `batch`, `userinfo` or `consent`.  `outcome` is `sending` when a
+    `NewOutcome` follows, else `completed`, `denied` or `suppressed`.  `at` and `disclosure_id` together
+    find the row again.
+    """
+
+    person_id: UUID
+    at: datetime
+    context_id: UUID
+    channel: str
+    outcome: str
+    asked: Sequence[str]
+    given: Mapping[str, int]
+    grant_id: UUID | None = None
+    grant_version: int | None = None
+    reason: str | None = None
+    message_id: str | None = None
+    disclosure_id: UUID = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewOutcome:
+    """What became of a row that was `sending`: `completed`, `failed` or `unknown`.
+
+    `detail` is for the company's staff (a status, an error's name), never a value; `milliseconds` is how
+    long the exchange took.
+    """
+
+    person_id: UUID
+    at: datetime
+    disclosure_id: UUID
+    outcome: str
+    detail: str
+    milliseconds: int
+
+
+def context(session: Session, *, company_id: UUID, client_id: str, company_name: str, purpose: str) -> UUID:
+    """Keep the words a disclosure is explained with, once; return their id, a function of the words.
+
+    `purpose` is the sentence the person read, verb first: "send bills to the right address".
+    """
+    words = {"company_id": company_id, "client_id": client_id, "company_name": company_name, "purpose": purpose}
+    digest = sha256(_json({name: str(word) for name, word in words.items()}).encode()).digest()
+    context_id = _custom_uuid(digest)
+    session.execute(insert(DisclosureContext).values(context_id=context_id, **words).on_conflict_do_nothing())
+    return context_id
+
+
+def record(session: Session, *rows: NewDisclosure) -> None:
+    """Log `rows` in one statement; the caller commits before the first byte leaves."""
+    if rows:
+        session.execute(_RECORD, {"rows": _json([_plain(row) for row in rows])})
+
+
+def report(session: Session, *rows: NewOutcome, now: datetime) -> None:
+    """Add what became of disclosures, in one statement; the same outcome said twice is kept once."""
+    if rows:
+        session.execute(_REPORT, {"rows": _json([_plain(row) for row in rows]), "now": now})
+
+
+def open_months(session: Session, *, now: datetime) -> None:
+    """Make the log's parts for this month and the next three; those that exist are left alone."""
+    statement = text("SELECT open_ledger_month(CAST(:now AS timestamptz) + make_interval(months => :ahead))")
+    for ahead in range(MONTHS_AHEAD + 1):
+        session.execute(statement, {"now": now, "ahead": ahead})
+
+
+def _custom_uuid(digest: bytes) -> UUID:
+    # RFC 9562 section 5.8: version 8 is for identifiers made in a way of one's own.
+    number = int.from_bytes(digest[:16])
+    return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 8 << 76 | 2 << 62)
+
+
+def _plain(row: NewDisclosure | NewOutcome) -> dict[str, Any]:
+    return {name: _member(getattr(row, name)) for name in row.__dataclass_fields__}
+
+
+def _member(value: object) -> object:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=_collection)
+
+
+def _collection(value: Any) -> object:  # noqa: ANN401 - json hands over whatever it does not know
+    # Sequences and mappings that are no list or dict: tuples inside views, read-only mappings.
+    return dict(value) if hasattr(value, "keys") else list(value)

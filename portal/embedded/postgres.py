@@ -20,6 +20,7 @@ from urllib.parse import quote
 import psycopg
 
 from portal.embedded.account import choose
+from portal.embedded.lifeline import tied
 from portal.errors import MisconfiguredError
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Postgres:
     @property
     def pid(self) -> int:
         return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def url(self, role: str, database: str = DATABASE) -> str:
         """Return the URL by which `role` reaches `database`."""
@@ -153,7 +158,9 @@ class Postgres:
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
                 [str(self._programs() / "postgres"), "-D", str(self._cluster), *flags],
-                stdout=log, stderr=log, cwd="/", env=_environment(), process_group=0, **self._account.popen_options(),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_environment(), process_group=0,
+                preexec_fn=tied(signal.SIGINT),  # noqa: PLW1509 - one prctl call; see lifeline
+                **self._account.popen_options(),
             )  # fmt: skip
         while time.monotonic() < deadline and self._process.poll() is None:
             try:

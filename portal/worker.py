@@ -1,0 +1,108 @@
+"""The processes behind the portal: one worker for each queue, and the reconciler that rings what was lost."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis, RedisError
+from rq import Queue, SimpleWorker
+from rq.serializers import JSONSerializer
+from werkzeug.utils import import_string
+
+from portal import app
+from portal.logs import wordless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rq.executions import Execution
+    from rq.job import Job
+
+    from portal.config import Settings
+
+log = logging.getLogger(__name__)
+
+_WORKER_SECONDS = 60
+_MONITORING_SECONDS = 5
+_MAINTENANCE_SECONDS = 30
+_SWEEP = "portal.sync.jobs:reconcile"
+_SWEEP_SECONDS = 1.0
+
+
+class WordlessWorker(SimpleWorker):
+    """Keeps what an exception says out of Valkey and the log: it might quote a person's value."""
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401 - what sys.exc_info() gives
+        log.error("job %s (%s) failed\n%s", job.id, job.func_name, wordless(exc_info[1]))
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: object = None,
+        exc_string: str = "",  # noqa: ARG002 - it quotes the exception; that is what is left out
+        execution: Execution | None = None,
+    ) -> None:
+        super().handle_job_failure(job, queue, started_job_registry, "see the worker's log", execution)
+
+
+def work(settings: Settings, name: str) -> int:
+    """Answer the queue `name` until told to stop; return the exit status.
+
+    One queue a worker: only then does RQ move a job atomically and find it again after a crash.  When Valkey goes
+    away the worker ends with 1, and whoever supervises it starts it again.
+    """
+    app.wire()
+    connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2)
+    try:
+        worker = WordlessWorker(
+            [Queue(name, connection=connection, serializer=JSONSerializer)],
+            connection=connection,
+            serializer=JSONSerializer,
+            worker_ttl=_WORKER_SECONDS,
+            job_monitoring_interval=_MONITORING_SECONDS,
+            maintenance_interval=_MAINTENANCE_SECONDS,
+            log_job_description=False,
+        )
+        log.info("worker answers %s", name)
+        worker.work(with_scheduler=False, logging_level=None)
+    except RedisError as error:
+        log.warning("worker of %s lost Valkey: %s", name, type(error).__name__)
+        return 1
+    return 0
+
+
+def reconcile_for_ever() -> None:
+    """Sweep each second for what is due and nobody was rung for, until told to stop.
+
+    PostgreSQL or Valkey may be away: the next sweep tries again, and the log says so once each time it begins.
+    """
+    app.wire()
+    stop = _stop_on_signal()
+    sweep: Callable[[], object] = import_string(_SWEEP)
+    well = True
+    log.info("reconciler sweeps")
+    while not stop.wait(_SWEEP_SECONDS):
+        well = _sweep_once(sweep, well=well)
+
+
+def _sweep_once(sweep: Callable[[], object], *, well: bool) -> bool:
+    try:
+        sweep()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next sweep must come
+        if well:
+            log.warning("a sweep failed, the next one tries again\n%s", wordless(error))
+        return False
+    if not well:
+        log.info("sweeps succeed again")
+    return True
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -23,7 +23,7 @@ from portal.sync import services as sync_services
 from portal.sync import web as sync_web
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
-from portal.web import context, front, pages, problems, security, slots
+from portal.web import context, front, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
     from portal.config import Settings
@@ -32,7 +32,7 @@ _BODY_BYTES = 256 * 1024
 _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
-PAGES = (front, identity_web, consumer_web, companies_web, consent_web, ledger_web, oauth_web, sync_web)
+PAGES = (front, reference, identity_web, consumer_web, companies_web, consent_web, ledger_web, oauth_web, sync_web)
 APIS = (oauth_api, sync_api)
 
 

@@ -1,0 +1,68 @@
+"""The pages that a problem document's `type` leads to: what it means, why it happens, how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Blueprint
+
+from portal.errors import NotFoundError
+from portal.web.access import public
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from flask import Response
+
+pages = Blueprint("docs", __name__, url_prefix="/docs")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One reason for a refusal, in words for the engineer who met it."""
+
+    code: str
+    status: int
+    title: str
+    cause: str
+    mend: str
+
+
+_TOLD = "Stop asking until you are told: a consent event arrives when it changes."
+ENTRIES = (
+    Entry("consent-absent", 403, "No consent", "This person does not share anything with this client.", "Ask them: start at the pushed authorization request."),
+    Entry("consent-refused", 403, "Declined", "The person was asked and said no.", "Respect it. You may ask again when something has changed for them."),
+    Entry("consent-paused", 403, "Paused", "The person has paused sharing. What you already have stays yours to use.", _TOLD),
+    Entry("consent-withdrawn", 403, "Stopped by the person", "The person has stopped sharing with you.", "Stop using the details and delete them, unless a law makes you keep them."),
+    Entry("consent-ended", 403, "Ended by you", "Your organisation ended it.", "Ask the person again if you need to."),
+    Entry("consent-expired", 403, "Ran out", "The time the person chose is over.", "Ask the person again."),
+    Entry("consent-not-for-updates", 403, "Not kept up to date", "The person lets you ask, and did not choose to keep you up to date.", "Ask when you need a detail."),
+    Entry("consent-used-up", 403, "Used once", "The person shared once, and you have asked already.", "Ask the person again."),
+    Entry("field-not-shared", 403, "Nothing of this is shared", "None of the attributes you asked for is shared with you.", "Ask for fewer, or leave `attributes` out to get all that are shared."),
+    Entry("client-suspended", 403, "Suspended", "This client is suspended.", "Write to the operator."),
+    Entry("purpose-withdrawn", 403, "Purpose withdrawn", "Your organisation withdrew the purpose this was shared for.", "Declare a new purpose and ask the person."),
+    Entry("not-found", 404, "Not found", "There is nothing at this address for you. A person you do not know and a person of another company look the same.", "Check the address and the `sub`."),
+    Entry("invalid", 422, "Something in it needs mending", "A part of what you sent cannot be used; `errors` points at it (RFC 6901).", "Mend what the pointer names and send it again."),
+    Entry("bad-request", 400, "Bad request", "What you sent could not be read.", "Send JSON in UTF-8, as the OpenAPI document says."),
+    Entry("unauthorized", 401, "Not signed in", "The access token or its DPoP proof is missing or not valid.", "Read `WWW-Authenticate`; get a new token, and make a fresh proof for every request."),
+    Entry("forbidden", 403, "Not allowed", "The token is valid and does not reach this far.", "Ask for the scope named in `WWW-Authenticate`."),
+    Entry("method-not-allowed", 405, "Method not allowed", "This address does not take that method.", "See `Allow`."),
+    Entry("request-entity-too-large", 413, "Too large", "The body is larger than 256 KiB.", "Ask for fewer people at once: at most 1000."),
+    Entry("unsupported-media-type", 415, "Unsupported media type", "The body is not `application/json`.", "Set `Content-Type: application/json`."),
+    Entry("internal-error", 500, "Something went wrong on our side", "It is in our log under the `request_id`.", "Try again later; write to us with the `request_id` if it stays."),
+)  # fmt: skip
+BY_CODE = {entry.code: entry for entry in ENTRIES}
+
+
+@pages.get("/errors")
+@public
+def errors() -> Response:
+    return page("docs/errors.html", entries=ENTRIES)
+
+
+@pages.get("/errors/<code>")
+@public
+def error(code: str) -> Response:
+    if code not in BY_CODE:
+        raise NotFoundError(private="unknown problem type")
+    return page("docs/error.html", entry=BY_CODE[code])

@@ -1,0 +1,90 @@
+"""Brightwell Energy: a small company that keeps its customers' details right by subscribing to them.
+
+    python run.py --folder DIR --portal http://localhost:8000 --client-id test_… --port 8001
+
+DIR holds the keys and `metadata.json` that `make_keys.py` made.  It listens on this machine only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import secrets
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+import keys
+import pages
+import receiver
+from asking import Asking
+from portal_client import PortalClient
+from receiver import Receiver
+from store import Store
+
+PURPOSE = "bills"
+_LARGEST_BODY = 512 * 1024
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Writes no addresses to the log: a callback's holds a code."""
+
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Write nothing: what arrived is in the journal."""
+
+
+def make_app(folder: Path, *, portal: PortalClient, company_keys: keys.CompanyKeys) -> Flask:
+    """Put the program together; `folder` holds the customers' file."""
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=secrets.token_bytes(32),
+        # Cookies do not know ports: a name of its own keeps the portal's on the same host apart.
+        SESSION_COOKIE_NAME="brightwell",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=_LARGEST_BODY,
+    )
+    store = Store(folder)
+    inbox = Receiver(portal, store, company_keys.encryption)
+    pages.protect(app, portal.portal)
+    app.register_blueprint(receiver.events(inbox))
+    app.register_blueprint(pages.customer_pages(store, portal, Asking(portal, inbox, store)))
+    return app
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run the demo company.")
+    parser.add_argument("--folder", type=Path, required=True, help="where its keys and customers are kept")
+    parser.add_argument("--portal", required=True, help="the portal's address, for example http://localhost:8000")
+    parser.add_argument("--client-id", required=True, help="the id the portal gave at registration")
+    parser.add_argument("--port", type=int, required=True, help="where to listen on this machine")
+    parser.add_argument("--purpose", default=PURPOSE, help="the code of the purpose to ask for (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _options()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    company_keys = keys.load(options.folder)
+    [redirect_uri] = json.loads((options.folder / "metadata.json").read_text())["redirect_uris"]
+    portal = PortalClient(
+        options.portal,
+        client_id=options.client_id,
+        keys=company_keys,
+        redirect_uri=redirect_uri,
+        purpose=options.purpose,
+    )
+    app = make_app(options.folder, portal=portal, company_keys=company_keys)
+    server = make_server("127.0.0.1", options.port, app, threaded=True, request_handler=QuietHandler)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+if __name__ == "__main__":
+    main()

@@ -65,6 +65,7 @@ class BrowserSession(Base):
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
     person_id: Mapped[UUID] = mapped_column(index=True)
     method: Mapped[str]
+    browser: Mapped[str]
     authenticated_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("person_id", sa.Uuid(), nullable=False),
         sa.Column("method", sa.String(), nullable=False),
+        sa.Column("browser", sa.String(), nullable=False),
         sa.Column("authenticated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
@@ -212,6 +213,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("grant_client_id_idx"), "grant", ["client_id"], unique=False)
     op.create_index(op.f("grant_company_id_idx"), "grant", ["company_id"], unique=False)
+    live = sa.text("state IN ('active', 'paused')")
+    op.create_index(op.f("grant_expires_at_idx"), "grant", ["expires_at"], unique=False, postgresql_where=live)
+    op.create_index("grant_live_key", "grant", ["person_id", "purpose_id"], unique=True, postgresql_where=live)
     op.create_table(
         "grant_version",
         sa.Column("person_id", sa.Uuid(), nullable=False),

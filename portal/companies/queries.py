@@ -1,0 +1,250 @@
+"""Looking up companies, the people who act for them, their clients, keys and purposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from portal.companies.keys import ENCRYPTION
+from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row, Select
+    from sqlalchemy.orm import Session
+
+VERIFIED = "verified"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompanyFacts:
+    """A company as others see it."""
+
+    company_id: UUID
+    slug: str
+    legal_name: str
+    trading_name: str
+    registration_number: str
+    country: str
+    contact_email: str
+    privacy_url: str
+    stop_effect: str
+    state: str
+    verified_at: datetime | None
+
+    @property
+    def verified(self) -> bool:
+        return self.state == VERIFIED
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffFacts:
+    """A person's place in a company; `role` is `owner` or `developer`."""
+
+    company: CompanyFacts
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientFacts:
+    """A client and its company; `active` is false once either is suspended.  `company_name` is the trading name."""
+
+    client_id: str
+    company_id: UUID
+    company_slug: str
+    company_name: str
+    legal_name: str
+    name: str
+    environment: str
+    redirect_uris: Sequence[str]
+    active: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurposeFacts:
+    """A purpose; `required` and `optional` are (attribute, reason) pairs, `attributes` the names of both."""
+
+    purpose_id: UUID
+    client_id: str
+    code: str
+    version: int
+    sentence: str
+    dpv: str
+    mode: str
+    required: tuple[tuple[str, str], ...]
+    optional: tuple[tuple[str, str], ...]
+    retention_days: int
+    longest_days: int
+    withdrawn: bool
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in (*self.required, *self.optional))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFacts:
+    """A key of a client as its staff see it."""
+
+    kid: str
+    use: str
+    kind: str
+    thumbprint: str
+    added_at: datetime
+    retired_at: datetime | None
+
+
+def company(session: Session, *, slug: str) -> CompanyFacts | None:
+    row = session.scalar(select(Company).where(Company.slug == slug))
+    return facts_of(row) if row else None
+
+
+def verified_companies(session: Session) -> list[CompanyFacts]:
+    """Return every verified company by trading name: the public register."""
+    rows = session.scalars(select(Company).where(Company.state == VERIFIED))
+    return sorted((facts_of(row) for row in rows), key=lambda facts: facts.trading_name.casefold())
+
+
+def companies_of(session: Session, person_id: UUID) -> list[StaffFacts]:
+    """Return the companies a person acts for, by trading name."""
+    query = select(Company, Staff.role).join(Staff).where(Staff.person_id == person_id)
+    found = [StaffFacts(company=facts_of(row), role=role) for row, role in session.execute(query)]
+    return sorted(found, key=lambda facts: (facts.company.trading_name.casefold(), facts.company.slug))
+
+
+def client(session: Session, client_id: str) -> ClientFacts | None:
+    row = session.execute(_clients().where(Client.client_id == client_id)).one_or_none()
+    return _client(row) if row else None
+
+
+def clients_of(session: Session, *, company_id: UUID) -> list[ClientFacts]:
+    """Return a company's clients, oldest first."""
+    query = _clients().where(Client.company_id == company_id).order_by(Client.created_at, Client.client_id)
+    return [_client(row) for row in session.execute(query)]
+
+
+def purpose(session: Session, purpose_id: UUID) -> PurposeFacts | None:
+    row = session.get(Purpose, purpose_id)
+    return purpose_facts(row) if row else None
+
+
+def purpose_by_code(session: Session, client_id: str, code: str) -> PurposeFacts | None:
+    row = session.scalar(select(Purpose).where(Purpose.client_id == client_id, Purpose.code == code))
+    return purpose_facts(row) if row else None
+
+
+def purposes_of(session: Session, client_id: str) -> list[PurposeFacts]:
+    """Return a client's purposes that are not withdrawn, oldest first."""
+    query = select(Purpose).where(Purpose.client_id == client_id, Purpose.withdrawn_at.is_(None))
+    return [purpose_facts(row) for row in session.scalars(query.order_by(Purpose.created_at, Purpose.code))]
+
+
+def keys(session: Session, client_id: str, use: str) -> list[dict[str, Any]]:
+    """Return a client's live public keys of `use` (`sig` or `enc`) as JWKs with a kid, newest first."""
+    return [row.jwk for row in session.scalars(_live_keys(client_id).where(ClientKey.use == use))]
+
+
+def encryption_key(session: Session, client_id: str) -> tuple[str, dict[str, Any]] | None:
+    """Return (kid, jwk) of the newest live key to seal to; None when the client has none."""
+    row = session.scalars(_live_keys(client_id).where(ClientKey.use == ENCRYPTION).limit(1)).first()
+    return (row.kid, row.jwk) if row else None
+
+
+def key_list(session: Session, client_id: str) -> list[KeyFacts]:
+    """Return every key a client ever had, live ones first, then newest first."""
+    query = (
+        select(ClientKey)
+        .where(ClientKey.client_id == client_id)
+        .order_by(ClientKey.retired_at.is_not(None), ClientKey.added_at.desc(), ClientKey.kid)
+    )
+    return [_key(row) for row in session.scalars(query)]
+
+
+def key_counts(session: Session, *, company_id: UUID) -> dict[str, int]:
+    """Return how many live keys each client of a company has; a client without any is absent."""
+    query = (
+        select(ClientKey.client_id, func.count())
+        .join(Client, Client.client_id == ClientKey.client_id)
+        .where(Client.company_id == company_id, ClientKey.retired_at.is_(None))
+        .group_by(ClientKey.client_id)
+    )
+    return {client_id: count for client_id, count in session.execute(query)}  # noqa: C416 - a row is no pair to mypy
+
+
+def _live_keys(client_id: str) -> Select[ClientKey]:
+    return (
+        select(ClientKey)
+        .where(ClientKey.client_id == client_id, ClientKey.retired_at.is_(None))
+        .order_by(ClientKey.added_at.desc(), ClientKey.kid)
+    )
+
+
+def _clients() -> Select[Client, Company]:
+    return select(Client, Company).join(Company, Company.company_id == Client.company_id)
+
+
+def _client(row: Row[Client, Company]) -> ClientFacts:
+    found, owner = row
+    return ClientFacts(
+        client_id=found.client_id,
+        company_id=found.company_id,
+        company_slug=owner.slug,
+        company_name=owner.trading_name,
+        legal_name=owner.legal_name,
+        name=found.name,
+        environment=found.environment,
+        redirect_uris=tuple(found.redirect_uris),
+        active=found.state == "active" and owner.state != "suspended",
+        created_at=found.created_at,
+    )
+
+
+def facts_of(row: Company) -> CompanyFacts:
+    return CompanyFacts(
+        company_id=row.company_id,
+        slug=row.slug,
+        legal_name=row.legal_name,
+        trading_name=row.trading_name,
+        registration_number=row.registration_number,
+        country=row.country,
+        contact_email=row.contact_email,
+        privacy_url=row.privacy_url,
+        stop_effect=row.stop_effect,
+        state=row.state,
+        verified_at=row.verified_at,
+    )
+
+
+def purpose_facts(row: Purpose) -> PurposeFacts:
+    return PurposeFacts(
+        purpose_id=row.purpose_id,
+        client_id=row.client_id,
+        code=row.code,
+        version=row.version,
+        sentence=row.sentence,
+        dpv=row.dpv,
+        mode=row.mode,
+        required=tuple((item["attribute"], item["reason"]) for item in row.required),
+        optional=tuple((item["attribute"], item["reason"]) for item in row.optional),
+        retention_days=row.retention_days,
+        longest_days=row.longest_days,
+        withdrawn=row.withdrawn_at is not None,
+    )
+
+
+def _key(row: ClientKey) -> KeyFacts:
+    kind = row.jwk.get("crv") or f"RSA {len(row.jwk['n']) * 6 // 8 * 8} bits"
+    return KeyFacts(
+        kid=row.kid,
+        use=row.use,
+        kind=kind,
+        thumbprint=row.thumbprint,
+        added_at=row.added_at,
+        retired_at=row.retired_at,
+    )

@@ -1,0 +1,302 @@
+"""Registering companies, their clients, keys and purposes."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy import select
+
+from portal.companies import keys as keysets
+from portal.companies import queries, rules
+from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
+from portal.db import refused_by
+from portal.errors import InvalidError, NotFoundError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+OWNER, DEVELOPER = "owner", "developer"
+TEST, LIVE = "test", "live"
+
+_AUTH_METHOD = "private_key_jwt"
+# What a client may say of itself and must then say right; other members are ignored (RFC 7591 section 2).
+_ONLY = {
+    "token_endpoint_auth_method": {_AUTH_METHOD},
+    "grant_types": {"authorization_code", "refresh_token", "client_credentials"},
+    "response_types": {"code"},
+}
+
+
+class CompanyTakenError(InvalidError):
+    code = "company-taken"
+    public = (
+        "An organisation with this trading name is registered already. Add the place or the kind of business to it."
+    )
+
+
+class PurposeTakenError(InvalidError):
+    code = "purpose-taken"
+    public = "This app has a purpose with this code already."
+
+
+class KeyTakenError(InvalidError):
+    code = "key-taken"
+    public = "This app has, or had, a key with this kid. Give the new key another one."
+
+
+class LastKeyError(RefusedError):
+    code = "last-key"
+    status = 409
+    public = "This is the last key of its kind. Add the new key first, then retire this one."
+
+
+class NotVerifiedError(RefusedError):
+    code = "not-verified"
+    public = "A live app needs a checked organisation. Make a test app until then."
+
+
+class ClientMetadataError(InvalidError):
+    """RFC 7591 section 3.2.2."""
+
+    code = "invalid-client-metadata"
+
+
+def register_company(
+    session: Session,
+    *,
+    legal_name: str,
+    trading_name: str,
+    registration_number: str,
+    country: str,
+    contact_email: str,
+    privacy_url: str,
+    now: datetime,
+    stop_effect: str = "",
+    owner: UUID | None = None,
+    verified: bool = False,
+) -> queries.CompanyFacts:
+    """Register a company, with the person `owner` acting for it; `country` is ISO 3166-1 alpha-2.
+
+    Its slug is derived from the trading name and unique.  Raises `CompanyTakenError`, `rules.DetailsError`.
+    """
+    name = rules.line(trading_name, what="the trading name", pointer="/trading_name")
+    number = rules.line(registration_number, what="the registration number", longest=60, pointer="/registration_number")
+    found = Company(
+        slug=rules.slug(name, f"{country}-{number}"),
+        legal_name=rules.line(legal_name, what="the legal name", pointer="/legal_name"),
+        trading_name=name,
+        registration_number=number,
+        country=rules.country(country),
+        contact_email=_email(contact_email),
+        privacy_url=rules.web_address(privacy_url, pointer="/privacy_url"),
+        stop_effect=_stop_effect(stop_effect),
+        state=queries.VERIFIED if verified else "draft",
+        created_at=now,
+        verified_at=now if verified else None,
+    )
+    taken = refused_by("company_slug_key", CompanyTakenError(pointer="/trading_name"))
+    with taken, session.begin_nested():
+        session.add(found)
+    if owner is not None:
+        add_staff(session, company_id=found.company_id, person_id=owner, role=OWNER)
+    return queries.facts_of(found)
+
+
+def add_staff(session: Session, *, company_id: UUID, person_id: UUID, role: str = DEVELOPER) -> None:
+    """Let a person act for a company; saying it again sets the role."""
+    session.merge(Staff(company_id=company_id, person_id=person_id, role=role))
+    session.flush()
+
+
+def verify_company(session: Session, *, slug: str, now: datetime) -> None:
+    """Note that someone has checked who a company is: it appears in the register and may have live apps."""
+    found = session.scalar(select(Company).where(Company.slug == slug).with_for_update())
+    if found is None:
+        raise NotFoundError
+    found.state, found.verified_at = queries.VERIFIED, now
+    session.flush()
+
+
+def register_client(
+    session: Session, *, company_slug: str, metadata: object, now: datetime, environment: str = TEST
+) -> str:
+    """Register a client from RFC 7591 metadata with its `jwks`; return its client_id.
+
+    Raises `ClientMetadataError`, `rules.RedirectUriError` or `keys.KeySetError`, each with an RFC 6901 pointer.
+    """
+    if not isinstance(metadata, dict):
+        raise ClientMetadataError("The metadata is a JSON object.", pointer="")
+    _check_metadata(metadata)
+    found = queries.company(session, slug=company_slug)
+    if found is None:
+        raise NotFoundError("No organisation has this name.")
+    client_id = create_client(
+        session,
+        company_id=found.company_id,
+        name=_text(metadata, "client_name"),
+        redirect_uris=metadata.get("redirect_uris"),
+        environment=environment,
+        now=now,
+    )
+    add_keys(session, client_id=client_id, jwks=metadata.get("jwks"), now=now)
+    return client_id
+
+
+def create_client(
+    session: Session, *, company_id: UUID, name: str, redirect_uris: object, now: datetime, environment: str = TEST
+) -> str:
+    """Create a client that has no keys yet and so cannot sign in; return its client_id."""
+    company = session.get(Company, company_id)
+    if company is None or environment not in {TEST, LIVE}:
+        raise NotFoundError
+    if environment == LIVE and company.state != queries.VERIFIED:
+        raise NotVerifiedError
+    client = Client(
+        client_id=f"{environment}_{secrets.token_hex(12)}",
+        company_id=company_id,
+        name=rules.line(name, what="a name for the app", longest=80, pointer="/client_name"),
+        environment=environment,
+        redirect_uris=rules.redirect_uris(redirect_uris),
+        created_at=now,
+    )
+    session.add(client)
+    session.flush()
+    return client.client_id
+
+
+def declare_purpose(
+    session: Session,
+    *,
+    client_id: str,
+    sentence: str,
+    dpv: str,
+    mode: str,
+    required: Iterable[tuple[str, str]],
+    optional: Iterable[tuple[str, str]],
+    retention_days: int,
+    catalogue: Collection[str],
+    now: datetime,
+    longest_days: int = rules.LONGEST_DAYS,
+    code: str = "",
+) -> queries.PurposeFacts:
+    """Declare what a client wants details for; `required` and `optional` are (attribute, reason) pairs.
+
+    `catalogue` holds the attributes there are, `dpv` is a key of `purposes.PURPOSES`; without `code` it is
+    derived from the sentence.  Raises `rules.PurposeError`, `PurposeTakenError`.
+    """
+    words = rules.sentence(sentence)
+    rules.terms(dpv=dpv, mode=mode, retention_days=retention_days, longest_days=longest_days)
+    needs, wishes = rules.asked(required, optional, catalogue=catalogue)
+    found = Purpose(
+        client_id=client_id,
+        code=rules.slug(code or words, f"purpose-{secrets.token_hex(3)}"),
+        sentence=words,
+        dpv=dpv,
+        mode=mode,
+        required=needs,
+        optional=wishes,
+        retention_days=retention_days,
+        longest_days=longest_days,
+        created_at=now,
+    )
+    taken = refused_by("purpose_client_id_code_key", PurposeTakenError(pointer="/sentence"))
+    with taken, session.begin_nested():
+        session.add(found)
+    return queries.purpose_facts(found)
+
+
+def add_keys(session: Session, *, client_id: str, jwks: object, now: datetime) -> list[str]:
+    """Add public keys beside those the client has, and return the kids that are new.
+
+    A key that is there already is passed over.  Afterwards there must be one to sign and one to encrypt.
+    Raises `keys.KeySetError`, `KeyTakenError`.
+    """
+    _lock(session, client_id)
+    if jwks is None:
+        raise keysets.KeySetError("Send the public keys as a JWK Set.", pointer="/jwks")
+    found = keysets.check(jwks)
+    held = list(session.scalars(select(ClientKey).where(ClientKey.client_id == client_id)))
+    live = {key.kid: key.thumbprint for key in held if key.retired_at is None}
+    fresh = [key for key in found if live.get(key.kid) != key.thumbprint]
+    _refuse_known(fresh, held)
+    keysets.complete({key.use for key in held if key.retired_at is None} | {key.use for key in fresh})
+    session.add_all(_key_row(key, client_id=client_id, now=now) for key in fresh)
+    session.flush()
+    return [key.kid for key in fresh]
+
+
+def retire_key(session: Session, *, client_id: str, kid: str, now: datetime) -> None:
+    """Stop using a key; raise `LastKeyError` when no other of its kind is left."""
+    _lock(session, client_id)
+    live = session.scalars(
+        select(ClientKey).where(ClientKey.client_id == client_id, ClientKey.retired_at.is_(None))
+    ).all()
+    found = next((key for key in live if key.kid == kid), None)
+    if found is None:
+        raise NotFoundError
+    if sum(key.use == found.use for key in live) == 1:
+        raise LastKeyError
+    found.retired_at = now
+    session.flush()
+
+
+def _lock(session: Session, client_id: str) -> None:
+    # Two keys retired at once could leave none: whoever changes a client's keys waits for the other.
+    locked = select(Client.client_id).where(Client.client_id == client_id).with_for_update()
+    if session.scalar(locked) is None:
+        raise NotFoundError
+
+
+def _refuse_known(fresh: Iterable[keysets.PublicKey], held: Iterable[ClientKey]) -> None:
+    kids = {key.kid for key in held}
+    thumbprints = {key.thumbprint for key in held}
+    for key in fresh:
+        if key.kid in kids:
+            raise KeyTakenError(pointer="/jwks/keys")
+        if key.thumbprint in thumbprints:
+            raise KeyTakenError("This app has, or had, this very key under another kid. Make a new key.",
+                                pointer="/jwks/keys")  # fmt: skip
+
+
+def _key_row(key: keysets.PublicKey, *, client_id: str, now: datetime) -> ClientKey:
+    return ClientKey(
+        client_id=client_id, kid=key.kid, use=key.use, jwk=key.jwk, thumbprint=key.thumbprint, added_at=now
+    )
+
+
+def _check_metadata(metadata: Mapping[str, object]) -> None:
+    if "jwks_uri" in metadata:
+        raise ClientMetadataError("Send the keys themselves as jwks: they are not fetched.", pointer="/jwks_uri")
+    for name, allowed in _ONLY.items():
+        given = metadata.get(name, sorted(allowed))
+        values = given if isinstance(given, list) else [given]
+        if not all(isinstance(value, str) and value in allowed for value in values):
+            raise ClientMetadataError(f"{name} must be {' or '.join(sorted(allowed))}.", pointer=f"/{name}")
+
+
+def _text(metadata: Mapping[str, object], name: str) -> str:
+    value = metadata.get(name)
+    if not isinstance(value, str):
+        raise ClientMetadataError(f"{name} must be a text.", pointer=f"/{name}")
+    return value
+
+
+def _email(address: str) -> str:
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError:
+        raise rules.DetailsError(
+            "Enter an e-mail address, for example privacy@example.com.", pointer="/contact_email"
+        ) from None
+
+
+def _stop_effect(text: str) -> str:
+    if not text.strip():
+        return ""
+    return rules.line(text, what="what happens", longest=rules.STOP_EFFECT_LENGTH, pointer="/stop_effect")

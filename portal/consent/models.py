@@ -6,9 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
+
+_LIVE = text("state IN ('active', 'paused')")
 
 
 class Grant(Base):
@@ -19,6 +22,11 @@ class Grant(Base):
     """
 
     __tablename__ = "grant"
+    __table_args__ = (
+        # However many tabs and clicks, a person has at most one live grant for a purpose.
+        Index("grant_live_key", "person_id", "purpose_id", unique=True, postgresql_where=_LIVE),
+        Index(None, "expires_at", postgresql_where=_LIVE),
+    )
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     grant_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

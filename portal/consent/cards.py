@@ -1,0 +1,145 @@
+"""What Sharing says about each organisation: one card per grant, in plain words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from portal.companies import queries as companies
+from portal.consent import queries, terms
+from portal.consumer.catalogue import CATALOGUE
+from portal.ledger import queries as ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from portal.consent.models import Grant
+
+ENDS_SOON = timedelta(days=30)
+UNUSED = timedelta(days=183)
+ASK_AGAIN = timedelta(days=365)
+
+# state → (group it is listed under, words of its tag, class of its tag, class of its card)
+_LOOKS = {
+    "active": ("sharing", "Sharing", "ok", "is-live"),
+    "paused": ("paused", "Paused", "hold", "is-paused"),
+    "withdrawn": ("stopped", "Stopped", "stop", "is-ended"),
+    "ended": ("stopped", "Ended by them", "stop", "is-ended"),
+    "expired": ("stopped", "Time is over", "stop", "is-ended"),
+    "refused": ("declined", "Not shared", "", "is-ended"),
+}
+GROUPS = {"sharing": "Sharing now", "paused": "Paused", "stopped": "Stopped", "declined": "Not shared"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One organisation and use; `state` is as of now, so that time alone makes it `expired`."""
+
+    grant: Grant
+    state: str
+    company_name: str
+    legal_name: str
+    sentence: str
+    last_used: datetime | None
+    times: int
+    ends_soon: bool
+    unused: bool
+    ask_again: bool
+
+    @property
+    def id(self) -> UUID:
+        return self.grant.grant_id
+
+    @property
+    def group(self) -> str:
+        return _LOOKS[self.state][0]
+
+    @property
+    def tag(self) -> str:
+        return "Ends soon" if self.ends_soon else _LOOKS[self.state][1]
+
+    @property
+    def tone(self) -> str:
+        return "hold" if self.ends_soon else _LOOKS[self.state][2]
+
+    @property
+    def look(self) -> str:
+        return _LOOKS[self.state][3]
+
+    @property
+    def live(self) -> bool:
+        return self.state in queries.LIVE
+
+    @property
+    def updated(self) -> bool:
+        return self.grant.mode == terms.UPDATED
+
+    @property
+    def once(self) -> bool:
+        return self.grant.mode == terms.ONCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """One organisation that gets a detail, in the view by detail."""
+
+    company_name: str
+    grant_id: UUID
+    paused: bool
+
+
+def of_person(session: Session, *, person_id: UUID, now: datetime) -> list[Card]:
+    """Return a card for each grant, live ones first, then newest first."""
+    uses = ledger.last_uses(session, person_id=person_id)
+    made = [_card(session, held, uses, now) for held in queries.grants_of(session, person_id=person_id)]
+    return sorted(made, key=lambda card: not card.live)
+
+
+def of_grant(session: Session, *, held: Grant, now: datetime) -> Card:
+    """Return the card of one grant."""
+    return _card(session, held, ledger.last_uses(session, person_id=held.person_id), now)
+
+
+def counts(cards: Iterable[Card]) -> dict[str, int]:
+    """Return how many cards each group has."""
+    found = Counter(card.group for card in cards)
+    return {group: found[group] for group in GROUPS}
+
+
+def by_detail(cards: Sequence[Card]) -> list[tuple[str, list[Holder]]]:
+    """Return each detail of the catalogue with the organisations that may get it now or after a pause."""
+    return [(name, _holders(name, cards)) for name in CATALOGUE]
+
+
+def _holders(name: str, cards: Sequence[Card]) -> list[Holder]:
+    return [
+        Holder(company_name=card.company_name, grant_id=card.id, paused=card.state == "paused")
+        for card in cards
+        if card.live and name in card.grant.attributes
+    ]
+
+
+def _card(session: Session, held: Grant, uses: dict[UUID, tuple[datetime, int]], now: datetime) -> Card:
+    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    last, times = uses.get(held.grant_id, (None, 0))
+    over = held.expires_at is not None and held.expires_at <= now
+    state = "expired" if over and held.state in queries.LIVE else held.state
+    active = state == "active"
+    return Card(
+        grant=held,
+        state=state,
+        company_name=client.company_name if client else "An organisation that has left",
+        legal_name=client.legal_name if client else "",
+        sentence=purpose.sentence if purpose else "",
+        last_used=last,
+        times=times,
+        ends_soon=active and held.expires_at is not None and held.expires_at - now <= ENDS_SOON,
+        unused=active and now - (last or held.given_at) > UNUSED,
+        ask_again=active and held.expires_at is None and now - held.changed_at >= ASK_AGAIN,
+    )

@@ -1,0 +1,93 @@
+"""The consent screen's form: what to share, for how long, and the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask import request
+from flask_wtf import FlaskForm
+from wtforms import SelectField, SelectMultipleField
+from wtforms.validators import ValidationError
+from wtforms.widgets import CheckboxInput, ListWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portal.consent.asking import Ask
+
+SHARE = "share"
+DECLINE = "decline"
+KEEP = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the person chose, as `consent.services.give` takes it."""
+
+    attributes: Sequence[str]
+    mode: str
+    days: int | None
+
+
+class _Details(SelectMultipleField):
+    widget = ListWidget(prefix_label=False)
+    option_widget = CheckboxInput()
+    known: frozenset[str] = frozenset()
+
+    def pre_validate(self, _form: object) -> None:
+        if not set(self.data or ()) <= self.known:
+            raise ValidationError("Choose only from the details listed here.")
+
+
+class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
+    """Nothing is ticked beforehand, except what the person shares already."""
+
+    attributes = _Details("You choose these", choices=())
+    duration = SelectField("How long may they use them?", validate_choice=False)
+
+    def __init__(self, ask: Ask, *, ends: str = "", **values: Any) -> None:  # noqa: ANN401 - WTForms' own arguments
+        """Ask what `ask` asks; `ends` is the label of "as it is now" where something is shared already."""
+        held = [item.attribute for item in ask.chooses if item.held]
+        first = KEEP if ends else ask.durations[0].value
+        super().__init__(data={"attributes": held, "duration": first}, **values)
+        self.ask = ask
+        self.attributes.choices = [(item.attribute, item.label) for item in ask.chooses]
+        self.attributes.known = frozenset(item.attribute for item in ask.chooses)
+        choices = [(KEEP, ends)] * bool(ends) + [(one.value, one.label) for one in ask.durations]
+        self.duration.choices = choices
+        self.offered = {value for value, _ in choices}
+
+    def validate(self, extra_validators: Mapping[str, Sequence[Any]] | None = None) -> bool:
+        """Refuse to share while a detail they need is not provided, and whatever the fields refuse."""
+        valid = bool(super().validate(extra_validators))
+        missing = [item.label[:1].lower() + item.label[1:] for item in self.ask.missing]
+        if missing:
+            self.form_errors.append(f"Add your {' and your '.join(missing)} before you share.")
+        return valid and not missing
+
+    def validate_duration(self, field: SelectField) -> None:
+        """Refuse a duration that is not offered."""
+        # A duration left out of the form would otherwise be the first one.
+        if not field.raw_data or field.data not in self.offered:
+            raise ValidationError("Choose how long they may use them.")
+
+    @property
+    def declined(self) -> bool:
+        """Whether the person pressed "Do not share"; any answer but "share" is no consent."""
+        return request.form.get("answer") != SHARE
+
+    @property
+    def keeps_end(self) -> bool:
+        """Whether the person left mode and end as they are."""
+        return bool(self.duration.data == KEEP)
+
+    def choice(self) -> Choice:
+        """Return what was chosen; ask only after `validate_on_submit`."""
+        needed = [item.attribute for item in self.ask.needs]
+        picked = next((one for one in self.ask.durations if one.value == self.duration.data), None)
+        return Choice(
+            attributes=[*needed, *(self.attributes.data or ())],
+            mode=picked.mode if picked else self.ask.mode,
+            days=picked.days if picked else None,
+        )

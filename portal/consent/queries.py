@@ -1,0 +1,132 @@
+"""What others ask about consent: where a grant stands, who receives what, who somebody is to a company."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from portal.companies import queries as companies
+from portal.consent import rules, terms
+from portal.consent.models import Grant, GrantVersion, Subject
+from portal.db import now as clock
+from portal.ledger import queries as ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+LIVE = ("active", "paused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipient:
+    """A company that gets an edit of `attributes` at once."""
+
+    company_name: str
+    grant_id: UUID
+    attributes: Sequence[str]
+    mode: str
+
+
+def grant(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
+    """Return one of a person's grants; None when it is not theirs."""
+    return session.get(Grant, (person_id, grant_id))
+
+
+def live_grant(session: Session, *, person_id: UUID, client_id: str) -> Grant | None:
+    """Return the newest grant of a person for a client that is active or paused."""
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.client_id == client_id, Grant.state.in_(LIVE))
+    return session.scalars(mine.order_by(Grant.given_at.desc(), Grant.grant_id.desc()).limit(1)).one_or_none()
+
+
+def newest_grant(session: Session, *, person_id: UUID, client_id: str) -> Grant | None:
+    """Return the live grant, or else the one that stopped last: it says why a pull is refused.
+
+    A refusal comes last of all: somebody who stopped and later declined has stopped.
+    """
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.client_id == client_id)
+    rank = (Grant.state.in_(LIVE).desc(), (Grant.state != "refused").desc(), Grant.changed_at.desc())
+    return session.scalars(mine.order_by(*rank).limit(1)).one_or_none()
+
+
+def live_for_purpose(session: Session, *, person_id: UUID, purpose_id: UUID) -> Grant | None:
+    """Return the live grant of a person for a purpose; there is at most one."""
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(LIVE))
+    return session.scalars(mine).one_or_none()
+
+
+def grants_of(session: Session, *, person_id: UUID) -> list[Grant]:
+    """Return all of a person's grants, newest first, whatever their state."""
+    mine = select(Grant).where(Grant.person_id == person_id)
+    return list(session.scalars(mine.order_by(Grant.changed_at.desc(), Grant.grant_id.desc())))
+
+
+def versions(session: Session, *, person_id: UUID, grant_id: UUID) -> list[GrantVersion]:
+    """Return every step of a grant, oldest first."""
+    mine = select(GrantVersion).where(GrantVersion.person_id == person_id, GrantVersion.grant_id == grant_id)
+    return list(session.scalars(mine.order_by(GrantVersion.version)))
+
+
+def standing(session: Session, *, person_id: UUID, grant_id: UUID) -> rules.Standing | None:
+    """Return what `rules.decide` decides by; None when there is no such grant of this person."""
+    held = grant(session, person_id=person_id, grant_id=grant_id)
+    return None if held is None else standing_of(session, held)
+
+
+def standing_of(session: Session, held: Grant) -> rules.Standing:
+    """Return where a grant stands together with its client and purpose."""
+    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    return rules.Standing(
+        client_id=held.client_id,
+        state=held.state,
+        mode=held.mode,
+        attributes=held.attributes,
+        expires_at=held.expires_at,
+        purpose_attributes=() if purpose is None else purpose.attributes,
+        purpose_withdrawn=purpose is None or purpose.withdrawn,
+        client_active=client is not None and client.active,
+        used=held.mode == terms.ONCE and ledger.was_used(session, person_id=held.person_id, grant_id=held.grant_id),
+    )
+
+
+def recipients(
+    session: Session, *, person_id: UUID, attributes: Collection[str], now: datetime | None = None
+) -> list[Recipient]:
+    """Return who gets an edit of `attributes` at once, by name: the same decision the worker takes."""
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.state == "active", Grant.mode == terms.UPDATED)
+    found = [_recipient(session, held, attributes, now or clock()) for held in session.scalars(mine)]
+    return sorted((one for one in found if one is not None), key=lambda one: one.company_name.casefold())
+
+
+def _recipient(session: Session, held: Grant, attributes: Collection[str], now: datetime) -> Recipient | None:
+    decision = rules.decide(
+        standing_of(session, held),
+        client_id=held.client_id,
+        channel=rules.Channel.PUSH,
+        requested=attributes,
+        now=now,
+    )
+    client = companies.client(session, held.client_id)
+    if client is None or not decision.allowed:
+        return None
+    return Recipient(
+        company_name=client.company_name, grant_id=held.grant_id, attributes=decision.attributes, mode=held.mode
+    )
+
+
+def person_of(session: Session, *, company_id: UUID, sub: str) -> UUID | None:
+    """Return whom a company means by `sub`; another company's identifier means nobody."""
+    theirs = select(Subject.person_id).where(Subject.sub == sub, Subject.company_id == company_id)
+    return session.scalars(theirs).one_or_none()
+
+
+def sub_of(session: Session, *, person_id: UUID, company_id: UUID) -> str | None:
+    """Return the identifier by which a company knows a person, if it has one."""
+    return session.scalars(
+        select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
+    ).one_or_none()

@@ -1,0 +1,317 @@
+"""Giving, changing, pausing and stopping: each step is kept for ever and announced.
+
+Whoever comes second waits: a step locks its grant, and the database allows one live grant for a purpose.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from portal import events
+from portal.companies import queries as companies
+from portal.consent import chain, terms
+from portal.consent.models import Grant, GrantVersion, Subject
+from portal.db import new_id
+from portal.errors import NotFoundError, RefusedError
+from portal.ledger import services as ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from portal.companies.queries import ClientFacts, PurposeFacts
+
+LIVE = ("active", "paused")
+# Each round that loses a race means that somebody else's step was kept, so two rounds are plenty.
+_ROUNDS = 5
+_EXPIRED_AT_ONCE = 500
+
+
+class StoppedError(RefusedError):
+    """The sharing is over, and only a new consent can begin it again."""
+
+    code = "sharing-stopped"
+    status = 409
+    public = "This sharing has already stopped. To share again, start from the organisation’s own site."
+
+
+class BusyError(RefusedError):
+    """Several answers to the same question arrived at once."""
+
+    code = "busy"
+    status = 409
+    public = "You answered in another window at the same time. Look at Sharing to see what holds."
+
+
+def give(
+    session: Session,
+    *,
+    person_id: UUID,
+    client_id: str,
+    purpose_id: UUID,
+    attributes: Collection[str],
+    mode: str,
+    days: int | None,
+    shown: dict[str, Any],
+    now: datetime,
+) -> Grant:
+    """Keep a person's consent; a live grant for the same purpose becomes a new version of itself.
+
+    `shown` is the exact text they answered, never a value.  Raises what `terms` refuses.
+    """
+    client, purpose = _offer(session, client_id, purpose_id)
+    content = _content(purpose, attributes) | _until(purpose, mode, days, now)
+    content |= {"state": "active", "changed_at": now}
+    subject(session, person_id=person_id, company_id=client.company_id)
+    for _ in range(_ROUNDS):
+        if held := _live(session, person_id, purpose_id):
+            held.context_id = _context(session, client, purpose)
+            return _step(session, held, "given", "person", content, shown=shown)
+        made = _begin(session, person_id, client, purpose, content)
+        if made is not None:
+            return _step(session, made, "given", "person", {}, shown=shown)
+    raise BusyError
+
+
+def refuse(
+    session: Session, *, person_id: UUID, client_id: str, purpose_id: UUID, shown: dict[str, Any], now: datetime
+) -> Grant:
+    """Record that a person declined; what they may already share for this purpose stays as it is.
+
+    Nothing is announced: the company learns it from the answer to its own request.
+    """
+    client, purpose = _offer(session, client_id, purpose_id)
+    content: dict[str, Any] = {
+        "state": "refused",
+        "mode": purpose.mode,
+        "attributes": [],
+        "expires_at": None,
+        "purpose_version": purpose.version,
+        "changed_at": now,
+    }
+    made = _begin(session, person_id, client, purpose, content)
+    if made is None:  # Unreachable while only live grants are unique; said so that nothing passes silently.
+        raise BusyError
+    return _step(session, made, "refused", "person", {}, shown=shown, asked=purpose.attributes)
+
+
+def change(
+    session: Session,
+    *,
+    person_id: UUID,
+    grant_id: UUID,
+    attributes: Collection[str],
+    mode: str,
+    days: int | None,
+    shown: dict[str, Any],
+    now: datetime,
+    keep_end: bool = False,
+) -> Grant:
+    """Keep what a person now shares; paused stays paused.  `keep_end` leaves mode and end as they were."""
+    held = _lock(session, person_id, grant_id, now)
+    client, purpose = _offer(session, held.client_id, held.purpose_id)
+    content = _content(purpose, attributes)
+    if not keep_end:
+        content |= _until(purpose, mode, days, now)
+    held.context_id = _context(session, client, purpose)
+    return _step(session, held, "changed", "person", content | {"changed_at": now}, shown=shown)
+
+
+def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
+    """Stop disclosures until the person resumes; pausing twice changes nothing."""
+    held = _lock(session, person_id, grant_id, now)
+    if held.state == "paused":
+        return held
+    return _step(session, held, "paused", "person", {"state": "paused", "changed_at": now})
+
+
+def resume(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
+    """Let disclosures go on after a pause; resuming what is not paused changes nothing."""
+    held = _lock(session, person_id, grant_id, now)
+    if held.state == "active":
+        return held
+    return _step(session, held, "resumed", "person", {"state": "active", "changed_at": now})
+
+
+def withdraw(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
+    """Stop sharing for good, as the person wishes; stopping what has stopped changes nothing."""
+    return _stop(session, _locked(session, person_id, grant_id), "withdrawn", "person", now)
+
+
+def end(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
+    """Stop sharing for good, as the company wishes."""
+    return _stop(session, _locked(session, person_id, grant_id), "ended", "company", now)
+
+
+def expire_due(session: Session, *, now: datetime) -> int:
+    """Close grants whose time is over, at most 500 at once; return how many.
+
+    `rules.decide` refuses them from the moment itself: this makes the pages and the company say so.
+    """
+    due = select(Grant).where(Grant.state.in_(LIVE), Grant.expires_at <= now).order_by(Grant.expires_at)
+    found = session.scalars(due.limit(_EXPIRED_AT_ONCE).with_for_update(skip_locked=True)).all()
+    for held in found:
+        _step(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
+    return len(found)
+
+
+def subject(session: Session, *, person_id: UUID, company_id: UUID) -> str:
+    """Return the identifier by which one company knows one person: 128 random bits, the same ever after."""
+    fresh = insert(Subject).values(person_id=person_id, company_id=company_id, sub=secrets.token_urlsafe(16))
+    session.execute(fresh.on_conflict_do_nothing(index_elements=["person_id", "company_id"]))
+    mine = select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
+    return session.scalars(mine).one()
+
+
+def _offer(session: Session, client_id: str, purpose_id: UUID) -> tuple[ClientFacts, PurposeFacts]:
+    client, purpose = companies.client(session, client_id), companies.purpose(session, purpose_id)
+    if client is None or purpose is None or purpose.client_id != client_id:
+        raise NotFoundError
+    if not client.active:
+        raise terms.ClientSuspendedError
+    if purpose.withdrawn:
+        raise terms.PurposeWithdrawnError
+    return client, purpose
+
+
+def _content(purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, Any]:
+    chosen = terms.attributes(
+        required=[name for name, _ in purpose.required],
+        optional=[name for name, _ in purpose.optional],
+        chosen=attributes,
+    )
+    return {"attributes": chosen, "purpose_version": purpose.version}
+
+
+def _until(purpose: PurposeFacts, mode: str, days: int | None, now: datetime) -> dict[str, Any]:
+    mode = terms.check_mode(offered=purpose.mode, wanted=mode)
+    return {
+        "mode": mode,
+        "expires_at": terms.expiry(mode=mode, days=days, longest_days=purpose.longest_days, now=now),
+    }
+
+
+def _context(session: Session, client: ClientFacts, purpose: PurposeFacts) -> UUID:
+    return ledger.context(
+        session,
+        company_id=client.company_id,
+        client_id=client.client_id,
+        company_name=client.company_name,
+        purpose=purpose.sentence,
+    )
+
+
+def _live(session: Session, person_id: UUID, purpose_id: UUID) -> Grant | None:
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(LIVE))
+    return session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
+
+
+def _lock(session: Session, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
+    held = _locked(session, person_id, grant_id)
+    if held.state not in LIVE or (held.expires_at is not None and held.expires_at <= now):
+        raise StoppedError
+    return held
+
+
+def _locked(session: Session, person_id: UUID, grant_id: UUID) -> Grant:
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.grant_id == grant_id)
+    held = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
+    if held is None:
+        raise NotFoundError
+    return held
+
+
+def _stop(session: Session, held: Grant, state: str, actor: str, now: datetime) -> Grant:
+    if held.state not in LIVE:
+        return held
+    return _step(session, held, state, actor, {"state": state, "changed_at": now})
+
+
+def _begin(
+    session: Session, person_id: UUID, client: ClientFacts, purpose: PurposeFacts, content: dict[str, Any]
+) -> Grant | None:
+    row = insert(Grant).values(
+        person_id=person_id,
+        grant_id=new_id(),
+        company_id=client.company_id,
+        client_id=client.client_id,
+        purpose_id=purpose.purpose_id,
+        context_id=_context(session, client, purpose),
+        version=0,
+        given_at=content["changed_at"],
+        **content,
+    )
+    return session.scalars(row.on_conflict_do_nothing().returning(Grant)).one_or_none()
+
+
+def _step(
+    session: Session,
+    grant: Grant,
+    step: str,
+    actor: str,
+    content: dict[str, Any],
+    *,
+    shown: dict[str, Any] | None = None,
+    asked: Collection[str] | None = None,
+) -> Grant:
+    for name, value in content.items():
+        setattr(grant, name, value)
+    grant.version += 1
+    session.flush()
+    _keep_version(session, grant, step, actor, shown or {})
+    _log(session, grant, step, grant.attributes if asked is None else asked)
+    if grant.state != "refused":
+        fact = events.GrantChanged(person_id=grant.person_id, grant_id=grant.grant_id, at=grant.changed_at)
+        events.announce(session, fact)
+    return grant
+
+
+def _keep_version(session: Session, grant: Grant, step: str, actor: str, shown: dict[str, Any]) -> None:
+    earlier = select(GrantVersion.hash).where(
+        GrantVersion.person_id == grant.person_id,
+        GrantVersion.grant_id == grant.grant_id,
+        GrantVersion.version == grant.version - 1,
+    )
+    previous = session.scalars(earlier).one_or_none() or chain.START
+    members = {
+        "grant_id": grant.grant_id,
+        "version": grant.version,
+        "at": grant.changed_at,
+        "step": step,
+        "actor": actor,
+        "state": grant.state,
+        "mode": grant.mode,
+        "attributes": list(grant.attributes),
+        "expires_at": grant.expires_at,
+        "shown": shown,
+    }
+    row = insert(GrantVersion).values(
+        person_id=grant.person_id,
+        previous_hash=previous,
+        hash=chain.digest(members, previous=previous),
+        **members,
+    )
+    session.execute(row)
+
+
+def _log(session: Session, grant: Grant, step: str, asked: Collection[str]) -> None:
+    row = ledger.NewDisclosure(
+        person_id=grant.person_id,
+        at=grant.changed_at,
+        context_id=grant.context_id,
+        channel="consent",
+        outcome="denied" if step == "refused" else "completed",
+        asked=list(asked),
+        given={},
+        grant_id=grant.grant_id,
+        grant_version=grant.version,
+        reason=step,
+    )
+    ledger.record(session, row)

@@ -1,0 +1,208 @@
+"""Sharing: what each organisation gets, and how to pause, change or stop it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask_login import current_user
+
+from portal.companies import queries as companies
+from portal.consent import asking, cards, queries, receipts, services, terms
+from portal.consent.forms import AskForm
+from portal.consumer.catalogue import CATALOGUE
+from portal.errors import InvalidError, NotFoundError
+from portal.web.access import person_id, person_required
+from portal.web.context import keyring, now, session, settings
+from portal.web.dates import day
+from portal.web.pages import page, wants_fragment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from uuid import UUID
+
+    from flask import Response
+    from werkzeug.wrappers import Response as AnyResponse
+
+    from portal.companies.queries import ClientFacts, PurposeFacts
+    from portal.consent.models import Grant
+
+pages = Blueprint("consent", __name__)
+
+
+@pages.get("/sharing")
+@person_required
+def sharing() -> Response:
+    made = cards.of_person(session(), person_id=person_id(), now=now())
+    state = request.args.get("state", "")
+    if state and state not in cards.GROUPS:
+        raise InvalidError("Choose one of the lists on the Sharing page.", pointer="/state")
+    by_detail = request.args.get("view") == "detail"
+    return page(
+        "consent/sharing.html",
+        "list",
+        cards=[card for card in made if not state or card.group == state],
+        counts=cards.counts(made),
+        groups=cards.GROUPS,
+        state=state,
+        details=cards.by_detail(made) if by_detail else None,
+    )
+
+
+@pages.get("/sharing/recipients")
+@person_required
+def recipients() -> Response:
+    wanted = [name for name in request.args.getlist("attribute") if name in CATALOGUE]
+    found = queries.recipients(session(), person_id=person_id(), attributes=wanted, now=now())
+    return page("consent/recipients.html", "recipients", recipients=found, attributes=wanted)
+
+
+@pages.get("/sharing/<uuid:grant_id>")
+@person_required
+def agreement(grant_id: UUID) -> Response:
+    held = _mine(grant_id)
+    return page(
+        "consent/agreement.html",
+        card=cards.of_grant(session(), held=held, now=now()),
+        steps=queries.versions(session(), person_id=person_id(), grant_id=grant_id),
+        purpose=_facts(held)[1],
+        receipt_number=_number(held),
+    )
+
+
+@pages.route("/sharing/<uuid:grant_id>/change", methods=["GET", "POST"])
+@person_required
+def change(grant_id: UUID) -> AnyResponse:
+    held = _mine(grant_id)
+    card = cards.of_grant(session(), held=held, now=now())
+    if not card.live:
+        raise services.StoppedError
+    ask = asking.build(
+        session(),
+        keyring=keyring(),
+        person_id=person_id(),
+        client_id=held.client_id,
+        purpose_id=held.purpose_id,
+    )
+    form = AskForm(ask, ends=_as_now(held))
+    if form.validate_on_submit():
+        _keep(held, ask, form)
+        flash(f"Saved. {card.company_name} now gets what you chose.")
+        return redirect(url_for("consent.receipt", grant_id=grant_id), 303)
+    return page("consent/change.html", status=422 if form.errors else 200, ask=ask, form=form, card=card)
+
+
+@pages.route("/sharing/<uuid:grant_id>/stop", methods=["GET", "POST"])
+@person_required
+def stop(grant_id: UUID) -> AnyResponse:
+    held = _mine(grant_id)
+    card = cards.of_grant(session(), held=held, now=now())
+    if request.method == "POST":
+        services.withdraw(session(), person_id=person_id(), grant_id=grant_id, now=now())
+        flash(f"You stopped sharing with {card.company_name}.")
+        return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
+    if not card.live:
+        return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
+    client, purpose = _facts(held)
+    company = companies.company(session(), slug=client.company_slug)
+    return page("consent/stop.html", card=card, purpose=purpose, stop_effect=company.stop_effect if company else "")
+
+
+@pages.post("/sharing/<uuid:grant_id>/pause")
+@person_required
+def pause(grant_id: UUID) -> AnyResponse:
+    return _switch(grant_id, services.pause, "Paused. {} sees nothing new.")
+
+
+@pages.post("/sharing/<uuid:grant_id>/resume")
+@person_required
+def resume(grant_id: UUID) -> AnyResponse:
+    return _switch(grant_id, services.resume, "Sharing with {} again.")
+
+
+@pages.get("/sharing/<uuid:grant_id>/receipt")
+@person_required
+def receipt(grant_id: UUID) -> Response:
+    held = _mine(grant_id)
+    return page(
+        "consent/receipt.html",
+        card=cards.of_grant(session(), held=held, now=now()),
+        purpose=_facts(held)[1],
+        receipt_number=_number(held),
+    )
+
+
+@pages.get("/sharing/<uuid:grant_id>/receipt.json")
+@person_required
+def receipt_file(grant_id: UUID) -> Response:
+    held = _mine(grant_id)
+    client, purpose = _facts(held)
+    record = receipts.record(
+        held,
+        queries.versions(session(), person_id=person_id(), grant_id=grant_id),
+        client=client,
+        purpose=purpose,
+        sub=queries.sub_of(session(), person_id=person_id(), company_id=held.company_id) or "",
+        portal_name=settings().service_name,
+        portal_url=settings().url,
+    )
+    response = jsonify(record)
+    response.headers["Content-Disposition"] = f'attachment; filename="{record["receipt_id"]}.json"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def recipients_slot(attributes: Collection[str]) -> str:
+    """Return the note that names, before an edit is saved, who will get it."""
+    found = queries.recipients(session(), person_id=current_user.person_id, attributes=attributes, now=now())
+    return render_template("consent/_recipients.html", recipients=found, attributes=attributes)
+
+
+def _mine(grant_id: UUID) -> Grant:
+    held = queries.grant(session(), person_id=person_id(), grant_id=grant_id)
+    if held is None:
+        raise NotFoundError
+    return held
+
+
+def _facts(held: Grant) -> tuple[ClientFacts, PurposeFacts]:
+    client, purpose = companies.client(session(), held.client_id), companies.purpose(session(), held.purpose_id)
+    if client is None or purpose is None:
+        raise NotFoundError
+    return client, purpose
+
+
+def _number(held: Grant) -> str:
+    return receipts.number(held.grant_id, held.version, held.given_at.year)
+
+
+def _as_now(held: Grant) -> str:
+    if held.mode == terms.ONCE:
+        return "Just this once, as now"
+    return f"Until {day(held.expires_at)}, as now" if held.expires_at else "Until I stop it, as now"
+
+
+def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:
+    choice = form.choice()
+    services.change(
+        session(),
+        person_id=held.person_id,
+        grant_id=held.grant_id,
+        attributes=choice.attributes,
+        mode=choice.mode,
+        days=choice.days,
+        keep_end=form.keeps_end,
+        shown=asking.shown(ask),
+        now=now(),
+    )
+
+
+def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyResponse:
+    held = act(session(), person_id=person_id(), grant_id=grant_id, now=now())
+    made = cards.of_person(session(), person_id=person_id(), now=now())
+    card = next(card for card in made if card.id == held.grant_id)
+    said = words.format(card.company_name)
+    if wants_fragment():
+        return page("consent/_card.html", card=card, said=said, counts=cards.counts(made), swapped=True)
+    flash(said)
+    return redirect(url_for("consent.sharing", _anchor=f"s-{grant_id}"), 303)

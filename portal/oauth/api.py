@@ -1,0 +1,129 @@
+"""The machine endpoints: a form in, a JSON document out, each error in its RFC's shape."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any
+
+from apiflask import APIBlueprint
+from flask import g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from portal.oauth import jwks, metadata, parameters, server, userinfo
+from portal.oauth.errors import OAuthError
+from portal.oauth.protection import token_required
+from portal.oauth.request import MachineRequest
+from portal.web import context
+from portal.web.access import marked, public
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Response
+
+log = logging.getLogger(__name__)
+api = APIBlueprint("oauth_api", __name__, enable_openapi=False)
+_FOR_ALL = "public, max-age=300"
+Answer = tuple[int, dict[str, Any]]
+
+
+@cache
+def _server() -> server.AuthorizationServer:
+    return server.build()
+
+
+def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[], Response]:
+    """Turn an endpoint that authenticates its client into a view; what it refuses it says in JSON.
+
+    The refusal is an answer, not an exception, so that what was used up on the way stays used up.
+    """
+
+    @wraps(endpoint)
+    def view() -> Response:
+        try:
+            status, body = endpoint(_request())
+        except OAuthError as error:
+            log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
+            status, body = error.status, {"error": error.code, "error_description": error.public}
+        return _json(status, body)
+
+    return marked(view, "client")
+
+
+@api.post("/oauth/par")
+@client_required
+def push(asked: MachineRequest) -> Answer:
+    answer: Answer = _server().create_endpoint_response("pushed_authorization", asked)
+    return answer
+
+
+@api.post("/oauth/token")
+@client_required
+def token(asked: MachineRequest) -> Answer:
+    answer: Answer = _server().create_token_response(asked)
+    return answer
+
+
+@api.post("/oauth/revoke")
+@client_required
+def revoke(asked: MachineRequest) -> Answer:
+    answer: Answer = _server().create_endpoint_response("revocation", asked)
+    return answer
+
+
+@api.route("/oauth/userinfo", methods=["GET", "POST"])
+@token_required("openid")
+def person() -> Response:
+    claims = userinfo.claims(context.session(), keyring=context.keyring(), token=g.token, now=context.now())
+    return _json(200, claims)
+
+
+@api.get("/oauth/jwks")
+@public
+def keys() -> Response:
+    return _json(200, jwks.document(context.session()), _FOR_ALL)
+
+
+@api.get("/.well-known/oauth-authorization-server")
+@api.get("/.well-known/openid-configuration")
+@public
+def describe() -> Response:
+    return _json(200, metadata.authorization_server(context.settings().issuer), _FOR_ALL)
+
+
+@api.get("/.well-known/oauth-protected-resource")
+@api.get("/.well-known/oauth-protected-resource/api/v1")
+@public
+def describe_api() -> Response:
+    return _json(200, metadata.protected_resource(context.settings().issuer), _FOR_ALL)
+
+
+def _request() -> MachineRequest:
+    return MachineRequest(
+        session=context.session(),
+        keyring=context.keyring(),
+        issuer=context.settings().issuer,
+        now=context.now(),
+        method=request.method,
+        url=context.settings().issuer + request.path,
+        parameters=parameters.read(mimetype=request.mimetype, query=request.query_string, body=_body()),
+        authorization=request.headers.get("Authorization"),
+        dpop=request.headers.get("DPoP"),
+    )
+
+
+def _body() -> bytes:
+    if (request.content_length or 0) > parameters.LARGEST:
+        raise parameters.BodyTooLargeError
+    try:
+        return request.get_data()
+    except HTTPException as error:
+        raise parameters.BodyUnreadableError from error
+
+
+def _json(status: int, body: dict[str, Any], cache_control: str = "no-store") -> Response:
+    response = jsonify(body)
+    response.status_code = status
+    response.headers["Cache-Control"] = cache_control
+    return response

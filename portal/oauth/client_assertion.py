@@ -1,0 +1,177 @@
+"""Client authentication by a signed assertion, `private_key_jwt` (RFC 7523 section 3, FAPI 2.0 section 5.3.2.1).
+
+Every failure is `invalid_client` with one sentence, so that nobody learns which clients exist.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from portal.companies import queries as companies
+from portal.oauth import compact, replay
+from portal.oauth.compact import MalformedError
+from portal.oauth.dpop import is_number
+from portal.oauth.errors import InvalidClientError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from portal.companies.queries import ClientFacts
+    from portal.oauth.compact import Compact
+
+TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+LONGEST_LIFE: Final = timedelta(minutes=5)
+TOLERANCE: Final = timedelta(seconds=10)
+_CLIENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
+_TYPES = ("JWT", "client-authentication+jwt")
+_LONGEST_JTI = 512
+
+
+class TwoMethodsError(InvalidRequestError):
+    """RFC 6749 section 2.3."""
+
+    public = "Authenticate by client_assertion only."
+
+
+class AssertionMissingError(InvalidClientError):
+    pass
+
+
+class AssertionMalformedError(InvalidClientError):
+    pass
+
+
+class AssertionTypeError(InvalidClientError):
+    pass
+
+
+class AssertionIssuerError(InvalidClientError):
+    pass
+
+
+class AssertionSignatureError(InvalidClientError):
+    pass
+
+
+class AssertionAudienceError(InvalidClientError):
+    pass
+
+
+class AssertionTimeError(InvalidClientError):
+    pass
+
+
+class AssertionIdError(InvalidClientError):
+    pass
+
+
+class ClientDiffersError(InvalidClientError):
+    """RFC 7521 section 4.2."""
+
+
+class ClientNotActiveError(InvalidClientError):
+    pass
+
+
+def authenticate(
+    session: Session, *, parameters: Mapping[str, str], authorization: str | None, issuer: str, now: datetime
+) -> ClientFacts:
+    """Return the client that signed the assertion in `parameters`; use its `jti` up."""
+    _check_one_method(parameters, authorization)
+    parsed = _parsed(parameters)
+    _check_type(parsed)
+    client_id = _client_id(parsed)
+    _check_same_client(client_id, parameters)
+    _check_signature(parsed, companies.keys(session, client_id, "sig"))
+    _check_audience(parsed, issuer)
+    _check_times(parsed, now)
+    client = _active(session, client_id)
+    _use_once(session, parsed, client_id, now)
+    return client
+
+
+def _check_one_method(parameters: Mapping[str, str], authorization: str | None) -> None:
+    if authorization is not None or "client_secret" in parameters:
+        raise TwoMethodsError
+
+
+def _parsed(parameters: Mapping[str, str]) -> Compact:
+    if parameters.get("client_assertion_type") != TYPE or "client_assertion" not in parameters:
+        raise AssertionMissingError(private="no assertion")
+    try:
+        return compact.parse(parameters["client_assertion"])
+    except MalformedError as error:
+        raise AssertionMalformedError(private=str(error)) from error
+
+
+def _check_type(parsed: Compact) -> None:
+    # A request object or a DPoP proof of the same client says so in its type, and is no authentication.
+    if parsed.header.get("typ", "JWT") not in _TYPES:
+        raise AssertionTypeError(private="typ is of another kind of JWT")
+
+
+def _client_id(parsed: Compact) -> str:
+    issuer = parsed.claims.get("iss")
+    if not isinstance(issuer, str) or not _CLIENT_ID.fullmatch(issuer) or parsed.claims.get("sub") != issuer:
+        raise AssertionIssuerError(private="iss and sub are not the same client id")
+    return issuer
+
+
+def _check_same_client(client_id: str, parameters: Mapping[str, str]) -> None:
+    if parameters.get("client_id", client_id) != client_id:
+        raise ClientDiffersError(private="client_id is another client's")
+
+
+def _check_signature(parsed: Compact, registered: Iterable[Mapping[str, Any]]) -> None:
+    named = parsed.header.get("kid")
+    for jwk in registered:
+        if named in (None, jwk.get("kid")) and _signed(parsed, jwk):
+            return
+    raise AssertionSignatureError(private="no registered key made the signature")
+
+
+def _signed(parsed: Compact, jwk: Mapping[str, Any]) -> bool:
+    try:
+        compact.verify(parsed, compact.public_key(dict(jwk)))
+    except MalformedError:
+        return False
+    return True
+
+
+def _check_audience(parsed: Compact, issuer: str) -> None:
+    # A list, or the address of an endpoint, could have been meant for another server as well.
+    if parsed.claims.get("aud") != issuer:
+        raise AssertionAudienceError(private="aud is not the issuer as one string")
+
+
+def _check_times(parsed: Compact, now: datetime) -> None:
+    expires = parsed.claims.get("exp")
+    latest = (now + LONGEST_LIFE + TOLERANCE).timestamp()
+    if not is_number(expires) or not now.timestamp() < expires <= latest:
+        raise AssertionTimeError(private="exp is missing, past or too far ahead")
+    for name in ("iat", "nbf"):
+        moment = parsed.claims.get(name, 0)
+        if not is_number(moment) or moment > (now + TOLERANCE).timestamp():
+            raise AssertionTimeError(private=f"{name} is in the future")
+
+
+def _active(session: Session, client_id: str) -> ClientFacts:
+    client = companies.client(session, client_id)
+    if client is None or not client.active:
+        raise ClientNotActiveError(private="the client is suspended")
+    return client
+
+
+def _use_once(session: Session, parsed: Compact, client_id: str, now: datetime) -> None:
+    jti = parsed.claims.get("jti")
+    if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_JTI:
+        raise AssertionIdError(private="no jti")
+    try:
+        replay.use(session, replay.fingerprint("assertion", client_id, jti), now + LONGEST_LIFE + 2 * TOLERANCE)
+    except replay.ReplayedError as error:
+        raise AssertionIdError(private="the jti was used before") from error

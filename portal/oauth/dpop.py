@@ -1,0 +1,184 @@
+"""Demonstrating proof of possession (RFC 9449): the checks of section 4.3, in its order."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeGuard
+from urllib.parse import quote, unquote, urlsplit
+
+from portal.oauth import compact, replay
+from portal.oauth.compact import MalformedError
+from portal.oauth.errors import InvalidProofError, InvalidRequestError
+from portal.vault import base64url
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from portal.oauth.compact import Compact, VerifyKey
+
+MAX_AGE: Final = timedelta(seconds=60)
+KEPT: Final = timedelta(seconds=180)
+_LONGEST_JTI = 512
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+class ProofMissingError(InvalidRequestError):
+    """Not `invalid_dpop_proof`: there is none (RFC 9449 section 5; keycloak#34842)."""
+
+    public = "A DPoP proof is required."
+
+
+class ProofMalformedError(InvalidProofError):
+    public = "The DPoP proof is not a well-formed signed JWT."
+
+
+class ProofTypeError(InvalidProofError):
+    public = "The DPoP proof must have typ dpop+jwt."
+
+
+class ProofKeyError(InvalidProofError):
+    public = "The DPoP proof must hold a public key and be signed by it with ES256, PS256 or EdDSA."
+
+
+class ProofMethodError(InvalidProofError):
+    public = "The DPoP proof is for another HTTP method."
+
+
+class ProofAddressError(InvalidProofError):
+    public = "The DPoP proof is for another address."
+
+
+class ProofAgeError(InvalidProofError):
+    public = "The DPoP proof is not from the last minute."
+
+
+class ProofIdError(InvalidProofError):
+    public = "The DPoP proof needs a jti."
+
+
+class ProofTokenError(InvalidProofError):
+    public = "The DPoP proof is for another access token."
+
+
+class ProofReplayedError(InvalidProofError):
+    public = "The DPoP proof was used before."
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A good proof: the key's RFC 7638 thumbprint, and what the replay store must know of it."""
+
+    jkt: str
+    proof_hash: bytes
+    expires_at: datetime
+
+
+def accept(
+    session: Session, header: str | None, *, method: str, url: str, now: datetime, access_token: str | None = None
+) -> Proof:
+    """Return the proof that is good and was never used before (RFC 9449 section 11.1)."""
+    proof = verify(header, method=method, url=url, now=now, access_token=access_token)
+    use(session, proof)
+    return proof
+
+
+def use(session: Session, proof: Proof) -> None:
+    """Use the proof up; raise `ProofReplayedError` when it was used before."""
+    try:
+        replay.use(session, proof.proof_hash, proof.expires_at)
+    except replay.ReplayedError as error:
+        raise ProofReplayedError from error
+
+
+def verify(header: str | None, *, method: str, url: str, now: datetime, access_token: str | None = None) -> Proof:
+    """Check the `DPoP` header against `method`, `url` (without query) and, at a resource, the access token.
+
+    Raises an `InvalidProofError` that names the check; whether it was used before is asked of the database
+    by `use`.
+    """
+    parsed = _parsed(header)
+    _check_type(parsed)
+    key = _signed_by_its_key(parsed)
+    _check_method(parsed, method)
+    _check_address(parsed, url)
+    _check_age(parsed, now)
+    _check_token(parsed, access_token)
+    jkt = key.thumbprint()
+    return Proof(jkt, replay.fingerprint("dpop", jkt, _jti(parsed)), now + KEPT)
+
+
+def _parsed(header: str | None) -> Compact:
+    # Two DPoP headers arrive joined by a comma, which no compact JWS holds: they are malformed as well.
+    if not header:
+        raise ProofMissingError
+    try:
+        return compact.parse(header)
+    except MalformedError as error:
+        raise ProofMalformedError(private=str(error)) from error
+
+
+def _check_type(parsed: Compact) -> None:
+    if parsed.header.get("typ") != "dpop+jwt":
+        raise ProofTypeError
+
+
+def _signed_by_its_key(parsed: Compact) -> VerifyKey:
+    try:
+        key = compact.public_key(parsed.header.get("jwk"))
+        compact.verify(parsed, key)
+    except MalformedError as error:
+        raise ProofKeyError(private=str(error)) from error
+    return key
+
+
+def _check_method(parsed: Compact, method: str) -> None:
+    if parsed.claims.get("htm") != method:
+        raise ProofMethodError
+
+
+def _check_address(parsed: Compact, url: str) -> None:
+    htu = parsed.claims.get("htu")
+    if not isinstance(htu, str) or _normal(htu) != _normal(url):
+        raise ProofAddressError
+
+
+def _check_age(parsed: Compact, now: datetime) -> None:
+    issued = parsed.claims.get("iat")
+    if not is_number(issued) or abs(now.timestamp() - issued) > MAX_AGE.total_seconds():
+        raise ProofAgeError
+
+
+def _jti(parsed: Compact) -> str:
+    jti = parsed.claims.get("jti")
+    if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_JTI:
+        raise ProofIdError
+    return jti
+
+
+def _check_token(parsed: Compact, access_token: str | None) -> None:
+    if access_token is None:
+        return
+    expected = base64url.encode(hashlib.sha256(access_token.encode()).digest())
+    claimed = parsed.claims.get("ath")
+    if not isinstance(claimed, str) or not hmac.compare_digest(claimed.encode("utf-8", "replace"), expected.encode()):
+        raise ProofTokenError
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Say whether `value` is a JSON number (RFC 7519 NumericDate); Python counts booleans as integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _normal(url: str) -> tuple[str, str, int | None, str] | None:
+    # RFC 9449 section 4.3 step 9: query and fragment do not count; RFC 3986 section 6.2.2 and 6.2.3 do.
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.username is not None or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port, quote(unquote(parts.path)) or "/"

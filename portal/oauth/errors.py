@@ -1,0 +1,93 @@
+"""The errors of the authorization server: an RFC's code and a public sentence, the private detail apart.
+
+A public sentence is a constant, so it never echoes what was sent and always fits RFC 6749 section 5.2
+(printable ASCII without quotation mark and backslash).  Each check has a named error of its own that is one of
+these; none says whether a client, a person or a token exists.
+"""
+
+from __future__ import annotations
+
+from portal.errors import PortalError
+
+
+class OAuthError(PortalError):
+    """A refusal with one of the registered error codes (RFC 6749 section 11.4); `code` is that code."""
+
+    status = 400
+
+
+class InvalidRequestError(OAuthError):
+    code = "invalid_request"
+    public = "The request is malformed."
+
+
+class InvalidClientError(OAuthError):
+    """Client authentication failed; the sentence is the same for every cause (RFC 6749 section 5.2)."""
+
+    code = "invalid_client"
+    status = 401
+    public = "Client authentication failed."
+
+
+class InvalidGrantError(OAuthError):
+    """A code or refresh token cannot be used; the sentence is the same for every cause."""
+
+    code = "invalid_grant"
+    public = "The code or refresh token is not valid for this client."
+
+
+class InvalidScopeError(OAuthError):
+    code = "invalid_scope"
+    public = "A requested scope is unknown or wider than what was granted."
+
+
+class UnsupportedGrantTypeError(OAuthError):
+    code = "unsupported_grant_type"
+    public = "This grant_type is not supported."
+
+
+class UnsupportedResponseTypeError(OAuthError):
+    code = "unsupported_response_type"
+    public = "Only response_type=code is supported."
+
+
+class InvalidAuthorizationDetailsError(OAuthError):
+    """RFC 9396 section 5."""
+
+    code = "invalid_authorization_details"
+    public = "authorization_details cannot be used."
+
+
+class InvalidTargetError(OAuthError):
+    """RFC 8707 section 2."""
+
+    code = "invalid_target"
+    public = "The requested resource is not served here."
+
+
+class RequestNotSupportedError(OAuthError):
+    """OpenID Connect Core section 3.1.2.6."""
+
+    code = "request_not_supported"
+    public = "Request objects are not supported."
+
+
+class InvalidProofError(OAuthError):
+    """A DPoP proof fails one of the checks of RFC 9449 section 4.3."""
+
+    code = "invalid_dpop_proof"
+    public = "The DPoP proof is not valid."
+
+
+class InvalidTokenError(OAuthError):
+    """RFC 6750 section 3.1: unknown, expired, revoked or bound to another key; the caller cannot tell which."""
+
+    code = "invalid_token"
+    status = 401
+    public = "The access token is not valid."
+
+
+class InsufficientScopeError(OAuthError):
+    code = "insufficient_scope"
+    status = 403
+    public = "The access token does not allow this."

@@ -1,0 +1,74 @@
+"""What the server says of itself (RFC 8414, OpenID Connect Discovery) and of its API (RFC 9728)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portal.oauth import compact, rich_authorization
+from portal.oauth.par import PERSON_SCOPES, resource_of
+from portal.oauth.server import CLIENT_SCOPES
+
+_ALGORITHMS = list(compact.ALGORITHMS)
+
+
+def authorization_server(issuer: str) -> dict[str, Any]:
+    """Return the document of both well-known addresses."""
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oauth/authorize",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
+        "token_endpoint": f"{issuer}/oauth/token",
+        "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "userinfo_endpoint": f"{issuer}/oauth/userinfo",
+        "jwks_uri": f"{issuer}/oauth/jwks",
+        **_requests(),
+        **_client_authentication(),
+        **_people(),
+    }
+
+
+def protected_resource(issuer: str) -> dict[str, Any]:
+    """Return the document of the API (RFC 9728 section 2)."""
+    return {
+        "resource": resource_of(issuer),
+        "authorization_servers": [issuer],
+        "jwks_uri": f"{issuer}/oauth/jwks",
+        "scopes_supported": sorted(CLIENT_SCOPES),
+        "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": _ALGORITHMS,
+        "dpop_bound_access_tokens_required": True,
+        "authorization_details_types_supported": [rich_authorization.TYPE],
+    }
+
+
+def _requests() -> dict[str, Any]:
+    return {
+        "require_pushed_authorization_requests": True,
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "authorization_details_types_supported": [rich_authorization.TYPE],
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "dpop_signing_alg_values_supported": _ALGORITHMS,
+        "scopes_supported": sorted(PERSON_SCOPES | CLIENT_SCOPES),
+    }
+
+
+def _client_authentication() -> dict[str, Any]:
+    return {
+        f"{endpoint}_endpoint_auth_{name}": value
+        for endpoint in ("token", "revocation")
+        for name, value in (("methods_supported", ["private_key_jwt"]), ("signing_alg_values_supported", _ALGORITHMS))
+    }
+
+
+def _people() -> dict[str, Any]:
+    return {
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "claims_parameter_supported": False,
+        "ui_locales_supported": ["en"],
+    }

@@ -1,0 +1,179 @@
+"""`/oauth/authorize`: the consent screen in front of a pushed authorization request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode, urlsplit
+from uuid import UUID
+
+from flask import Blueprint, g, redirect, request
+from flask_login import current_user
+
+from portal.consent import asking
+from portal.consent import services as consent
+from portal.consent.forms import AskForm
+from portal.oauth import authorization, authorization_code
+from portal.oauth.forms import ConfirmForm
+from portal.web import context
+from portal.web.access import SIGN_IN, public
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+
+    from portal.companies.queries import ClientFacts
+    from portal.consent.asking import Ask
+    from portal.consent.models import Grant
+    from portal.oauth.models import PushedRequest
+
+pages = Blueprint("oauth", __name__)
+
+
+@pages.url_value_preprocessor
+def _for_people(_endpoint: str | None, _values: object) -> None:
+    # The address lies among the machines' ones, but what fails here is read by a person.
+    g.page = True
+
+
+@pages.get("/oauth/authorize")
+@public
+def authorize() -> ResponseReturnValue:
+    """Ask the person; a stranger signs in first and comes back."""
+    pushed, client = authorization.opened(
+        context.session(),
+        client_ids=request.args.getlist("client_id"),
+        request_uris=request.args.getlist("request_uri"),
+        now=context.now(),
+    )
+    if not current_user.is_authenticated:
+        return _sign_in_first(pushed, request.args["request_uri"])
+    ask = _ask(pushed)
+    return _screen(pushed, client, ask, _form(ask, pushed), request_uri=request.args["request_uri"])
+
+
+@pages.post("/oauth/authorize")
+@public
+def answer() -> ResponseReturnValue:
+    """Take the person's answer, once, and lead them back to the client with it."""
+    pushed, client = authorization.opened(
+        context.session(),
+        client_ids=request.form.getlist("client_id"),
+        request_uris=request.form.getlist("request_uri"),
+        now=context.now(),
+    )
+    if not current_user.is_authenticated:
+        return _sign_in_first(pushed, request.form["request_uri"])
+    ask = _ask(pushed)
+    form = _form(ask, pushed)
+    if form.declined:
+        return _declined(pushed, ask)
+    if not form.validate_on_submit():
+        return _screen(pushed, client, ask, form, request_uri=request.form["request_uri"], status=422)
+    return _shared(pushed, ask, form)
+
+
+def _sign_in_first(pushed: PushedRequest, request_uri: str) -> Response:
+    here = "/oauth/authorize?" + urlencode({"client_id": pushed.client_id, "request_uri": request_uri})
+    response = redirect(f"{SIGN_IN}?next={quote(here, safe='/')}", 303)
+    response.headers["Cache-Control"] = "no-store"
+    return response  # type: ignore[return-value]  # Werkzeug's own class stands in for Flask's
+
+
+def _ask(pushed: PushedRequest) -> Ask:
+    return asking.build(
+        context.session(),
+        keyring=context.keyring(),
+        person_id=current_user.person_id,
+        client_id=pushed.client_id,
+        purpose_id=UUID(pushed.parameters["purpose_id"]),
+        requested=pushed.parameters["attributes"],
+    )
+
+
+def _form(ask: Ask, pushed: PushedRequest) -> AskForm | ConfirmForm:
+    return ConfirmForm() if _covered(ask, pushed) else AskForm(ask)
+
+
+def _covered(ask: Ask, pushed: PushedRequest) -> bool:
+    # What is shared already is only confirmed; anything that was not answered yet is asked in full.
+    return ask.grant is not None and ask.grant.state == "active" and (
+        set(pushed.parameters["attributes"]) <= set(ask.grant.attributes) and not ask.removed
+    )  # fmt: skip
+
+
+def _screen(
+    pushed: PushedRequest,
+    client: ClientFacts,
+    ask: Ask,
+    form: AskForm | ConfirmForm,
+    *,
+    request_uri: str,
+    status: int = 200,
+) -> Response:
+    g.form_action_origins = [authorization.origin(pushed)]
+    name = "confirm" if isinstance(form, ConfirmForm) else "authorize"
+    returns_to = urlsplit(pushed.parameters["redirect_uri"]).hostname
+    return page(
+        f"oauth/{name}.html",
+        status=status,
+        ask=ask,
+        form=form,
+        client=client,
+        request_uri=request_uri,
+        returns_to=returns_to,
+    )
+
+
+def _declined(pushed: PushedRequest, ask: Ask) -> Response:
+    session, now = context.session(), context.now()
+    authorization.answer(session, pushed, now=now)
+    consent.refuse(
+        session,
+        person_id=current_user.person_id,
+        client_id=pushed.client_id,
+        purpose_id=ask.purpose_id,
+        shown=asking.shown(ask),
+        now=now,
+    )
+    return _back(pushed, error="access_denied", error_description="The person declined.")
+
+
+def _shared(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Response:
+    session, now = context.session(), context.now()
+    authorization.answer(session, pushed, now=now)
+    grant = ask.grant if isinstance(form, ConfirmForm) else _give(pushed, ask, form)
+    if grant is None:
+        raise authorization.RequestExpiredError(private="the consent to confirm is gone")
+    code = authorization_code.issue(
+        session,
+        pushed=pushed,
+        person_id=current_user.person_id,
+        grant_id=grant.grant_id,
+        authenticated_at=current_user.authenticated_at,
+        now=now,
+    )
+    return _back(pushed, code=code)
+
+
+def _give(pushed: PushedRequest, ask: Ask, form: AskForm) -> Grant:
+    choice = form.choice()
+    return consent.give(
+        context.session(),
+        person_id=current_user.person_id,
+        client_id=pushed.client_id,
+        purpose_id=ask.purpose_id,
+        attributes=choice.attributes,
+        mode=choice.mode,
+        days=choice.days,
+        shown=asking.shown(ask),
+        now=context.now(),
+    )
+
+
+def _back(pushed: PushedRequest, **outcome: str) -> Response:
+    # 303 and never 307: a form that was sent here must not be sent on (FAPI 2.0 section 5.3.2.2).
+    response = redirect(authorization.back(pushed, issuer=context.settings().issuer, **outcome), 303)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response  # type: ignore[return-value]  # Werkzeug's own class stands in for Flask's

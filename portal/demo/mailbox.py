@@ -86,7 +86,9 @@ class _Taker:
     def __init__(self, mails: deque[Mail]) -> None:
         self._mails = mails
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         message = message_from_bytes(content, policy=policy.default)
         self._mails.appendleft(
@@ -110,7 +112,7 @@ class _Page(BaseHTTPRequestHandler):
 
     mails: deque[Mail]
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         body = _document(list(self.mails)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")

@@ -17,10 +17,10 @@ import keys
 NAME = "Brightwell Energy"
 
 
-def metadata(company_keys: keys.CompanyKeys, *, redirect_uri: str) -> dict[str, Any]:
+def metadata(company_keys: keys.CompanyKeys, *, redirect_uri: str, name: str = NAME) -> dict[str, Any]:
     """Return the client metadata of RFC 7591 section 2."""
     return {
-        "client_name": NAME,
+        "client_name": name,
         "redirect_uris": [redirect_uri],
         "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
         "response_types": ["code"],
@@ -35,8 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the demo company's keys and registration metadata.")
     parser.add_argument("--folder", type=Path, required=True, help="where the keys are kept")
     parser.add_argument("--redirect-uri", required=True, help="the address of this company's /callback")
+    parser.add_argument("--name", default=NAME, help="the company's name (default: %(default)s)")
     options = parser.parse_args()
-    document = metadata(keys.ensure(options.folder), redirect_uri=options.redirect_uri)
+    document = metadata(keys.ensure(options.folder), redirect_uri=options.redirect_uri, name=options.name)
     file: Path = options.folder / "metadata.json"
     file.write_text(json.dumps(document, indent=2) + "\n")
     print(file)  # noqa: T201 - the path is this command's answer

@@ -15,7 +15,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 
 import envelope
-from store import Consent, Profile
+from store import Consent, Message, Profile
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
@@ -61,18 +61,26 @@ class Receiver:
         `about` is the person who was asked for: an answer about anybody else is refused.
         """
         claims = self.verify(message)
-        event, content = _only_event(claims)
-        if event == VERIFICATION:
-            return {"state": str(content.get("state", ""))}
+        happened = _events(claims)
+        if VERIFICATION in happened:
+            return {"state": str(happened[VERIFICATION].get("state", ""))}
         sub = _subject(claims, self._sender.issuer)
         if about and about != sub:
             raise RefusedError("invalid_request", "This is about somebody else.")
-        if event == PROFILE:
-            self._store.keep_profile(self._profile(claims, sub, content), how=how, now=time.time())
-        elif event == CONSENT:
-            self._store.keep_consent(_consent(claims, sub, content), now=time.time())
-        else:
+        consent, profile = happened.get(CONSENT), happened.get(PROFILE)
+        if consent is None and profile is None:
             raise RefusedError("invalid_request", "This kind of event is not known here.")
+        self._store.keep(
+            Message(
+                jti=claims["jti"],
+                issued=claims["iat"],
+                sub=sub,
+                how=how,
+                consent=None if consent is None else _consent(consent),
+                profile=None if profile is None else self._profile(profile),
+            ),
+            now=time.time(),
+        )
         return {}
 
     def verify(self, message: str) -> dict[str, Any]:
@@ -103,12 +111,9 @@ class Receiver:
             raise RefusedError("invalid_request", "The time of the message cannot be right.")
         return claims
 
-    def _profile(self, claims: dict[str, Any], sub: str, content: dict[str, Any]) -> Profile:
+    def _profile(self, content: dict[str, Any]) -> Profile:
         try:
             return Profile(
-                jti=claims["jti"],
-                issued=claims["iat"],
-                sub=sub,
                 grant_id=str(content["grant_id"]),
                 sequence=int(content["sequence"]),
                 complete=content.get("complete") is True,
@@ -161,12 +166,11 @@ def _audience(claims: dict[str, Any]) -> list[Any]:
     return audience if isinstance(audience, list) else [audience]
 
 
-def _only_event(claims: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _events(claims: dict[str, Any]) -> dict[str, dict[str, Any]]:
     happened = claims.get("events")
-    if not isinstance(happened, dict) or len(happened) != 1:
-        raise RefusedError("invalid_request", "The message must hold one event.")
-    [(event, content)] = happened.items()
-    return str(event), content if isinstance(content, dict) else {}
+    if not isinstance(happened, dict) or not all(isinstance(content, dict) for content in happened.values()):
+        raise RefusedError("invalid_request", "The message must say what happened.")
+    return happened
 
 
 def _subject(claims: dict[str, Any], issuer: str) -> str:
@@ -176,12 +180,9 @@ def _subject(claims: dict[str, Any], issuer: str) -> str:
     return str(subject.get("sub", ""))
 
 
-def _consent(claims: dict[str, Any], sub: str, content: dict[str, Any]) -> Consent:
+def _consent(content: dict[str, Any]) -> Consent:
     try:
         return Consent(
-            jti=claims["jti"],
-            issued=claims["iat"],
-            sub=sub,
             grant_id=str(content["grant_id"]),
             state=str(content["state"]),
             version=int(content["version"]),

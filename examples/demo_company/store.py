@@ -53,11 +53,8 @@ class Detail:
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile message after verification and opening."""
+    """Details of a person; when `complete`, all they share, else those that changed."""
 
-    jti: str
-    issued: int
-    sub: str
     grant_id: str
     sequence: int
     complete: bool
@@ -66,15 +63,24 @@ class Profile:
 
 @dataclass(frozen=True)
 class Consent:
-    """A consent message after verification: the state a person's consent is in, and what it covers."""
+    """The state a person's consent is in, and what it covers."""
 
-    jti: str
-    issued: int
-    sub: str
     grant_id: str
     state: str
     version: int
     attributes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a message says after verification and opening: a state of consent, details, or both."""
+
+    jti: str
+    issued: int
+    sub: str
+    how: str
+    consent: Consent | None = None
+    profile: Profile | None = None
 
 
 class Store:
@@ -87,25 +93,18 @@ class Store:
             connection.executescript(_SCHEMA)
         self._file.chmod(0o600)
 
-    def keep_profile(self, message: Profile, *, how: str, now: float) -> str:
+    def keep(self, message: Message, *, now: float) -> str:
         """Keep what is newer than what is held; return `kept`, `repeated` or `late`."""
         with self._transaction() as db:
-            if _seen(db, message.jti):
+            if db.execute("SELECT 1 FROM journal WHERE jti = ?", (message.jti,)).fetchone():
                 return "repeated"
-            outcome = "late" if how == "pushed" and _is_late(db, message) else "kept"
-            if outcome == "kept":
-                _keep_person(db, message, how, now)
-                _keep_details(db, message, how, now)
-            _note(db, message, how=how, outcome=outcome, now=now)
-            return outcome
-
-    def keep_consent(self, message: Consent, *, now: float) -> str:
-        """Keep the state of consent, deleting what it no longer covers; return `kept`, `repeated` or `late`."""
-        with self._transaction() as db:
-            if _seen(db, message.jti):
-                return "repeated"
-            outcome = _keep_state(db, message, now)
-            _note(db, message, how="pushed", outcome=outcome, now=now)
+            outcomes = set()
+            if message.consent is not None:
+                outcomes.add(_keep_consent(db, message, message.consent, now))
+            if message.profile is not None:
+                outcomes.add(_keep_profile(db, message, message.profile, now))
+            outcome = "kept" if "kept" in outcomes else "late"
+            _note(db, message, outcome, now)
             return outcome
 
     def note_refusal(self, sub: str, *, state: str) -> None:
@@ -186,23 +185,17 @@ def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str | int, An
     return {**{column[0]: row[n] for n, column in enumerate(cursor.description)}, 0: row[0]}
 
 
-def _seen(db: sqlite3.Connection, jti: str) -> bool:
-    return db.execute("SELECT 1 FROM journal WHERE jti = ?", (jti,)).fetchone() is not None
-
-
-def _note(db: sqlite3.Connection, message: Profile | Consent, *, how: str, outcome: str, now: float) -> None:
-    kind, order = ("profile", message.sequence) if isinstance(message, Profile) else ("consent", message.version)
-    row = (message.jti, now, message.sub, order, kind, how, outcome)
+def _note(db: sqlite3.Connection, message: Message, outcome: str, now: float) -> None:
+    events = {"consent": message.consent, "profile": message.profile}
+    kind = " ".join(name for name, event in events.items() if event is not None)
+    sequence = message.profile.sequence if message.profile else None
+    row = (message.jti, now, message.sub, sequence, kind, message.how, outcome)
     db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 
-def _is_late(db: sqlite3.Connection, message: Profile) -> bool:
-    """True for a push that set out before this person stopped sharing."""
-    person = db.execute("SELECT state, state_issued FROM person WHERE sub = ?", (message.sub,)).fetchone()
-    return person is not None and person["state"] in STOPPED and message.issued <= person["state_issued"]
-
-
-def _keep_person(db: sqlite3.Connection, message: Profile, how: str, now: float) -> None:
+def _keep_profile(db: sqlite3.Connection, message: Message, profile: Profile, now: float) -> str:
+    if message.how == "pushed" and _is_late(db, message):
+        return "late"
     # A profile that is not late proves that consent is active: the portal sends nothing without it.
     db.execute(
         "INSERT INTO person VALUES (:sub, :grant_id, 'active', 0, :issued, :sequence, :now, :how)"
@@ -210,48 +203,56 @@ def _keep_person(db: sqlite3.Connection, message: Profile, how: str, now: float)
         " state_version = CASE WHEN grant_id = :grant_id THEN state_version ELSE 0 END,"
         " grant_id = :grant_id, state = 'active'",
         {
-            "sub": message.sub, "grant_id": message.grant_id, "issued": message.issued,
-            "sequence": message.sequence, "now": now, "how": how,
+            "sub": message.sub, "grant_id": profile.grant_id, "issued": message.issued,
+            "sequence": profile.sequence, "now": now, "how": message.how,
         },
     )  # fmt: skip
-
-
-def _keep_details(db: sqlite3.Connection, message: Profile, how: str, now: float) -> None:
-    for name, detail in message.details.items():
-        db.execute(
-            "INSERT INTO detail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sub, name) DO UPDATE SET"
-            " version = excluded.version, changed_at = excluded.changed_at, confirmed_at = excluded.confirmed_at,"
-            " verification = excluded.verification, value = excluded.value, arrived = excluded.arrived,"
-            " how = excluded.how WHERE excluded.version >= detail.version",
-            (
-                message.sub, name, detail.version, detail.changed_at, detail.confirmed_at, detail.verification,
-                json.dumps(detail.value, ensure_ascii=False), now, how,
-            ),
-        )  # fmt: skip
-    if message.complete:
-        _drop_others(db, message.sub, frozenset(message.details))
-
-
-def _keep_state(db: sqlite3.Connection, message: Consent, now: float) -> str:
-    held = db.execute("SELECT * FROM person WHERE sub = ?", (message.sub,)).fetchone()
-    if held and _is_older(message, held):
-        return "late"
-    db.execute(
-        "INSERT INTO person VALUES (:sub, :grant_id, :state, :version, :issued, 0, :now, 'pushed')"
-        " ON CONFLICT (sub) DO UPDATE SET grant_id = :grant_id, state = :state, state_version = :version,"
-        " state_issued = :issued, arrived = :now",
-        {
-            "sub": message.sub, "grant_id": message.grant_id, "state": message.state,
-            "version": message.version, "issued": message.issued, "now": now,
-        },
-    )  # fmt: skip
-    _drop_others(db, message.sub, frozenset() if message.state in STOPPED else message.attributes)
+    for name, detail in profile.details.items():
+        _keep_detail(db, message, name, detail, now)
+    if profile.complete:
+        _drop_others(db, message.sub, frozenset(profile.details))
     return "kept"
 
 
-def _is_older(message: Consent, held: Mapping[str, Any]) -> bool:
-    if message.grant_id == held["grant_id"]:
-        return message.version < int(held["state_version"])
+def _is_late(db: sqlite3.Connection, message: Message) -> bool:
+    """True for a push that set out before this person stopped sharing."""
+    person = db.execute("SELECT state, state_issued FROM person WHERE sub = ?", (message.sub,)).fetchone()
+    return person is not None and person["state"] in STOPPED and message.issued <= person["state_issued"]
+
+
+def _keep_detail(db: sqlite3.Connection, message: Message, name: str, detail: Detail, now: float) -> None:
+    db.execute(
+        "INSERT INTO detail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sub, name) DO UPDATE SET"
+        " version = excluded.version, changed_at = excluded.changed_at, confirmed_at = excluded.confirmed_at,"
+        " verification = excluded.verification, value = excluded.value, arrived = excluded.arrived,"
+        " how = excluded.how WHERE excluded.version >= detail.version",
+        (
+            message.sub, name, detail.version, detail.changed_at, detail.confirmed_at, detail.verification,
+            json.dumps(detail.value, ensure_ascii=False), now, message.how,
+        ),
+    )  # fmt: skip
+
+
+def _keep_consent(db: sqlite3.Connection, message: Message, consent: Consent, now: float) -> str:
+    held = db.execute("SELECT * FROM person WHERE sub = ?", (message.sub,)).fetchone()
+    if held and _is_older(message, consent, held):
+        return "late"
+    db.execute(
+        "INSERT INTO person VALUES (:sub, :grant_id, :state, :version, :issued, 0, :now, :how)"
+        " ON CONFLICT (sub) DO UPDATE SET grant_id = :grant_id, state = :state, state_version = :version,"
+        " state_issued = :issued, arrived = :now",
+        {
+            "sub": message.sub, "grant_id": consent.grant_id, "state": consent.state,
+            "version": consent.version, "issued": message.issued, "now": now, "how": message.how,
+        },
+    )  # fmt: skip
+    _drop_others(db, message.sub, frozenset() if consent.state in STOPPED else consent.attributes)
+    return "kept"
+
+
+def _is_older(message: Message, consent: Consent, held: Mapping[str, Any]) -> bool:
+    if consent.grant_id == held["grant_id"]:
+        return consent.version < int(held["state_version"])
     return message.issued < int(held["state_issued"])
 
 

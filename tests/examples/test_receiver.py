@@ -204,3 +204,22 @@ def test_sharing_again_after_stopping_counts(endpoint: FlaskClient, portal: Hand
     person = store.customer("person-1")
     assert person is not None
     assert (person["state"], held(store, NAME)) == ("active", "Aoife")
+
+
+def test_one_message_may_tell_the_state_and_the_details(
+    endpoint: FlaskClient, portal: HandMadePortal, store: Store
+) -> None:
+    push(endpoint, portal.consent("withdrawn", 2, []))
+    claims = portal.claims(receiver.PROFILE, portal.profile({NAME: (2, "Aoife")}))
+    claims["events"][receiver.CONSENT] = {
+        "grant_id": "grant-1", "state": "active", "version": 3, "attributes": [NAME],
+    }  # fmt: skip
+    push(endpoint, portal.sign(claims))
+    person = store.customer("person-1")
+    assert person is not None
+    assert (person["state"], held(store, NAME)) == ("active", "Aoife")
+    assert {row["kind"] for row in store.journal()} == {"consent", "consent profile"}
+
+
+def test_an_event_nobody_knows_is_refused(endpoint: FlaskClient, portal: HandMadePortal) -> None:
+    assert refusal(push(endpoint, portal.sign(portal.claims("urn:other", {})))) == (400, "invalid_request")

@@ -119,12 +119,13 @@ def _number(typed: str) -> phonenumbers.PhoneNumber:
     try:
         return phonenumbers.parse(typed, None)
     except phonenumbers.NumberParseException as error:
+        # The library's error quotes nothing, but only its type is needed.
         without_code = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
-    sentence = (
-        "Start the number with + and its country code, like +353 85 012 3456"
-        if without_code
-        else "Enter a phone number, like +353 85 012 3456"
-    )
+    sentence = "Enter a phone number, like +353 85 012 3456"
+    if without_code and typed.startswith("+"):
+        sentence = _NO_SUCH_CODE
+    elif without_code:
+        sentence = "Start the number with + and its country code, like +353 85 012 3456"
     raise InvalidValueError({"value": sentence})
 
 
@@ -153,11 +154,12 @@ _ENTER = {
     "phone.mobile": "Enter your mobile phone number, like +353 85 012 3456",
     "phone.home": "Enter your home phone number, like +353 1 800 1234",
 }
+_NO_SUCH_CODE = "There is no country with this code. Check what follows the +"
 _PHONE_REASONS = {
     phonenumbers.ValidationResult.TOO_SHORT: "The number has too few digits. Check it and add the missing ones",
     phonenumbers.ValidationResult.TOO_LONG: "The number has too many digits. Check it and take the extra ones out",
     phonenumbers.ValidationResult.INVALID_LENGTH: "The number has the wrong count of digits. Check it",
-    phonenumbers.ValidationResult.INVALID_COUNTRY_CODE: "There is no country with this code. Check what follows the +",
+    phonenumbers.ValidationResult.INVALID_COUNTRY_CODE: _NO_SUCH_CODE,
     phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "Add the area code after the country code",
 }
 _PARSERS: dict[Format, Callable[[Attribute, Mapping[str, str], date | None], JsonValue]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -20,7 +21,6 @@ from portal.web.access import public
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from uuid import UUID
 
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
@@ -36,7 +36,7 @@ class Visitor(UserMixin):  # type: ignore[misc]  # flask-login ships no annotati
 
     @property
     def person_id(self) -> UUID:
-        return db.UUID(self.id)
+        return UUID(self.id)
 
 
 class Browser:

@@ -14,11 +14,11 @@ from portal.consumer.catalogue import CATALOGUE
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from conftest import Browser
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
 
     from portal.vault.keyring import Keyring
+    from tests.consumer.conftest import Browser
 
 PATHS = ["/home", "/details", "/details/name.full/edit", "/details/name.full/history", "/details/history"]
 CORK = {"country": "IE", "line1": "14 Bramble Row", "city": "Cork", "postal_code": "t12x70a"}

@@ -1,0 +1,237 @@
+"""Pulls over HTTP: one person answered at once, many by a job (RFC 9449 on every call, RFC 9457 when refused)."""
+
+from __future__ import annotations
+
+import json
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, g, request, url_for
+from pydantic import BaseModel, ValidationError
+
+from portal import db
+from portal.errors import InvalidError, NotFoundError, PortalError
+from portal.oauth import protection
+from portal.oauth.errors import OAuthError
+from portal.oauth.protection import token_required
+from portal.sync import batches, messages, pulls, queries, schemas, services
+from portal.vault import signing
+from portal.web import context
+from portal.web.access import marked
+from portal.web.problems import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from flask.typing import ResponseReturnValue
+
+    from portal.sync.models import BatchPull
+
+api = APIBlueprint("sync_api", __name__, url_prefix="/api/v1", tag="Pulls")
+View = TypeVar("View", bound="Callable[..., Any]")
+_LONGEST_SUB = 255
+_REFUSED = {
+    401: "The access token or the proof is not good (WWW-Authenticate says why).",
+    403: "The person does not share this; the problem's type says why.",
+    404: "No person you know has this sub.",
+    422: "A part of the request needs mending; errors[].pointer says which.",
+}
+
+
+class UnknownAttributeError(InvalidError):
+    code = "unknown-attribute"
+    public = "There is no detail of this name."
+
+
+class MalformedBodyError(PortalError):
+    code = "malformed-body"
+    status = 400
+    public = "The body must be one JSON object in UTF-8."
+
+
+class WrongTypeError(PortalError):
+    code = "wrong-media-type"
+    status = 415
+    public = "Send application/json."
+
+
+class NotReadyError(PortalError):
+    code = "pull-not-done"
+    status = 409
+    public = "The pull is not done yet."
+
+
+class ResultGoneError(PortalError):
+    code = "pull-expired"
+    status = 410
+    public = "The result is no longer kept. Ask again."
+
+
+def json_body(model: type[BaseModel]) -> Callable[[View], View]:
+    """Hand the view its parsed body, or answer with a problem that points at what to mend.
+
+    The wrapper carries what `api.input` notes for OpenAPI; the parsing is our own because a body that is no
+    UTF-8, no JSON or nested without end has to be answered like any other mistake.
+    """
+
+    def guard(view: View) -> View:
+        @wraps(api.input(model)(view))
+        def parsed(*args: object, **kwargs: object) -> ResponseReturnValue:
+            try:
+                body = model.model_validate(_json_object())
+            except ValidationError as error:
+                return _invalid(error)
+            return cast("ResponseReturnValue", view(*args, body=body, **kwargs))
+
+        return cast("View", parsed)
+
+    return guard
+
+
+def own_checks(view: View) -> View:
+    """Mark the one machine route whose statement checks the token itself."""
+    return marked(view, "token:own")
+
+
+@api.get("/people/<sub>")
+@own_checks
+@api.doc(
+    summary="Pull one person",
+    description="Answers with a Security Event Token (RFC 8417) whose values are sealed to your encryption key.",
+    responses=_REFUSED | {409: "The consent changed at this moment: ask again."},
+    security="dpop",
+)
+def person(sub: str) -> Response:
+    try:
+        return _pulled(sub)
+    except OAuthError as error:
+        return protection.challenge(error, pulls.SCOPE)
+
+
+@api.post("/pulls")
+@token_required(pulls.SCOPE)
+@api.output(schemas.PullState, 202)
+@api.doc(summary="Pull many people", responses={401: _REFUSED[401], 422: _REFUSED[422]}, security="dpop")
+@json_body(schemas.PullRequest)
+def start_pull(*, body: schemas.PullRequest) -> dict[str, Any]:
+    pull = services.request_pull(
+        context.session(),
+        client_id=g.token.client_id,
+        subjects=body.subjects,
+        attributes=body.attributes or (),
+        now=context.now(),
+    )
+    return _state(pull)
+
+
+@api.get("/pulls/<uuid:pull_id>")
+@token_required(pulls.SCOPE)
+@api.output(schemas.PullState)
+@api.doc(summary="How far a pull is", responses={401: _REFUSED[401], 404: "No such pull."}, security="dpop")
+def pull_state(pull_id: UUID) -> dict[str, Any]:
+    return _state(_own_pull(pull_id))
+
+
+@api.get("/pulls/<uuid:pull_id>/result")
+@token_required(pulls.SCOPE)
+@api.doc(
+    summary="The answers of a pull",
+    responses={200: "One message or problem a subject.", 404: "No such pull.", 409: "Not done yet.", 410: "Expired."},
+    security="dpop",
+)
+def pull_result(pull_id: UUID) -> Response:
+    pull = _own_pull(pull_id)
+    if pull.state == "expired" or pull.expires_at <= context.now():
+        raise ResultGoneError
+    if pull.state != "done":
+        raise NotReadyError
+    results = batches.results(context.session(), pull=pull, now=context.now())
+    return _private(json.dumps({"id": str(pull_id), "results": results}), "application/json")
+
+
+def _pulled(sub: str) -> Response:
+    credentials = protection.credentials()
+    requested = _requested()
+    if len(sub) > _LONGEST_SUB or "\x00" in sub:
+        raise NotFoundError
+    settings, keyring = context.settings(), context.keyring()
+    with db.engine(settings.database_url).connect() as connection:
+        at_once = connection.execution_options(isolation_level="AUTOCOMMIT")
+        signer = signing.current_of(at_once, keyring=keyring)
+        desk = pulls.Desk(keyring=keyring, signer=signer, issuer=settings.issuer, now=context.now())
+        message = pulls.pull(at_once, desk, credentials=credentials, sub=sub, requested=requested)
+    return _private(message, messages.MEDIA_TYPE)
+
+
+def _requested() -> Sequence[str] | None:
+    if set(request.args) - {"attributes"}:
+        raise InvalidError("The only parameter is attributes.", pointer="/")
+    given = request.args.getlist("attributes")
+    if not given:
+        return None
+    names = sorted({name.strip() for part in given for name in part.split(",")})
+    if schemas.unknown_attributes(names):
+        raise UnknownAttributeError(pointer="/attributes")
+    return names
+
+
+def _own_pull(pull_id: UUID) -> BatchPull:
+    pull = queries.pull_of(context.session(), pull_id=pull_id, client_id=g.token.client_id)
+    if pull is None:
+        raise NotFoundError
+    return pull
+
+
+def _state(pull: BatchPull) -> dict[str, Any]:
+    counts = batches.counts(context.session(), pull_id=pull.pull_id)
+    here = url_for("sync_api.pull_state", pull_id=pull.pull_id)
+    result = url_for("sync_api.pull_result", pull_id=pull.pull_id) if pull.state == "done" else None
+    return {
+        "id": pull.pull_id,
+        "state": pull.state,
+        "total": pull.total,
+        "answered": counts.answered,
+        "refused": counts.refused,
+        "requested_at": pull.requested_at,
+        "expires_at": pull.expires_at,
+        "links": {"self": here, "result": result},
+    }
+
+
+def _json_object() -> dict[str, Any]:
+    if request.mimetype != "application/json":
+        raise WrongTypeError
+    try:
+        parsed = json.loads(request.get_data().decode())
+    except (ValueError, RecursionError) as error:
+        raise MalformedBodyError(private=type(error).__name__) from error
+    if not isinstance(parsed, dict):
+        raise MalformedBodyError
+    return parsed
+
+
+def _invalid(error: ValidationError) -> Response:
+    # A pointer may only name members that exist here: what was sent is not sent back.
+    context.fail()
+    known = {"subjects", "attributes"}
+    found = {_pointer(each["loc"], known): _sentence(each["type"], each["msg"]) for each in error.errors()[:20]}
+    errors = [{"pointer": pointer, "detail": detail} for pointer, detail in found.items()]
+    return problem(422, "invalid", "Something in it needs mending.", errors=errors)
+
+
+def _pointer(location: tuple[int | str, ...], known: set[str]) -> str:
+    parts = [str(part) for part in location if isinstance(part, int) or part in known]
+    return "/" + "/".join(parts)
+
+
+def _sentence(kind: str, words: str) -> str:
+    return "There is no such member." if kind == "extra_forbidden" else words.removeprefix("Value error, ") + "."
+
+
+def _private(body: str, content_type: str) -> Response:
+    response = current_app.make_response(body)
+    response.content_type = content_type
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,164 @@
+"""Answering a pull of many people: a job works through the subjects, some in each transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import update
+
+from portal.consent.rules import Channel, Refusal
+from portal.db import new_id
+from portal.ledger import services as ledger
+from portal.sync import messages, pulls, statements
+from portal.sync.models import BatchPull
+from portal.vault.keyring import SealBrokenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+    from sqlalchemy.orm import Session
+
+    from portal.sync.pulls import Desk
+
+_AT_ONCE = 50
+_LEASE_SECONDS = 60.0
+_UNKNOWN = "not-found"
+
+
+class Taken(NamedTuple):
+    """A batch pull under lease."""
+
+    pull_id: UUID
+    client_id: str
+    requested: Sequence[str] | None
+
+
+class Counts(NamedTuple):
+    """How many subjects of a batch are done, and how."""
+
+    answered: int
+    refused: int
+
+
+class _Answer(NamedTuple):
+    """What one subject comes to: the item's new columns, and its ledger row unless the subject is nobody's."""
+
+    item: dict[str, Any]
+    row: ledger.NewDisclosure | None
+
+
+def take(session: Session, *, pull_id: UUID) -> Taken | None:
+    """Lease a batch pull by the database's clock; None when it is finished, gone, or somebody else's."""
+    values = {"pull_id": pull_id, "lease_seconds": _LEASE_SECONDS}
+    row = session.execute(statements.LEASE_PULL, values).one_or_none()
+    return Taken(row.pull_id, row.client_id, row.attributes or None) if row else None
+
+
+def answer_some(session: Session, taken: Taken, desk: Desk) -> bool:
+    """Answer the next subjects; False when none is left.
+
+    A subject whose consent changed between reading and holding it is left for the next round.
+    """
+    values = {"pull_id": taken.pull_id, "client_id": taken.client_id, "grant_id": None, "limit": _AT_ONCE}
+    rows = session.execute(statements.BATCH, values).all()
+    held = _hold(session, rows)
+    steady = [row for row in rows if row.grant_id is None or held.get(row.grant_id) == row.grant_version]
+    answers = [_answer(session, row, taken.requested, desk) for row in steady]
+    ledger.record(session, *(answer.row for answer in answers if answer.row))
+    items = json.dumps([answer.item for answer in answers])
+    session.execute(statements.ANSWER_ITEMS, {"pull_id": taken.pull_id, "rows": items})
+    return bool(rows)
+
+
+def counts(session: Session, *, pull_id: UUID) -> Counts:
+    """Return how far a batch pull is."""
+    row = session.execute(statements.COUNT_ITEMS, {"pull_id": pull_id}).one()
+    return Counts(row.answered, row.refused)
+
+
+def results(session: Session, *, pull: BatchPull, now: datetime) -> list[dict[str, str]]:
+    """Return `{"sub", "message"}` or `{"sub", "problem"}` for each subject, in the order they were asked in.
+
+    Consent is looked at again: what was prepared for somebody who has stopped since is not handed out.
+    """
+    values = {"pull_id": pull.pull_id, "client_id": pull.client_id, "grant_id": None}
+    return [_result(row, now) for row in session.execute(statements.BATCH_STANDING, values)]
+
+
+def _hold(session: Session, rows: Sequence[Row[Any]]) -> dict[UUID, int]:
+    granted = [row for row in rows if row.grant_id is not None]
+    values = {"person_ids": [row.person_id for row in granted], "grant_ids": [row.grant_id for row in granted]}
+    return {row.grant_id: row.version for row in session.execute(statements.HOLD_GRANTS, values)} if granted else {}
+
+
+def _answer(session: Session, row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:
+    if row.subject_person is None:
+        return _Answer(_item(row, problem=_UNKNOWN), None)
+    if row.grant_id is None:
+        context_id = ledger.context(
+            session, company_id=row.company_id, client_id=row.asking_client, company_name=row.trading_name, purpose=""
+        )
+        logged = _row(row, context_id, sorted(requested or ()), desk.now, Refusal.NO_CONSENT)
+        return _Answer(_item(row, problem=Refusal.NO_CONSENT), logged)
+    return _granted(row, requested, desk)
+
+
+def _granted(row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:
+    decision = pulls.decide(row, requested, Channel.BATCH, desk.now)
+    logged = _row(row, row.context_id, pulls.asked(row, requested), desk.now, decision.refusal)
+    if decision.refusal:
+        return _Answer(_item(row, problem=decision.refusal), logged)
+    names = pulls.held(row, decision)
+    try:
+        message = pulls.message(row, names, desk, sub=row.sub, jti=logged.disclosure_id.hex)
+    except (SealBrokenError, messages.NoKeyError) as error:
+        return _Answer(_item(row, problem=error.code), None)
+    given = {name: row.entries[name]["version"] for name in names}
+    return _Answer(_item(row, message=message), replace(logged, given=given))
+
+
+def _item(row: Row[Any], *, problem: str | None = None, message: str | None = None) -> dict[str, Any]:
+    state = "answered" if message else "refused"
+    return {"position": row.position, "state": state, "problem": problem, "message": message}
+
+
+def _row(
+    row: Row[Any], context_id: UUID, asked: Sequence[str], now: datetime, refusal: Refusal | None
+) -> ledger.NewDisclosure:
+    disclosure_id = new_id()
+    return ledger.NewDisclosure(
+        person_id=row.subject_person,
+        at=now,
+        disclosure_id=disclosure_id,
+        context_id=context_id,
+        grant_id=row.grant_id,
+        grant_version=row.grant_version,
+        channel="batch",
+        outcome="denied" if refusal else "completed",
+        reason=refusal,
+        asked=asked,
+        given={},
+        message_id=disclosure_id.hex,
+    )
+
+
+def _result(row: Row[Any], now: datetime) -> dict[str, str]:
+    if row.message is None:
+        return {"sub": row.sub, "problem": row.problem or _UNKNOWN}
+    decision = pulls.decide(row, None, Channel.BATCH, now)
+    if decision.refusal:
+        return {"sub": row.sub, "problem": decision.refusal}
+    return {"sub": row.sub, "message": row.message}
+
+
+def release(session: Session, taken: Taken, *, finished: bool, now: datetime) -> None:
+    """Give the lease back; a finished batch pull can be fetched from now on."""
+    values: dict[str, Any] = {"leased_until": None}
+    if finished:
+        values |= {"state": "done", "finished_at": now}
+    session.execute(update(BatchPull).where(BatchPull.pull_id == taken.pull_id).values(values))

@@ -1,0 +1,145 @@
+"""What workers run: each job looks for work in PostgreSQL, so a job that is lost or repeated changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal import config, db, queue
+from portal.consent import services as consent
+from portal.ledger import services as ledger
+from portal.sync import batches, client, courier, pulls, services, statements
+from portal.vault import keyring as keyrings
+from portal.vault import signing
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from portal.config import Settings
+
+log = logging.getLogger(__name__)
+
+DRAIN_ENDPOINT = "portal.sync.jobs.drain_endpoint"
+_LONGEST_SECONDS = 40.0
+# Longer than any lease and its request: what is still `sending` then has no worker behind it.
+_STALE = timedelta(seconds=90)
+_LOOKED_BACK = timedelta(hours=2)
+_TIDY_SECONDS = 30.0
+_KEPT_AFTER_EXPIRY = timedelta(days=1)
+_RUNG_LATE_SECONDS = 2
+_tidied = 0.0
+
+
+def warm() -> None:
+    """Load what the first job would wait for: keys, a connection, certificates, threads."""
+    settings = config.current()
+    keyring = keyrings.load(settings.keyring_file)
+    with db.transaction(settings.database_url) as session:
+        signing.current(session, keyring=keyring)
+    client.shared(settings.egress_allow)
+    client.watchdog()
+
+
+def drain() -> None:
+    """Send everything that is due to endpoints that answer promptly, until nothing is due."""
+    settings = config.current()
+    queue.answer(settings.redis_url, services.DRAIN)
+    slow = courier.drain(settings, lane=courier.FAST)
+    for endpoint_id in slow:
+        queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(endpoint_id))
+
+
+def drain_endpoint(endpoint_id: str) -> None:
+    """Send what is due to one endpoint that needs patience."""
+    settings = config.current()
+    queue.answer(settings.redis_url, DRAIN_ENDPOINT, endpoint_id)
+    courier.drain(settings, lane=courier.SLOW, endpoint_id=UUID(endpoint_id))
+
+
+def run_pull(pull_id: str) -> None:
+    """Answer a batch pull to its end, or for as long as a job may run: the reconciler rings for the rest."""
+    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
+    keyring = keyrings.load(settings.keyring_file)
+    with db.transaction(settings.database_url) as session:
+        taken = batches.take(session, pull_id=UUID(pull_id))
+        signer = signing.current(session, keyring=keyring)
+    more = taken is not None
+    while taken is not None and more and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            desk = pulls.Desk(keyring=keyring, signer=signer, issuer=settings.issuer, now=db.now())
+            more = batches.answer_some(session, taken, desk)
+    if taken is not None:
+        with db.transaction(settings.database_url) as session:
+            batches.release(session, taken, finished=not more, now=db.now())
+
+
+def reconcile() -> None:
+    """Find what a lost job left behind; called every second, and useful with Valkey down: rings are retried."""
+    settings = config.current()
+    try:
+        _ring_again(settings)
+        _tidy_in_turn(settings)
+    except SQLAlchemyError as error:
+        log.warning("reconciler: the database did not answer: %s", type(error).__name__)
+
+
+def _ring_again(settings: Settings) -> None:
+    with db.transaction(settings.database_url) as session:
+        due = session.scalars(statements.DUE).all()
+        unfinished = session.scalars(statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
+    for endpoint_id in due:
+        if endpoint_id is None:
+            queue.ring_once(settings.redis_url, queue.FAST, services.DRAIN)
+        else:
+            queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(endpoint_id))
+    for pull_id in unfinished:
+        queue.ring_once(settings.redis_url, queue.WORK, services.RUN_PULL, str(pull_id), within=10)
+
+
+def _tidy_in_turn(settings: Settings) -> None:
+    global _tidied  # noqa: PLW0603 - the reconciler is one loop in one process, and this is its clock
+    if _tidied and time.monotonic() - _tidied < _TIDY_SECONDS:
+        return
+    _tidied = time.monotonic()
+    tidy(settings, now=db.now())
+
+
+def tidy(settings: Settings, *, now: datetime) -> None:
+    """Do the slower half of the reconciler's work, each part in a transaction of its own."""
+    for part in (settle_stale, _expire_grants, _open_months, _forget):
+        with db.transaction(settings.database_url) as session:
+            part(session, now)
+
+
+def settle_stale(session: Session, now: datetime) -> None:
+    """Say `unknown` of every message whose worker is gone: it may or may not have arrived."""
+    rows = session.execute(statements.STALE, {"before": now - _STALE, "after": now - _LOOKED_BACK}).all()
+    outcomes = [
+        ledger.NewOutcome(
+            person_id=row.person_id, at=row.at, disclosure_id=row.disclosure_id, outcome="unknown",
+            detail="The sender stopped before it could say.", milliseconds=0,
+        )
+        for row in rows
+    ]  # fmt: skip
+    ledger.report(session, *outcomes, now=now)
+
+
+def _expire_grants(session: Session, now: datetime) -> None:
+    consent.expire_due(session, now=now)
+
+
+def _open_months(session: Session, now: datetime) -> None:
+    ledger.open_months(session, now=now)
+
+
+def _forget(session: Session, now: datetime) -> None:
+    session.execute(statements.FORGET_PULLS, {"now": now})
+    for statement in statements.FORGET_OAUTH:
+        session.execute(statement, {"before": now - _KEPT_AFTER_EXPIRY})

@@ -1,0 +1,147 @@
+"""What a company receives: one Security Event Token (RFC 8417), every value in it sealed by itself.
+
+Push, pull and batch answer with the same message; the plan of its events is in docs/api.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from portal.errors import PortalError
+from portal.vault import envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from portal.consumer.queries import OpenedEntry
+    from portal.vault.signing import Signer
+
+TYPE = "secevent+jwt"
+MEDIA_TYPE = "application/secevent+jwt"
+PROFILE = "urn:ucm:event:profile"
+CONSENT = "urn:ucm:event:consent"
+VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
+_PUSHES = uuid5(NAMESPACE_URL, "urn:ucm:push")
+
+
+class NoKeyError(PortalError):
+    """The client has registered no encryption key that is still good."""
+
+    code = "no-encryption-key"
+    status = 409
+    public = "The app has no encryption key registered."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addressee:
+    """Whom a message is for: the client, the subject as its company knows them, and its public key."""
+
+    client_id: str
+    sub: str
+    kid: str | None
+    jwk: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Values to tell; `entries` are opened, so they stay out of every `repr`."""
+
+    grant_id: UUID
+    purpose: str
+    sequence: int
+    complete: bool
+    entries: Mapping[str, OpenedEntry] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consent:
+    """A change of the grant to tell; `attributes` are the names shared from now on."""
+
+    grant_id: UUID
+    state: str
+    version: int
+    attributes: Sequence[str]
+
+
+def push_id(*, grant_id: UUID, person_id: UUID, generation: int) -> str:
+    """Return the `jti` of a push: the same for every attempt, another for every newer state."""
+    return uuid5(_PUSHES, f"{grant_id}/{person_id}/{generation}").hex
+
+
+def build(
+    signer: Signer,
+    *,
+    issuer: str,
+    to: Addressee,
+    jti: str,
+    now: datetime,
+    profile: Profile | None = None,
+    consent: Consent | None = None,
+) -> str:
+    """Return the signed message; raise `NoKeyError` when there are values and no key to seal them to."""
+    events: dict[str, Any] = {}
+    if consent is not None:
+        events[CONSENT] = _consent_event(consent)
+    if profile is not None:
+        events[PROFILE] = _profile_event(profile, to)
+    return signer.sign(
+        {
+            "iss": issuer,
+            "aud": to.client_id,
+            "iat": int(now.timestamp()),
+            "jti": jti,
+            "sub_id": {"format": "iss_sub", "iss": issuer, "sub": to.sub},
+            "events": events,
+        },
+        typ=TYPE,
+    )
+
+
+def verification(signer: Signer, *, issuer: str, client_id: str, jti: str, state: str, now: datetime) -> str:
+    """Return the challenge an endpoint proves itself with (OpenID Shared Signals 1.0 section 8.1.4)."""
+    claims = {
+        "iss": issuer,
+        "aud": client_id,
+        "iat": int(now.timestamp()),
+        "jti": jti,
+        "sub_id": {"format": "opaque", "id": client_id},
+        "events": {VERIFICATION: {"state": state}},
+    }
+    return signer.sign(claims, typ=TYPE)
+
+
+def _consent_event(consent: Consent) -> dict[str, Any]:
+    return {
+        "grant_id": str(consent.grant_id),
+        "state": consent.state,
+        "version": consent.version,
+        "attributes": sorted(consent.attributes),
+    }
+
+
+def _profile_event(profile: Profile, to: Addressee) -> dict[str, Any]:
+    if to.kid is None or to.jwk is None:
+        raise NoKeyError
+    fields = {name: envelope.Field(entry.version, entry.json_text) for name, entry in profile.entries.items()}
+    sealed = envelope.seal(fields, kid=to.kid, jwk=to.jwk)
+    return {
+        "grant_id": str(profile.grant_id),
+        "purpose": profile.purpose,
+        "sequence": profile.sequence,
+        "complete": profile.complete,
+        "attributes": {name: _attribute(profile.entries[name], sealed.values[name]) for name in fields},
+        "keys": sealed.keys,
+    }
+
+
+def _attribute(entry: OpenedEntry, value: str) -> dict[str, Any]:
+    return {
+        "version": entry.version,
+        "changed_at": entry.changed_at,
+        "confirmed_at": entry.confirmed_at,
+        "verification": "self-asserted",
+        "value": value,
+    }

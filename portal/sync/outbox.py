@@ -1,0 +1,287 @@
+"""The outbox's two transactions: claiming what is due, and noting what became of it; sending lies between.
+
+A disclosure's row is committed with the claim, before a byte leaves.  What happens to a worker afterwards can
+therefore lose an outcome, never a row: the reconciler turns such rows into `unknown`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from portal.consent import rules as consent
+from portal.consent.rules import Channel, Refusal
+from portal.consumer import queries as consumer
+from portal.db import new_id
+from portal.ledger import services as ledger
+from portal.sync import messages, rules, statements
+from portal.sync.messages import Addressee, Consent, Profile
+from portal.vault import persons
+from portal.vault.keyring import SealBrokenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+    from sqlalchemy.orm import Session
+
+    from portal.sync.rules import Result
+    from portal.vault.keyring import Keyring
+
+# Refused for now and not by the person: looked at again later, and told at once when the grant changes.
+_HELD_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say."""
+
+    person_id: UUID
+    grant_id: UUID
+    grant_version: int
+    generation: int
+    attempts: int
+    lease_id: UUID
+    endpoint_id: UUID
+    url: str
+    to: Addressee
+    jti: str
+    disclosure_id: UUID
+    at: datetime
+    profile: Profile | None = field(repr=False)
+    consent: Consent | None
+
+    @property
+    def sequence(self) -> int | None:
+        return self.profile.sequence if self.profile else None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A parcel and what became of it."""
+
+    parcel: Parcel
+    result: Result
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a claimed row comes to: a parcel with its ledger row, or an acknowledgement without one."""
+
+    parcel: Parcel | None = None
+    row: ledger.NewDisclosure | None = None
+    note: dict[str, Any] | None = None
+
+
+def claim(
+    session: Session, *, keyring: Keyring, now: datetime, limit: int, lease_seconds: float, endpoint_id: UUID | None
+) -> list[Parcel]:
+    """Lease up to `limit` due deliveries and log them; the caller commits before it sends.
+
+    Without `endpoint_id` those of every endpoint that is not parked as slow, else those of this one.
+    """
+    lease_id = new_id()
+    rows = session.execute(
+        statements.CLAIM,
+        {"endpoint_id": endpoint_id, "limit": limit, "lease_id": lease_id, "lease_seconds": lease_seconds},
+    ).all()
+    records = _records(session, {row.person_id for row in rows})
+    verdicts = [_judge(row, records.get(row.person_id), keyring, lease_id, now) for row in rows]
+    ledger.record(session, *(verdict.row for verdict in verdicts if verdict.row))
+    _note(session, [verdict.note for verdict in verdicts if verdict.note])
+    return [verdict.parcel for verdict in verdicts if verdict.parcel]
+
+
+def still_allowed(row: Row[Any] | None, parcel: Parcel, *, now: datetime) -> bool:
+    """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent and policy hold."""
+    if row is None or row.grant_version != parcel.grant_version:
+        return False
+    if parcel.profile is None:
+        return True
+    decision = _decide(row, now)
+    return set(parcel.profile.entries) <= set(decision.attributes)
+
+
+def finish(session: Session, sent: Sequence[Sent], *, now: datetime) -> None:
+    """Log the outcomes and acknowledge what arrived, for every lease that is still held."""
+    ledger.report(session, *(_outcome(each) for each in sent), now=now)
+    _note(session, [_acknowledgement(each) for each in sent])
+    _tell_endpoints(session, sent)
+
+
+def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Row[Any]]:
+    rows = session.execute(statements.RECORDS, {"person_ids": list(person_ids)})
+    return {row.person_id: row for row in rows}
+
+
+def _decide(row: Row[Any], now: datetime) -> consent.Decision:
+    return consent.decide(
+        statements.standing(row), client_id=row.client_id, channel=Channel.PUSH, requested=None, now=now
+    )
+
+
+def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: UUID, now: datetime) -> _Verdict:
+    decision = _decide(row, now)
+    told = _consent_event(row)
+    if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
+        return _Verdict(note=_later(row, lease_id, _HELD_SECONDS, "Held: the app is suspended or the account closed."))
+    if decision.allowed and row.kid is None:
+        return _Verdict(note=_later(row, lease_id, _retry_seconds(row.attempts), messages.NoKeyError.public))
+    try:
+        profile = _profile(row, record, keyring, decision.attributes) if decision.allowed else None
+    except SealBrokenError as error:
+        return _Verdict(note=_later(row, lease_id, _HELD_SECONDS, error.public))
+    if profile is None and told is None:
+        return _Verdict(note=_nothing_to_tell(row, record, lease_id))
+    parcel = _parcel(row, lease_id, profile, told, now)
+    return _Verdict(parcel=parcel, row=_ledger_row(row, parcel))
+
+
+def _consent_event(row: Row[Any]) -> Consent | None:
+    if row.told_version == row.grant_version:
+        return None
+    shared = row.attributes if row.state == "active" else []
+    return Consent(grant_id=row.grant_id, state=row.state, version=row.grant_version, attributes=shared)
+
+
+def _profile(row: Row[Any], record: Row[Any], keyring: Keyring, attributes: Iterable[str]) -> Profile | None:
+    if record.entries is None:
+        return None
+    complete = row.acked_sequence == 0 or row.told_version != row.grant_version
+    sealed: Mapping[str, Any] = record.entries
+    names = [
+        name for name in attributes if name in sealed and (complete or sealed[name]["sequence"] > row.acked_sequence)
+    ]
+    if not names:
+        return None
+    vault = persons.unlock_row(
+        keyring, row.person_id, record.keyring_version, record.wrapped_root, record.commitment
+    )
+    return Profile(
+        grant_id=row.grant_id,
+        purpose=row.purpose,
+        sequence=record.sequence,
+        complete=complete,
+        entries=consumer.open_entries(vault, sealed, names),
+    )
+
+
+def _parcel(
+    row: Row[Any], lease_id: UUID, profile: Profile | None, told: Consent | None, now: datetime
+) -> Parcel:
+    jti = messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation)
+    return Parcel(
+        person_id=row.person_id,
+        grant_id=row.grant_id,
+        grant_version=row.grant_version,
+        generation=row.generation,
+        attempts=row.attempts,
+        lease_id=lease_id,
+        endpoint_id=row.endpoint_id,
+        url=row.url,
+        to=Addressee(client_id=row.client_id, sub=row.sub, kid=row.kid, jwk=row.jwk),
+        jti=jti,
+        disclosure_id=new_id(),
+        at=now,
+        profile=profile,
+        consent=told,
+    )
+
+
+def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
+    entries = parcel.profile.entries if parcel.profile else {}
+    return ledger.NewDisclosure(
+        person_id=parcel.person_id,
+        at=parcel.at,
+        disclosure_id=parcel.disclosure_id,
+        context_id=row.context_id,
+        grant_id=parcel.grant_id,
+        grant_version=parcel.grant_version,
+        channel="push" if parcel.profile else "consent",
+        outcome="sending",
+        asked=list(entries),
+        given={name: entry.version for name, entry in entries.items()},
+        message_id=parcel.jti,
+    )
+
+
+def _nothing_to_tell(row: Row[Any], record: Row[Any], lease_id: UUID) -> dict[str, Any]:
+    return _row_note(row, lease_id) | {
+        "done": True, "sequence": record.sequence, "version": row.grant_version, "attempts": 0,
+    }  # fmt: skip
+
+
+def _later(row: Row[Any], lease_id: UUID, seconds: float, problem: str) -> dict[str, Any]:
+    return _row_note(row, lease_id) | {
+        "done": False, "delay": seconds, "attempts": row.attempts + 1, "problem": problem,
+    }  # fmt: skip
+
+
+def _row_note(row: Row[Any], lease_id: UUID) -> dict[str, Any]:
+    return {
+        "person_id": str(row.person_id), "grant_id": str(row.grant_id), "lease_id": str(lease_id),
+        "generation": row.generation, "problem": "",
+    }  # fmt: skip
+
+
+def _retry_seconds(attempts: int, result: Result | None = None) -> float:
+    return rules.delay(attempts + 1, retry_after=result.retry_after if result else None).total_seconds()
+
+
+def _acknowledgement(sent: Sent) -> dict[str, Any]:
+    parcel, result = sent.parcel, sent.result
+    done = result.outcome is rules.Outcome.COMPLETED
+    # Parked as slow or refused by the person in between: not the receiver's failure, so due at once.
+    at_once = (result.too_slow and parcel.attempts == 0) or result.outcome is rules.Outcome.SUPPRESSED
+    return {
+        "person_id": str(parcel.person_id),
+        "grant_id": str(parcel.grant_id),
+        "lease_id": str(parcel.lease_id),
+        "done": done,
+        "generation": parcel.generation,
+        "sequence": parcel.sequence,
+        "version": parcel.grant_version,
+        "delay": 0 if at_once else _retry_seconds(parcel.attempts, result),
+        "attempts": 0 if done else parcel.attempts + 1,
+        "problem": result.detail,
+    }
+
+
+def _outcome(sent: Sent) -> ledger.NewOutcome:
+    return ledger.NewOutcome(
+        person_id=sent.parcel.person_id,
+        at=sent.parcel.at,
+        disclosure_id=sent.parcel.disclosure_id,
+        outcome=sent.result.outcome,
+        detail=sent.result.detail,
+        milliseconds=sent.result.milliseconds,
+    )
+
+
+def _note(session: Session, notes: Sequence[dict[str, Any]]) -> None:
+    if notes:
+        session.execute(statements.FINISH, {"rows": json.dumps(notes)})
+
+
+def _tell_endpoints(session: Session, sent: Sequence[Sent]) -> None:
+    # One line for each endpoint, and a failure says more than a success.  Two workers may tell of the same
+    # endpoints, so both go by the same order.
+    arrived = {each.parcel.endpoint_id for each in sent if each.result.outcome is rules.Outcome.COMPLETED}
+    failed = {each.parcel.endpoint_id: each.result for each in sent if each.result.is_failure}
+    if works := sorted(arrived - set(failed)):
+        session.execute(statements.ENDPOINT_WORKS, {"endpoint_ids": works})
+    for endpoint_id, result in sorted(failed.items(), key=lambda item: item[0]):
+        session.execute(statements.ENDPOINT_FAILS, _failure(endpoint_id, result))
+
+
+def _failure(endpoint_id: UUID, result: Result) -> dict[str, Any]:
+    return {
+        "endpoint_id": endpoint_id,
+        "problem": result.detail,
+        "gone": result.gone,
+        "too_slow": result.too_slow,
+        "parked": rules.PARKED.total_seconds(),
+    }

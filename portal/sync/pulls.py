@@ -1,0 +1,208 @@
+"""Answering a pull of one person: the policy decides, the ledger knows, then bytes leave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from portal.consent import rules as consent
+from portal.consent.rules import Channel, Decision, Refusal
+from portal.consumer import queries as consumer
+from portal.db import new_id
+from portal.errors import NotFoundError, PortalError
+from portal.ledger import services as ledger
+from portal.oauth.dpop import ProofReplayedError
+from portal.oauth.errors import InsufficientScopeError
+from portal.oauth.protection import KeyDiffersError, TokenUnknownError
+from portal.sync import messages, statements
+from portal.sync.messages import Addressee, Profile
+from portal.vault import persons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Row
+
+    from portal.oauth.protection import Credentials
+    from portal.vault.keyring import Keyring
+    from portal.vault.signing import Signer
+
+SCOPE = "people:read"
+_WORDS = {
+    Refusal.NO_CONSENT: "This person does not share details with you.",
+    Refusal.REFUSED: "This person declined to share details with you.",
+    Refusal.PAUSED: "This person has paused sharing with you.",
+    Refusal.WITHDRAWN: "This person has stopped sharing with you.",
+    Refusal.ENDED: "You ended this sharing yourself.",
+    Refusal.EXPIRED: "The time this person agreed to has run out.",
+    Refusal.NOT_FOR_PUSH: "This person agreed to single requests only.",
+    Refusal.ALREADY_USED: "This person agreed to one request, and it has been answered.",
+    Refusal.CLIENT_SUSPENDED: "Your app is suspended.",
+    Refusal.PURPOSE_WITHDRAWN: "The purpose of this sharing has been withdrawn.",
+    Refusal.NOTHING_SHARED: "None of the details you asked for is shared with you.",
+}
+
+
+class NotSharedError(PortalError):
+    """The policy refused; `code` is the refusal's own."""
+
+    status = 403
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(_WORDS[refusal])
+        self.code = str(refusal)
+
+
+class ChangedMeanwhileError(PortalError):
+    """The consent changed between reading and logging; asking again decides on what holds now."""
+
+    code = "consent-changed"
+    status = 409
+    public = "What this person shares changed at this moment. Ask again."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What every answer is made with: the keys that open and sign, the issuer's name, the moment."""
+
+    keyring: Keyring
+    signer: Signer
+    issuer: str
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Log:
+    """The row a pull leaves, as parameters of `PULL_LOG`."""
+
+    row: Row[Any]
+    credentials: Credentials
+    now: datetime
+    asked: Sequence[str]
+    given: Mapping[str, int]
+    refusal: Refusal | None
+
+    def parameters(self) -> dict[str, Any]:
+        disclosure_id = new_id()
+        proof = self.credentials.proof
+        return {
+            "proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at,
+            "person_id": self.row.person_id, "grant_id": self.row.grant_id, "context_id": self.row.context_id,
+            "grant_version": self.row.grant_version, "at": self.now, "disclosure_id": disclosure_id,
+            "outcome": "denied" if self.refusal else "completed", "reason": self.refusal,
+            "asked": json.dumps(self.asked), "given": json.dumps(self.given), "message_id": disclosure_id.hex,
+        }  # fmt: skip
+
+
+def pull(
+    connection: Connection, desk: Desk, *, credentials: Credentials, sub: str, requested: Sequence[str] | None
+) -> str:
+    """Return the signed message about `sub`: one statement reads, one logs; `connection` commits each by itself.
+
+    Raises an `OAuthError` for a bad token or proof, `NotFoundError` for a subject that is not this company's,
+    `NotSharedError` with the policy's reason.
+    """
+    row = connection.execute(statements.PULL, {"token_hash": credentials.token_hash, "sub": sub}).one_or_none()
+    row = _admitted(row, credentials, desk.now)
+    if row.subject_person is None:
+        _use_up(connection, credentials)
+        raise NotFoundError
+    if row.grant_id is None:
+        _log_stranger(connection, row, credentials, requested, desk.now)
+        raise NotSharedError(Refusal.NO_CONSENT)
+    decision = decide(row, requested, Channel.PULL, desk.now)
+    names = held(row, decision)
+    given = {name: row.entries[name]["version"] for name in names}
+    if decision.allowed and row.kid is None:
+        raise messages.NoKeyError
+    log = _Log(
+        row=row, credentials=credentials, now=desk.now, asked=asked(row, requested), given=given,
+        refusal=decision.refusal,
+    )  # fmt: skip
+    parameters = log.parameters()
+    _write(connection, parameters)
+    if decision.refusal:
+        raise NotSharedError(decision.refusal)
+    return message(row, names, desk, sub=sub, jti=parameters["message_id"])
+
+
+def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> Row[Any]:
+    if row is None or row.token_expires_at <= now:
+        raise TokenUnknownError
+    if row.jkt != credentials.proof.jkt:
+        raise KeyDiffersError(private="the proof is by another key than the token's")
+    if row.token_person is None and SCOPE not in row.scope.split():
+        raise InsufficientScopeError
+    if row.token_person is not None and row.token_person != row.subject_person:
+        raise InsufficientScopeError(private="the token is another person's")
+    return row
+
+
+def decide(row: Row[Any], requested: Sequence[str] | None, channel: Channel, now: datetime) -> Decision:
+    """Decide on a row of `PULL` or `BATCH`."""
+    return consent.decide(
+        statements.standing(row), client_id=row.client_id or "", channel=channel, requested=requested, now=now
+    )
+
+
+def held(row: Row[Any], decision: Decision) -> list[str]:
+    """Return those of the allowed attributes that the person has."""
+    return [name for name in decision.attributes if name in (row.entries or {})]
+
+
+def asked(row: Row[Any], requested: Sequence[str] | None) -> list[str]:
+    """Return what the ledger says was asked for: the names, or everything that is shared."""
+    return sorted(row.attributes if requested is None else requested)
+
+
+def _write(connection: Connection, parameters: dict[str, Any]) -> None:
+    done = connection.execute(statements.PULL_LOG, parameters).one()
+    if not done.fresh:
+        raise ProofReplayedError
+    if not done.logged:
+        raise ChangedMeanwhileError
+
+
+def _use_up(connection: Connection, credentials: Credentials) -> None:
+    proof = credentials.proof
+    used = connection.execute(
+        statements.USE_PROOF, {"proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at}
+    )
+    if not used.rowcount:
+        raise ProofReplayedError
+
+
+def _log_stranger(
+    connection: Connection, row: Row[Any], credentials: Credentials, requested: Sequence[str] | None, now: datetime
+) -> None:
+    # The company knows this person by another of its apps, so the person gets to see that it asked.
+    _use_up(connection, credentials)
+    with Session(connection) as session:
+        context_id = ledger.context(
+            session, company_id=row.company_id, client_id=row.token_client, company_name=row.trading_name, purpose=""
+        )
+        ledger.record(
+            session,
+            ledger.NewDisclosure(
+                person_id=row.subject_person, at=now, context_id=context_id, channel="pull", outcome="denied",
+                reason=Refusal.NO_CONSENT, asked=sorted(requested or ()), given={},
+            ),
+        )  # fmt: skip
+
+
+def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: str) -> str:
+    """Return the signed message for a row of `PULL` or `BATCH`, with the attributes `names` only."""
+    vault = persons.unlock_row(
+        desk.keyring, row.subject_person, row.keyring_version, row.wrapped_root, row.commitment
+    )
+    profile = Profile(
+        grant_id=row.grant_id, purpose=row.purpose, sequence=row.sequence or 0, complete=True,
+        entries=consumer.open_entries(vault, row.entries or {}, names),
+    )  # fmt: skip
+    to = Addressee(client_id=row.client_id, sub=sub, kid=row.kid, jwk=row.jwk)
+    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, profile=profile)
+

@@ -1,0 +1,60 @@
+"""Looking up what became of a change, and where a client is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import func, select
+
+from portal.sync import statements
+from portal.sync.models import BatchPull, Delivery, Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+
+class Told(NamedTuple):
+    """How far one company is with a change: `state` is `waiting`, `received` or `failing`."""
+
+    company_name: str
+    state: str
+    at: datetime | None
+
+
+def status_of_change(session: Session, *, person_id: UUID, sequence: int) -> list[Told]:
+    """Return, by name, each company that gets the change `sequence` and whether it has it."""
+    rows = session.execute(statements.STATUS, {"person_id": person_id, "sequence": sequence})
+    return [
+        Told(row.trading_name, "received", row.acked_at)
+        if row.received
+        else Told(row.trading_name, "failing" if row.failing else "waiting", None)
+        for row in rows
+    ]
+
+
+def endpoint_of(session: Session, *, client_id: str) -> Endpoint | None:
+    """Return where a client is told, if it has registered that."""
+    return session.scalar(select(Endpoint).where(Endpoint.client_id == client_id))
+
+
+def waiting(session: Session, *, client_ids: Collection[str]) -> dict[str, int]:
+    """Return how many deliveries each client is still owed."""
+    owed = select(Delivery.client_id, func.count()).where(
+        Delivery.client_id.in_(client_ids), Delivery.generation > Delivery.acked_generation
+    )
+    return dict(session.execute(owed.group_by(Delivery.client_id)).tuples().all())
+
+
+def backlog(session: Session, *, client_id: str, limit: int = 50) -> list[Delivery]:
+    """Return the deliveries a client is still owed, soonest first; each says when it is tried next and why."""
+    owed = select(Delivery).where(Delivery.client_id == client_id, Delivery.generation > Delivery.acked_generation)
+    return list(session.scalars(owed.order_by(Delivery.due_at).limit(limit)))
+
+
+def pull_of(session: Session, *, pull_id: UUID, client_id: str) -> BatchPull | None:
+    """Return a client's own batch pull; another client's is nobody's."""
+    return session.scalar(select(BatchPull).where(BatchPull.pull_id == pull_id, BatchPull.client_id == client_id))

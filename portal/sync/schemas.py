@@ -1,0 +1,77 @@
+"""What machines send and get: undeclared members are refused on the way in and absent on the way out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from portal.consumer.catalogue import CATALOGUE
+from portal.sync.rules import MOST_SUBJECTS
+
+Sub = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+
+
+class PullRequest(BaseModel):
+    """Whom to ask about; without `attributes` everything that each of them shares."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subjects: list[Sub] = Field(min_length=1, max_length=MOST_SUBJECTS)
+    attributes: list[str] | None = Field(default=None, min_length=1, max_length=100)
+
+    @field_validator("subjects")
+    @classmethod
+    def _each_once(cls, subjects: list[str]) -> list[str]:
+        if len(set(subjects)) != len(subjects):
+            raise ValueError("each subject once")
+        return subjects
+
+    @field_validator("attributes")
+    @classmethod
+    def _known(cls, attributes: list[str] | None) -> list[str] | None:
+        if unknown_attributes(attributes or ()):
+            raise ValueError("names of the catalogue only")
+        return sorted(set(attributes)) if attributes else None
+
+
+class PullLinks(BaseModel):
+    """Where to look next; `result` is there once the pull is done."""
+
+    self: str
+    result: str | None = None
+
+
+class PullState(BaseModel):
+    """How far a pull is; `expired` when the result is no longer kept."""
+
+    id: UUID
+    state: Literal["queued", "running", "done", "expired"]
+    total: int
+    answered: int
+    refused: int
+    requested_at: datetime
+    expires_at: datetime
+    links: PullLinks
+
+
+class PullAnswer(BaseModel):
+    """One subject's answer: the signed message, or the problem type's last part."""
+
+    sub: str
+    message: str | None = None
+    problem: str | None = None
+
+
+class PullResult(BaseModel):
+    """Every subject's answer, in the order they were asked about."""
+
+    id: UUID
+    results: list[PullAnswer]
+
+
+def unknown_attributes(names: object) -> list[str]:
+    """Return those of `names` that the catalogue does not have."""
+    return [name for name in names if name not in CATALOGUE]  # type: ignore[attr-defined]

@@ -1,0 +1,150 @@
+"""What a change sets in motion, and where companies are told."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from portal import config, queue
+from portal.db import new_id
+from portal.errors import InvalidError, NotFoundError
+from portal.sync import client as outbound
+from portal.sync import guard, messages, queries, rules, statements
+from portal.sync.models import BatchPull, BatchPullItem, Endpoint
+from portal.vault import signing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from portal.events import GrantChanged, RecordChanged
+    from portal.sync.client import Client
+    from portal.vault.keyring import Keyring
+
+DRAIN = "portal.sync.jobs.drain"
+RUN_PULL = "portal.sync.jobs.run_pull"
+_PROOF_SECONDS = 10.0
+_OK = 200
+
+
+class ProofFailedError(InvalidError):
+    """The endpoint did not echo the challenge; the public sentence says what it did instead."""
+
+    code = "endpoint-not-proven"
+    public = "The endpoint did not send the challenge back."
+
+
+def on_record_changed(session: Session, fact: RecordChanged) -> None:
+    """Note for every subscription that shares one of the changed attributes that it is owed the news."""
+    session.flush()
+    values = {"person_id": fact.person_id, "attributes": list(fact.attributes), "at": fact.at}
+    session.execute(statements.FAN_OUT, values)
+    _ring(session)
+
+
+def on_grant_changed(session: Session, fact: GrantChanged) -> None:
+    """Note that the company is owed the news of its grant, whatever it changed to."""
+    session.flush()
+    session.execute(statements.TELL_GRANT, {"person_id": fact.person_id, "grant_id": fact.grant_id})
+    _ring(session)
+
+
+def register_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Endpoint:
+    """Keep where a client wants to be told; it is `pending` until it proves itself.
+
+    Raises `guard.UnsafeAddressError` for an address that may not be called.
+    """
+    outbound.shared(config.current().egress_allow).check(url)
+    endpoint = queries.endpoint_of(session, client_id=client_id)
+    if endpoint is None:
+        endpoint = Endpoint(endpoint_id=new_id(), client_id=client_id, url=url, created_at=now)
+        session.add(endpoint)
+    endpoint.url, endpoint.state, endpoint.verified_at = url, "pending", None
+    endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
+    session.flush()
+    return endpoint
+
+
+def prove_endpoint(
+    session: Session, *, keyring: Keyring, client_id: str, now: datetime, client: Client | None = None
+) -> Endpoint:
+    """Send a signed challenge and enable the endpoint when it comes back as JSON `{"state": …}` with 200.
+
+    Raises `ProofFailedError` or `guard.UnsafeAddressError`.  Whoever shares with the client already is
+    owed to it from then on.
+    """
+    endpoint = queries.endpoint_of(session, client_id=client_id)
+    if endpoint is None:
+        raise NotFoundError
+    state = secrets.token_urlsafe(32)
+    token = messages.verification(
+        signing.current(session, keyring=keyring),
+        issuer=config.current().issuer, client_id=client_id, jti=new_id().hex, state=state, now=now,
+    )  # fmt: skip
+    problem = _challenge(client or outbound.shared(config.current().egress_allow), endpoint.url, token, state)
+    if problem:
+        raise ProofFailedError(problem)
+    endpoint.state, endpoint.verified_at, endpoint.last_problem = "enabled", now, ""
+    session.flush()
+    session.execute(statements.BACKFILL, {"client_id": client_id})
+    _ring(session)
+    return endpoint
+
+
+def request_pull(
+    session: Session, *, client_id: str, subjects: Sequence[str], attributes: Sequence[str], now: datetime
+) -> BatchPull:
+    """Keep a pull of many people for the job that answers it; no attributes means all that are shared."""
+    pull = BatchPull(
+        pull_id=new_id(), client_id=client_id, state="queued", attributes=list(attributes), total=len(subjects),
+        requested_at=now, expires_at=now + rules.RESULT_KEPT,
+    )  # fmt: skip
+    session.add(pull)
+    session.flush()
+    session.add_all(
+        BatchPullItem(pull_id=pull.pull_id, position=position, sub=sub, state="waiting")
+        for position, sub in enumerate(subjects)
+    )
+    session.flush()
+    queue.ring_after_commit(session, config.current().redis_url, queue.WORK, RUN_PULL, str(pull.pull_id))
+    return pull
+
+
+def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
+    """Owe a company the state of one person anew, as if it had just changed."""
+    session.execute(statements.TELL_GRANT, {"person_id": person_id, "grant_id": grant_id})
+    _ring(session)
+
+
+def _ring(session: Session) -> None:
+    queue.ring_once_after_commit(session, config.current().redis_url, queue.FAST, DRAIN)
+
+
+def _challenge(client: Client, url: str, token: str, state: str) -> str:
+    """Return what went wrong, in words; empty when the challenge came back."""
+    try:
+        answer = client.post(
+            url, token.encode(), content_type=messages.MEDIA_TYPE, accept="application/json", seconds=_PROOF_SECONDS
+        )
+    except (outbound.NoAnswerError, guard.UnsafeAddressError) as error:
+        return f"The endpoint could not be proven. {error.public}"
+    if answer.status != _OK:
+        return f"The endpoint could not be proven. It answered {answer.status} where 200 was expected."
+    echoed = _state_of(answer.body)
+    if not hmac.compare_digest(echoed.encode("utf-8", "replace"), state.encode()):
+        return 'The endpoint could not be proven. It did not answer with JSON {"state": the challenge}.'
+    return ""
+
+
+def _state_of(body: bytes) -> str:
+    try:
+        parsed: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    echoed = parsed.get("state") if isinstance(parsed, dict) else None
+    return echoed if isinstance(echoed, str) else ""

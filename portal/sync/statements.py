@@ -1,0 +1,304 @@
+"""The statements of the hot paths, which read across slices on purpose.
+
+Everywhere else a slice asks another's queries; a pull and a drain would then pay five round trips a person
+where one does.  They read grants, purposes, clients, keys and records; they write only the outbox, a used
+proof and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says what that is worth.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from portal.consent.rules import Standing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+_GRANT = """
+    g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
+    g.attributes, g.expires_at, p.code AS purpose, p.required, p.optional, p.withdrawn_at,
+    c.state AS client_state, co.state AS company_state"""
+_CLIENT = """
+    JOIN client c ON c.client_id = g.client_id
+    JOIN company co ON co.company_id = c.company_id
+    JOIN purpose p ON p.purpose_id = g.purpose_id"""
+_USED = """
+    (g.mode = 'once' AND EXISTS (
+        SELECT 1 FROM disclosure d WHERE d.person_id = g.person_id AND d.grant_id = g.grant_id
+           AND d.channel <> 'consent' AND d.outcome NOT IN ('denied', 'suppressed'))) AS used"""
+_KEY = """
+    LEFT JOIN LATERAL (
+        SELECT kid, jwk FROM client_key
+         WHERE client_id = c.client_id AND use = 'enc' AND retired_at IS NULL
+         ORDER BY added_at DESC LIMIT 1) e ON true"""
+# A client that asks without naming a grant is answered from the active one, or told how the last one ended.
+_NEWEST_GRANT = """
+    LEFT JOIN LATERAL (
+        SELECT * FROM "grant"
+         WHERE person_id = s.person_id AND client_id = c.client_id
+           AND (CAST(:grant_id AS uuid) IS NULL OR grant_id = :grant_id)
+         ORDER BY state IN ('active', 'paused') DESC, state <> 'refused' DESC, changed_at DESC LIMIT 1) g ON true"""
+
+# One edit, every subscription of the person that shares one of the changed attributes.  Ordered, as `FINISH`
+# locks in the same order: an edit and a drain never wait for each other in a ring.
+FAN_OUT = text("""
+    INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
+                               told_version, due_at, attempts, last_problem)
+    SELECT g.person_id, g.grant_id, g.client_id, 1, 0, 0, 0, clock_timestamp(), 0, ''
+      FROM "grant" g JOIN endpoint e ON e.client_id = g.client_id
+     WHERE g.person_id = :person_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
+       AND (g.expires_at IS NULL OR g.expires_at > :at)
+       AND jsonb_exists_any(g.attributes, :attributes)
+     ORDER BY g.person_id, g.grant_id
+        ON CONFLICT (person_id, grant_id) DO UPDATE
+       SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
+""")
+TELL_GRANT = text("""
+    INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
+                               told_version, due_at, attempts, last_problem)
+    SELECT g.person_id, g.grant_id, g.client_id, 1, 0, 0, 0, clock_timestamp(), 0, ''
+      FROM "grant" g JOIN endpoint e ON e.client_id = g.client_id
+     WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
+        ON CONFLICT (person_id, grant_id) DO UPDATE
+       SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
+""")
+# A client whose endpoint has just proved itself is owed what its grants hold already.
+BACKFILL = text("""
+    INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
+                               told_version, due_at, attempts, last_problem)
+    SELECT g.person_id, g.grant_id, g.client_id, 1, 0, 0, 0, clock_timestamp(), 0, ''
+      FROM "grant" g
+     WHERE g.client_id = :client_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
+     ORDER BY g.person_id, g.grant_id
+        ON CONFLICT (person_id, grant_id) DO UPDATE SET due_at = clock_timestamp()
+""")
+# Both locks skip what is taken: someone who stops sharing holds the grant and then wants the delivery, so
+# waiting here could end in a deadlock.  The lease runs by the database's clock only.
+CLAIM = text(f"""
+    WITH due AS (
+        SELECT d.person_id, d.grant_id
+          FROM delivery d
+          JOIN endpoint e ON e.client_id = d.client_id
+          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+         WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
+           AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp())
+           AND e.state = 'enabled'
+           AND CASE WHEN CAST(:endpoint_id AS uuid) IS NULL
+                    THEN e.slow_until IS NULL OR e.slow_until <= clock_timestamp()
+                    ELSE e.endpoint_id = :endpoint_id END
+         ORDER BY d.due_at LIMIT :limit
+           FOR UPDATE OF d SKIP LOCKED FOR SHARE OF g SKIP LOCKED),
+    taken AS (
+        UPDATE delivery d
+           SET lease_id = :lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+          FROM due WHERE d.person_id = due.person_id AND d.grant_id = due.grant_id
+        RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.attempts)
+    SELECT {_GRANT}, {_USED}, t.generation, t.acked_sequence, t.told_version, t.attempts,
+           n.endpoint_id, n.url, s.sub, e.kid, e.jwk
+      FROM taken t
+      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_CLIENT}
+      JOIN endpoint n ON n.client_id = g.client_id
+      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {_KEY}
+""")  # noqa: S608 - put together from constants
+RECORDS = text("""
+    SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
+      FROM person_key k LEFT JOIN current_record r ON r.person_id = k.person_id
+     WHERE k.person_id = ANY(:person_ids)
+""")
+STILL_ALLOWED = text(f"""
+    SELECT {_GRANT}, false AS used
+      FROM delivery d
+      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {_CLIENT}
+     WHERE d.person_id = :person_id AND d.grant_id = :grant_id
+       AND d.lease_id = :lease_id AND d.leased_until > clock_timestamp()
+""")  # noqa: S608 - put together from constants
+FINISH = text("""
+    WITH said AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+            person_id uuid, grant_id uuid, lease_id uuid, done boolean, generation int, sequence int,
+            version int, delay double precision, attempts int, problem text)),
+    ours AS (
+        SELECT d.person_id, d.grant_id FROM delivery d JOIN said v
+            ON v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.lease_id = d.lease_id
+         ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
+    UPDATE delivery d
+       SET acked_generation = CASE WHEN v.done THEN v.generation ELSE d.acked_generation END,
+           acked_sequence = CASE WHEN v.done THEN COALESCE(v.sequence, d.acked_sequence) ELSE d.acked_sequence END,
+           told_version = CASE WHEN v.done THEN v.version ELSE d.told_version END,
+           acked_at = CASE WHEN v.done THEN clock_timestamp() ELSE d.acked_at END,
+           attempts = v.attempts, last_problem = v.problem, lease_id = NULL, leased_until = NULL,
+           due_at = CASE WHEN v.done OR d.generation > v.generation THEN d.due_at
+                         ELSE clock_timestamp() + make_interval(secs => v.delay) END
+      FROM said v, ours o
+     WHERE o.person_id = v.person_id AND o.grant_id = v.grant_id
+       AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
+""")
+ENDPOINT_WORKS = text("""
+    UPDATE endpoint SET failures = 0, failing_since = NULL, last_problem = ''
+     WHERE endpoint_id IN (SELECT endpoint_id FROM endpoint
+                            WHERE endpoint_id = ANY(:endpoint_ids) AND (failures > 0 OR last_problem <> '')
+                            ORDER BY endpoint_id FOR UPDATE)
+""")
+ENDPOINT_FAILS = text("""
+    UPDATE endpoint
+       SET failures = failures + 1, failing_since = COALESCE(failing_since, clock_timestamp()),
+           last_problem = :problem,
+           state = CASE WHEN :gone AND state = 'enabled' THEN 'disabled' ELSE state END,
+           slow_until = CASE WHEN :too_slow THEN clock_timestamp() + make_interval(secs => :parked)
+                             ELSE slow_until END
+     WHERE endpoint_id = :endpoint_id
+""")
+DUE = text("""
+    SELECT DISTINCT CASE WHEN e.slow_until > clock_timestamp() THEN e.endpoint_id END AS endpoint_id
+      FROM delivery d JOIN endpoint e ON e.client_id = d.client_id
+     WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
+       AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) AND e.state = 'enabled'
+""")
+STALE = text("""
+    SELECT d.person_id, d.at, d.disclosure_id
+      FROM disclosure d
+     WHERE d.outcome = 'sending' AND d.at < :before AND d.at > :after
+       AND NOT EXISTS (SELECT 1 FROM disclosure_outcome o WHERE o.person_id = d.person_id AND o.at = d.at
+                          AND o.disclosure_id = d.disclosure_id)
+     LIMIT 500
+""")
+# A token is good here when it names this person or, being the client's own, may read people.
+PULL = text(f"""
+    SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
+           t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {_GRANT}, {_USED},
+           r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
+      FROM access_token t
+      JOIN client c ON c.client_id = t.client_id
+      JOIN company co ON co.company_id = c.company_id
+      LEFT JOIN subject s ON s.sub = :sub AND s.company_id = t.company_id
+      {_NEWEST_GRANT.replace("CAST(:grant_id AS uuid)", "t.grant_id").replace(":grant_id", "t.grant_id")}
+      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
+      LEFT JOIN current_record r ON r.person_id = s.person_id
+      LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
+     WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
+""")  # noqa: S608 - put together from constants
+# The proof is used up and the row written together, and the row only for the consent that was read: whoever
+# stopped sharing in between comes first.
+PULL_LOG = text("""
+    WITH fresh AS (
+        INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at)
+            ON CONFLICT DO NOTHING RETURNING proof_hash),
+    unchanged AS (
+        SELECT version FROM "grant"
+         WHERE person_id = :person_id AND grant_id = :grant_id AND version = :grant_version FOR SHARE),
+    logged AS (
+        INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel,
+                                outcome, reason, asked, given, message_id)
+        SELECT :person_id, :at, :disclosure_id, :context_id, :grant_id, :grant_version, 'pull',
+               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id
+          FROM fresh, unchanged
+        RETURNING disclosure_id)
+    SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM logged) AS logged
+""")
+USE_PROOF = text("""
+    INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at) ON CONFLICT DO NOTHING
+""")
+LEASE_PULL = text("""
+    UPDATE batch_pull
+       SET state = 'running', leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+     WHERE pull_id = :pull_id AND state IN ('queued', 'running')
+       AND (leased_until IS NULL OR leased_until <= clock_timestamp())
+ RETURNING pull_id, client_id, attributes
+""")
+UNFINISHED_PULLS = text("""
+    SELECT pull_id FROM batch_pull
+     WHERE state IN ('queued', 'running') AND requested_at < clock_timestamp() - make_interval(secs => :seconds)
+       AND (leased_until IS NULL OR leased_until <= clock_timestamp())
+     LIMIT 20
+""")
+ANSWER_ITEMS = text("""
+    UPDATE batch_pull_item i SET state = v.state, problem = v.problem, message = v.message
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(position int, state text, problem text, message text)
+     WHERE i.pull_id = :pull_id AND i.position = v.position AND i.state = 'waiting'
+""")
+COUNT_ITEMS = text("""
+    SELECT count(*) FILTER (WHERE state = 'answered') AS answered, count(*) FILTER (WHERE state = 'refused') AS refused
+      FROM batch_pull_item WHERE pull_id = :pull_id
+""")
+FORGET_PULLS = text("""
+    WITH old AS (
+        SELECT pull_id FROM batch_pull WHERE state <> 'expired' AND expires_at < :now LIMIT 20 FOR UPDATE SKIP LOCKED),
+    gone AS (DELETE FROM batch_pull_item WHERE pull_id IN (SELECT pull_id FROM old))
+    UPDATE batch_pull SET state = 'expired' WHERE pull_id IN (SELECT pull_id FROM old)
+""")
+FORGET_OAUTH = tuple(
+    text(f"""
+        DELETE FROM {table} WHERE {key} IN (
+            SELECT {key} FROM {table} WHERE expires_at < :before LIMIT 500 FOR UPDATE SKIP LOCKED)
+    """)  # noqa: S608 - put together from constants
+    for table, key in (
+        ("used_proof", "proof_hash"),
+        ("pushed_request", "uri_hash"),
+        ("authorization_code", "code_hash"),
+        ("access_token", "token_hash"),
+    )
+)
+BATCH = text(f"""
+    SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,
+           c.client_id AS asking_client,
+           {_GRANT}, {_USED}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
+      FROM batch_pull_item i
+      JOIN client c ON c.client_id = :client_id
+      JOIN company co ON co.company_id = c.company_id
+      LEFT JOIN subject s ON s.sub = i.sub AND s.company_id = c.company_id
+      {_NEWEST_GRANT}
+      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
+      LEFT JOIN current_record r ON r.person_id = s.person_id
+      LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
+     WHERE i.pull_id = :pull_id AND i.state = 'waiting'
+     ORDER BY i.position LIMIT :limit
+""")  # noqa: S608 - put together from constants
+HOLD_GRANTS = text("""
+    SELECT grant_id, version FROM "grant"
+     WHERE person_id = ANY(:person_ids) AND grant_id = ANY(:grant_ids)
+     ORDER BY person_id, grant_id FOR SHARE
+""")
+BATCH_STANDING = text(f"""
+    SELECT i.position, i.sub, i.state AS item_state, i.problem, i.message, {_GRANT}, false AS used
+      FROM batch_pull_item i
+      JOIN client c ON c.client_id = :client_id
+      JOIN company co ON co.company_id = c.company_id
+      LEFT JOIN subject s ON s.sub = i.sub AND s.company_id = c.company_id
+      {_NEWEST_GRANT}
+      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
+     WHERE i.pull_id = :pull_id
+     ORDER BY i.position
+""")  # noqa: S608 - put together from constants
+# Who gets a change: whoever shares one of the attributes that this change, or one after it, touched.
+STATUS = text("""
+    SELECT co.trading_name, d.acked_sequence >= :sequence AS received, d.acked_at,
+           d.attempts > 0 OR n.state <> 'enabled' AS failing
+      FROM delivery d
+      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+      JOIN company co ON co.company_id = g.company_id
+      JOIN endpoint n ON n.client_id = d.client_id
+     WHERE d.person_id = :person_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
+       AND jsonb_exists_any(g.attributes, ARRAY(
+           SELECT entry.key FROM current_record r, jsonb_each(r.entries) AS entry
+            WHERE r.person_id = :person_id AND (entry.value ->> 'sequence')::int >= :sequence))
+     ORDER BY lower(co.trading_name), d.grant_id
+""")
+
+
+def standing(row: Row[Any]) -> Standing | None:
+    """Return what the policy decides on, from a row of any statement above; None when it holds no grant."""
+    if row.grant_id is None:
+        return None
+    return Standing(
+        client_id=row.client_id,
+        state=row.state,
+        mode=row.mode,
+        attributes=row.attributes,
+        expires_at=row.expires_at,
+        purpose_attributes={entry["attribute"] for entry in (*row.required, *row.optional)},
+        purpose_withdrawn=row.withdrawn_at is not None,
+        client_active=row.client_state == "active" and row.company_state != "suspended",
+        used=bool(row.used),
+    )

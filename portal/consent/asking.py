@@ -114,7 +114,7 @@ def build(
     purpose_id: UUID,
     requested: Collection[str] | None = None,
 ) -> Ask:
-    """Return what to ask a person; `requested` narrows what they may choose, never what is needed.
+    """Return what to ask a person; `requested` narrows what they may choose, not what is needed or shared.
 
     Raises NotFoundError, ClientSuspendedError, PurposeWithdrawnError, or NotAskedError when `requested` goes
     beyond the purpose.
@@ -125,7 +125,9 @@ def build(
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
     values = consumer.current(session, keyring=keyring, person_id=person_id)
     known = _known(session, held)
-    wanted = [(name, why) for name, why in purpose.optional if requested is None or name in requested]
+    # What is shared already stays on the screen, or answering a narrower request would silently end it.
+    kept = purpose.attributes if requested is None else {*requested, *(held.attributes if held else ())}
+    wanted = [(name, why) for name, why in purpose.optional if name in kept]
     return Ask(
         client_id=client_id,
         purpose_id=purpose_id,

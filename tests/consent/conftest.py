@@ -1,0 +1,57 @@
+"""A company with one app and one use of details, and people to share with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal import db, events
+from portal.consumer import services as consumer
+from portal.vault import persons
+from tests.consent.offers import NOW, Offer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+
+
+@pytest.fixture
+def offer(session: Session) -> Offer:
+    return Offer(session)
+
+
+@pytest.fixture
+def lasting(settings: Settings) -> Offer:
+    """An offer that other connections see as well."""
+    with db.transaction(settings.database_url) as session:
+        return Offer(session)
+
+
+@pytest.fixture
+def person(settings: Settings, keys: Keyring) -> Callable[..., UUID]:
+    """Make a person who keeps the values given, seen by every connection."""
+
+    def make(**values: str) -> UUID:
+        person_id = db.new_id()
+        changes = {name.replace("__", "."): value for name, value in values.items()}
+        with db.transaction(settings.database_url) as session:
+            persons.create(session, keyring=keys, person_id=person_id)
+            if changes:
+                consumer.save(session, keyring=keys, person_id=person_id, changes=changes, now=NOW)
+        return person_id
+
+    return make
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[events.GrantChanged]:
+    """What was announced while the test ran, and to nobody else."""
+    heard: list[events.GrantChanged] = []
+    monkeypatch.setitem(events._listeners, events.GrantChanged, [lambda _session, fact: heard.append(fact)])  # noqa: SLF001 - the registry has no way to forget
+    return heard

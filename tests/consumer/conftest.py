@@ -20,7 +20,7 @@ from portal.web import context, pages, problems, security
 from portal.web.access import public
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
@@ -48,9 +48,12 @@ class Browser:
     def get(self, path: str, **keywords: Any) -> TestResponse:  # noqa: ANN401 - werkzeug's own arguments
         return self.client.get(path, **keywords)
 
-    def send(self, path: str, *, htmx: bool = False, **fields: str) -> TestResponse:
+    def send(
+        self, path: str, typed: Mapping[str, str] | None = None, *, htmx: bool = False, **fields: str
+    ) -> TestResponse:
         headers = {"HX-Request": "true"} if htmx else {}
-        return self.client.post(path, data={**fields, "csrf_token": self.csrf()}, headers=headers)
+        data = {**(typed or {}), **fields, "csrf_token": self.csrf()}
+        return self.client.post(path, data=data, headers=headers)
 
     def csrf(self) -> str:
         found = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/details/name.full/edit").text)

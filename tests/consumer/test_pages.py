@@ -116,12 +116,12 @@ def test_a_future_date_is_refused(browser: Browser) -> None:
 
 
 def test_an_address_is_kept(browser: Browser) -> None:
-    browser.send("/details/address.home/edit", **CORK)
+    browser.send("/details/address.home/edit", CORK)
     assert "T12 X70A" in browser.get("/details").text
 
 
 def test_another_country_brings_its_fields_and_keeps_what_was_typed(browser: Browser) -> None:
-    answer = browser.send("/details/address.home/edit", **CORK | {"country": "US", "step": "country"})
+    answer = browser.send("/details/address.home/edit", CORK | {"country": "US", "step": "country"})
     assert answer.status_code == 200
     assert "ZIP code" in answer.text
     assert 'value="14 Bramble Row"' in answer.text
@@ -129,7 +129,7 @@ def test_another_country_brings_its_fields_and_keeps_what_was_typed(browser: Bro
 
 
 def test_an_address_can_be_typed_as_lines(browser: Browser) -> None:
-    answer = browser.send("/details/address.home/edit", **CORK, step="lines")
+    answer = browser.send("/details/address.home/edit", CORK, step="lines")
     assert "<textarea" in answer.text
     assert "14 Bramble Row\nCork" in answer.text
     browser.send("/details/address.home/edit", country="IE", as_lines="1", lines="The old mill\r\nCork")
@@ -140,7 +140,7 @@ def test_an_address_can_be_typed_as_lines(browser: Browser) -> None:
 
 def test_back_from_lines_nothing_is_lost(browser: Browser) -> None:
     lines = {"country": "IE", "as_lines": "1", "lines": "The old mill\r\nCork", "step": "fields"}
-    answer = browser.send("/details/address.home/edit", **lines)
+    answer = browser.send("/details/address.home/edit", lines)
     assert 'value="The old mill"' in answer.text
     assert 'value="Cork"' in answer.text
 

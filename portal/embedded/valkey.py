@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 15
 _STOP_SECONDS = 10
+_SOCKET_PATH_LIMIT = 90
 
 
 class Valkey:
@@ -40,6 +41,8 @@ class Valkey:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        if len(str(self.home)) > _SOCKET_PATH_LIMIT:
+            raise MisconfiguredError("The data folder's path is too long for a Unix socket; choose a shorter one.")
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.home / "valkey.sock").unlink(missing_ok=True)
         settings = {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_AGE: Final = timedelta(seconds=60)
 KEPT: Final = timedelta(seconds=180)
 _LONGEST_JTI = 512
+_LARGEST_NUMBER = 2**53
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -168,8 +169,9 @@ def _check_token(parsed: Compact, access_token: str | None) -> None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Say whether `value` is a JSON number (RFC 7519 NumericDate); Python counts booleans as integers."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Say whether `value` is a JSON number (RFC 7519 NumericDate) that arithmetic can hold exactly."""
+    # Python counts booleans as integers, and an integer of 400 digits overflows where it meets a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
 
 
 def _normal(url: str) -> tuple[str, str, int | None, str] | None:

@@ -79,7 +79,7 @@ class ThumbprintDiffersError(InvalidProofError):
     public = "dpop_jkt is not the thumbprint of the key in the DPoP proof."
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PushRequest(EndpointRequest):  # type: ignore[misc]  # Authlib ships no annotations
     """A pushed request that passed every check."""
 
@@ -110,7 +110,7 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
             request.session, client_id=client.client_id, text=sent.get("authorization_details"), scope=scope
         )
         jkt = _dpop_jkt(request)
-        return PushRequest(request, client, _kept(sent, scope, challenge, asked), jkt)
+        return PushRequest(request, client, parameters=_kept(sent, scope, challenge, asked), jkt=jkt)
 
     def create_response(self, validated_request: PushRequest) -> tuple[int, dict[str, Any]]:
         """Keep the request and name it by an unguessable URI (RFC 9126 section 2.2)."""

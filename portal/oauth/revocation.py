@@ -18,7 +18,7 @@ class TokenMissingError(InvalidRequestError):
     public = "token is missing."
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RevocationRequest(EndpointRequest):  # type: ignore[misc]  # Authlib ships no annotations
     """A revocation by an authenticated client; the token may be unknown or somebody else's."""
 
@@ -35,7 +35,7 @@ class RevocationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib ships no an
         client = request.authenticate_client()
         if "token" not in request.parameters:
             raise TokenMissingError
-        return RevocationRequest(request, client, request.parameters["token"])
+        return RevocationRequest(request, client, token=request.parameters["token"])
 
     def create_response(self, validated_request: RevocationRequest) -> tuple[int, dict[str, Any]]:
         """End the token if it is this client's; the answer is the same if it is not (RFC 7009 section 2.2)."""

@@ -74,10 +74,14 @@ def answer() -> ResponseReturnValue:
 
 
 def _sign_in_first(pushed: PushedRequest, request_uri: str) -> Response:
-    here = "/oauth/authorize?" + urlencode({"client_id": pushed.client_id, "request_uri": request_uri})
-    response = redirect(f"{SIGN_IN}?next={quote(here, safe='/')}", 303)
+    response = redirect(f"{SIGN_IN}?next={quote(_address(pushed, request_uri), safe='/')}", 303)
     response.headers["Cache-Control"] = "no-store"
     return response  # type: ignore[return-value]  # Werkzeug's own class stands in for Flask's
+
+
+def _address(pushed: PushedRequest, request_uri: str) -> str:
+    # Only the two parameters that count: whatever stood beside them is not carried further.
+    return "/oauth/authorize?" + urlencode({"client_id": pushed.client_id, "request_uri": request_uri})
 
 
 def _ask(pushed: PushedRequest) -> Ask:
@@ -120,7 +124,8 @@ def _screen(
         ask=ask,
         form=form,
         client=client,
-        request_uri=request_uri,
+        hidden={"client_id": pushed.client_id, "request_uri": request_uri},
+        back=_address(pushed, request_uri),
         returns_to=returns_to,
     )
 

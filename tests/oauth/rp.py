@@ -1,0 +1,166 @@
+"""A strict relying party over joserfc: it sends what the profile asks for, and lets a test spoil any part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from html import unescape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from joserfc import jws
+from joserfc.jwk import ECKey, Key, OKPKey
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+FORM = "application/x-www-form-urlencoded"
+VERIFIER = "v" * 43
+
+
+def b64(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def signed(header: dict[str, Any], claims: Any, key: Key) -> str:  # noqa: ANN401 - a test may sign anything
+    """Return a compact JWS with any algorithm joserfc knows, for tests that must sign badly."""
+    payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
+    signing = b64(json.dumps(header).encode()) + "." + b64(payload)
+    signature = jws.JWSRegistry.algorithms[header["alg"]].sign(signing.encode(), key)
+    return signing + "." + b64(signature)
+
+
+def ec_key() -> ECKey:
+    return ECKey.generate_key("P-256")
+
+
+def metadata(key: Key, redirect_uris: list[str]) -> dict[str, Any]:
+    """Return RFC 7591 metadata with `key` to sign and a fresh key to encrypt."""
+    encryption = OKPKey.generate_key("X25519")
+    return {
+        "client_name": "Test app",
+        "redirect_uris": redirect_uris,
+        "jwks": {
+            "keys": [
+                {**key.as_dict(private=False), "use": "sig", "kid": "s1"},
+                {**encryption.as_dict(private=False), "use": "enc", "kid": "e1"},
+            ]
+        },
+    }
+
+
+@dataclass
+class RelyingParty:
+    """One client with its keys; `http` is what it talks through."""
+
+    http: FlaskClient
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    purpose: str
+    key: Key = field(repr=False)
+    dpop_key: ECKey = field(default_factory=ec_key, repr=False)
+
+    def assertion(self, **changes: Any) -> str:  # noqa: ANN401 - claims of any kind
+        now = int(time.time())
+        claims = {
+            "iss": self.client_id, "sub": self.client_id, "aud": self.issuer, "jti": secrets.token_hex(16),
+            "iat": now, "exp": now + 60,
+        }  # fmt: skip
+        return signed({"alg": "ES256", "kid": "s1"}, without_none(claims | changes), self.key)
+
+    def identified(self, **form: str | None) -> dict[str, str]:
+        given = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": self.assertion(), **form}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def proof(
+        self,
+        path: str = "/oauth/token",
+        *,
+        method: str = "POST",
+        token: str | None = None,
+        key: Key | None = None,
+        header: dict[str, Any] | None = None,
+        **changes: Any,  # noqa: ANN401 - claims of any kind
+    ) -> str:
+        """Return a DPoP proof; None among `header` or `changes` leaves that member out."""
+        key = key or self.dpop_key
+        claims = {"jti": secrets.token_hex(16), "htm": method, "htu": self.issuer + path, "iat": int(time.time())}
+        if token is not None:
+            claims["ath"] = b64(hashlib.sha256(token.encode()).digest())
+        head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": key.as_dict(private=False)} | (header or {})
+        return signed(without_none(head), without_none(claims | changes), key)
+
+    def post(self, path: str, form: dict[str, str] | list[tuple[str, str]], **headers: str) -> TestResponse:
+        return self.http.post(path, data=urlencode(form), content_type=FORM, headers=headers)
+
+    def request(self, **changes: str | None) -> dict[str, str]:
+        challenge = b64(hashlib.sha256(VERIFIER.encode()).digest())
+        details = '[{"type":"ucm_profile","purpose":"%s"}]' % self.purpose
+        form = {
+            "client_id": self.client_id, "redirect_uri": self.redirect_uri, "response_type": "code",
+            "code_challenge": challenge, "code_challenge_method": "S256", "state": "st", "nonce": "no",
+            "scope": "openid", "authorization_details": details, **changes,
+        }  # fmt: skip
+        return self.identified(**form)
+
+    def push(self, **changes: str | None) -> str:
+        answer = self.post("/oauth/par", self.request(**changes))
+        assert answer.status_code == 201, answer.text
+        return str(answer.json["request_uri"])
+
+    def address(self, request_uri: str) -> str:
+        return "/oauth/authorize?" + urlencode({"client_id": self.client_id, "request_uri": request_uri})
+
+    def answer(self, browser: FlaskClient, request_uri: str, answer: str = "share", **form: Any) -> TestResponse:  # noqa: ANN401
+        """Open the screen as the person and press a button."""
+        screen = browser.get(self.address(request_uri))
+        assert screen.status_code == 200, screen.text
+        fields = {"client_id": self.client_id, "request_uri": request_uri, "answer": answer, "duration": "year"}
+        return browser.post("/oauth/authorize", data=fields | form | {"csrf_token": csrf(screen.text)})
+
+    def code(self, browser: FlaskClient, **changes: str | None) -> str:
+        back = self.answer(browser, self.push(**changes))
+        assert back.status_code == 303, back.text
+        return query(back)["code"]
+
+    def redeem(self, code: str, *, dpop: str | None = None, **changes: str | None) -> TestResponse:
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER,
+                "redirect_uri": self.redirect_uri, **changes}  # fmt: skip
+        return self.token(dpop=dpop, **form)
+
+    def token(self, *, dpop: str | None = None, **form: str | None) -> TestResponse:
+        return self.post("/oauth/token", self.identified(**form), DPoP=dpop or self.proof())
+
+    def own_token(self) -> str:
+        answer = self.token(grant_type="client_credentials", scope="people:read")
+        assert answer.status_code == 200, answer.text
+        return str(answer.json["access_token"])
+
+    def call(self, path: str, token: str, *, scheme: str = "DPoP", dpop: str | None = None) -> TestResponse:
+        proof = dpop or self.proof(path, method="GET", token=token)
+        return self.http.get(path, headers={"Authorization": f"{scheme} {token}", "DPoP": proof})
+
+
+def query(response: TestResponse) -> dict[str, str]:
+    """Return the parameters of a redirect, each once."""
+    found = parse_qs(urlsplit(response.headers["Location"]).query, strict_parsing=True)
+    assert all(len(values) == 1 for values in found.values())
+    return {name: values[0] for name, values in found.items()}
+
+
+def csrf(html: str) -> str:
+    found = re.search(r'<main.*name="csrf_token"[^>]*value="([^"]+)"', html, re.DOTALL)
+    assert found, html
+    return unescape(found[1])
+
+
+def without_none(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

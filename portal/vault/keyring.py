@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,7 +64,7 @@ class Keyring(Protocol):
 class FileKeyring:
     """A keyring in a JSON file: `{purpose: {"current": n, "keys": {n: base64}}}`."""
 
-    keys: dict[str, dict[int, bytes]]
+    keys: dict[str, dict[int, bytes]] = field(repr=False)
     current: dict[str, int]
 
     def wrap(self, purpose: str, key: bytes, *, context: bytes) -> tuple[int, bytes]:

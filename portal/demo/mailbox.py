@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiosmtpd.controller import Controller
 
-from portal.demo.places import LOOPBACK
+from portal.demo.places import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -46,7 +46,8 @@ class Mailbox:
 
     def __init__(self, *, page_port: int) -> None:
         self._mails: deque[Mail] = deque(maxlen=_KEPT)
-        self._smtp = Controller(_Taker(self._mails), hostname=LOOPBACK, port=0)
+        # The library looks for itself at the port it was told, so it cannot be told 0.
+        self._smtp = Controller(_Taker(self._mails), hostname=LOOPBACK, port=free_port(0, purpose="mail"))
         self._page_port = page_port
         self._page: ThreadingHTTPServer | None = None
 
@@ -56,9 +57,7 @@ class Mailbox:
 
     @property
     def smtp_url(self) -> str:
-        # Bound to port 0: the server's own socket knows what the system chose.
-        server: Any = self._smtp.server
-        return f"smtp://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+        return f"smtp://{LOOPBACK}:{self._smtp.port}"
 
     @property
     def url(self) -> str:

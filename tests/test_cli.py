@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from joserfc.jwk import ECKey
+
+from portal import cli, config, db, doctor
+from portal.companies import queries as companies
+from portal.companies import services as registering
+from portal.vault import keyring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portal.config import Settings
+
+
+def run(*arguments: str) -> int:
+    """Run `portal` in this process and return its exit status."""
+    kept, sys.argv = sys.argv, ["portal", *arguments]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.argv = kept
+    return 0
+
+
+@pytest.fixture(scope="module")
+def company(settings: Settings) -> str:
+    with db.transaction(settings.database_url) as session:
+        facts = registering.register_company(
+            session,
+            legal_name="Command Line Ltd",
+            trading_name="Command Line",
+            registration_number="IE 1",
+            country="IE",
+            contact_email="people@companies.example.org",
+            privacy_url="https://command-line.example/privacy",
+            now=db.now(),
+        )
+    return facts.slug
+
+
+def _jwk(use: str, alg: str) -> dict[str, Any]:
+    key = ECKey.generate_key("P-256")
+    return {**key.as_dict(private=False), "use": use, "alg": alg, "kid": key.thumbprint()}
+
+
+def _metadata(folder: Path, **changes: object) -> Path:
+    document = {
+        "client_name": "Ours",
+        "redirect_uris": ["http://localhost:9999/callback"],
+        "jwks": {"keys": [_jwk("sig", "ES256"), _jwk("enc", "ECDH-ES+A256KW")]},
+    }
+    path = folder / "client.json"
+    path.write_text(json.dumps(document | changes))
+    return path
+
+
+def test_a_client_is_registered(
+    settings: Settings, company: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("client-register", "--company", company, "--metadata", str(_metadata(tmp_path))) == 0
+    client_id = capsys.readouterr().out.strip()
+    assert client_id.startswith("test_")
+    with db.transaction(settings.database_url) as session:
+        found = companies.client(session, client_id)
+        assert found is not None
+        assert found.name == "Ours"
+        assert companies.encryption_key(session, client_id) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"redirect_uris": ["http://evil.example.org/callback"]},
+        {"redirect_uris": []},
+        {"jwks": {"keys": []}},
+        {"jwks": None},
+        {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
+    ],
+)
+def test_bad_metadata_is_one_sentence(
+    company: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object]
+) -> None:
+    path = _metadata(tmp_path, **changes)
+    assert run("client-register", "--company", company, "--metadata", str(path)) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b"[" * 100_000, b" " * 70_000])
+def test_a_file_that_is_no_metadata(
+    company: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "client.json"
+    path.write_bytes(content)
+    assert run("client-register", "--company", company, "--metadata", str(path)) == 1
+    assert capsys.readouterr().err == "The metadata file is not a JSON object of at most 64 KiB.\n"
+
+
+def test_an_unknown_company_is_one_sentence(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert settings
+    assert run("client-register", "--company", "nobody", "--metadata", str(_metadata(tmp_path))) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_missing_settings_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    config.current.cache_clear()
+    assert run("migrate", "--data", str(tmp_path)) == 1
+    assert capsys.readouterr().err == "DATABASE_URL is not set.\n"
+
+
+@pytest.fixture
+def _fresh_settings() -> None:
+    config.current.cache_clear()
+
+
+@pytest.mark.usefixtures("_fresh_settings")
+def test_settings_of_a_demo_are_found_beside_its_data(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("DATABASE_URL", "REDIS_URL", "KEYRING_FILE")
+    values = dict(zip(names, (settings.database_url, settings.redis_url, settings.keyring_file), strict=True))
+    (tmp_path / "settings.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    for name in names:
+        monkeypatch.delenv(name)
+    assert run("migrate", "--data", str(tmp_path)) == 0
+    config.current.cache_clear()
+
+
+def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in cli.portal.commands:
+        assert run(name, "--help") == 0
+    assert "Usage: portal" in capsys.readouterr().out
+
+
+def test_doctor_finds_everything_well_but_mail(settings: Settings) -> None:
+    findings = doctor.examine(settings)
+    assert [finding.name for finding in findings if not finding.well] == ["mail"]
+    assert "SMTP_URL is not set" in findings[-1].text
+
+
+def test_doctor_exits_with_one_when_something_is_wrong(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert settings
+    assert run("doctor") == 1
+    assert "MEND  mail" in capsys.readouterr().out
+
+
+def _examine(settings: Settings, **changes: Any) -> dict[str, str]:  # noqa: ANN401 - whatever the setting is
+    return {finding.name: finding.text for finding in doctor.examine(replace(settings, **changes)) if not finding.well}
+
+
+def test_doctor_says_that_the_keyring_is_exposed(settings: Settings, tmp_path: Path) -> None:
+    exposed = tmp_path / "keyring.json"
+    keyring.create(exposed)
+    exposed.chmod(0o640)
+    assert "chmod 600" in _examine(settings, keyring_file=exposed)["keys"]
+
+
+def test_doctor_says_that_the_keyring_is_another_ones(settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "keyring.json"
+    keyring.create(other)
+    assert "does not open it" in _examine(settings, keyring_file=other)["signing key"]
+
+
+def test_doctor_says_that_the_owner_must_not_serve(settings: Settings) -> None:
+    found = _examine(settings, database_url=settings.database_owner_url)
+    assert "neither owner nor superuser" in found["ledger"]
+
+
+def test_doctor_says_what_does_not_answer(settings: Settings) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    found = _examine(
+        settings,
+        database_url=f"postgresql+psycopg://nobody@127.0.0.1:{port}/none",
+        redis_url=f"redis://127.0.0.1:{port}",
+        smtp_url=f"smtp://127.0.0.1:{port}",
+    )
+    assert found.keys() == {"database", "ledger", "signing key", "Valkey", "clock", "mail"}
+    assert all(str(port) not in text for text in found.values())

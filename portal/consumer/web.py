@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from portal.consumer.queries import CurrentValue
 
 pages = Blueprint("consumer", __name__)
+# The ways to another set of fields, and the field that takes the keyboard then.
+_STEPS = {"lines": addresses.LINES, "fields": "line1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,8 @@ def edit(attribute: str) -> ResponseReturnValue:
     entry = _entry(attribute)
     held = _values().get(entry.name)
     given = formats.fill(entry, held.value if held else None)
-    return _editor(entry, form_for(entry, given), held=held is not None)
+    form = form_for(entry, given)
+    return _editor(entry, form, held=held is not None, focus=next(iter(form)).name)
 
 
 @pages.post("/details/<attribute>/edit")
@@ -91,7 +94,8 @@ def change(attribute: str) -> ResponseReturnValue:
     """Keep the value, or draw the form again: with what to mend, or with the fields of another country."""
     entry = _entry(attribute)
     if step := request.form.get("step"):
-        return _editor(entry, form_for(entry, _stepped(request.form, step)), held=entry.name in _values())
+        form = form_for(entry, _stepped(request.form, step))
+        return _editor(entry, form, held=entry.name in _values(), focus=_STEPS.get(step, ""))
     try:
         value = formats.parse(entry, request.form, today=now().astimezone(ZONE).date())
     except InvalidValueError as error:
@@ -191,7 +195,10 @@ def _fragment(entry: Attribute, saved: int | None, announce: str = "") -> Respon
     return page("consumer/details.html", "row", row=_rows([entry], saved)[0], announce=announce)
 
 
-def _editor(entry: Attribute, form: EditForm, *, held: bool, status: int = 200) -> ResponseReturnValue:
+def _editor(
+    entry: Attribute, form: EditForm, *, held: bool, status: int = 200, focus: str = ""
+) -> ResponseReturnValue:
+    # A whole page starts at its top, so only a fragment takes the keyboard to a field (`focus`).
     return page(
         "consumer/edit.html",
         "editor",
@@ -201,7 +208,7 @@ def _editor(entry: Attribute, form: EditForm, *, held: bool, status: int = 200) 
         form=form,
         held=held,
         act=f"Save {entry.label.lower()}" if entry.format is not Format.TEXT else "Save",
-        fragment=wants_fragment(),
+        focus=focus if wants_fragment() else "",
     )
 
 

@@ -27,8 +27,8 @@ _STATES = {
     "consent-expired": "expired",
     "consent-refused": "refused",
 }
-_FINISHED = frozenset({"done", "completed", "complete", "finished"})
-_FAILED = frozenset({"failed", "cancelled", "canceled", "expired"})
+_FINISHED = "done"
+_FAILED = "expired"
 
 
 class Asking:
@@ -55,19 +55,24 @@ class Asking:
         return ask_id
 
     def _follow(self, ask_id: str) -> None:
-        deadline = time.monotonic() + _PATIENCE
         progress: dict[str, Any] = {}
         try:
-            while time.monotonic() < deadline:
-                progress = self._portal.progress(ask_id)
-                if progress["state"] in _FINISHED | _FAILED:
-                    break
-                self._save(ask_id, progress, {})
-                time.sleep(_PAUSE)
-            results = self._keep(self._portal.result(ask_id)) if progress["state"] in _FINISHED else {}
+            progress = self._wait(ask_id)
+            results = self._keep(self._portal.result(ask_id)) if progress["state"] == _FINISHED else {}
         except (PortalProblemError, UntrustedError, requests.RequestException, KeyError) as error:
-            progress, results = {**progress, "state": "failed"}, {type(error).__name__: 1}
+            progress, results = {**progress, "state": _FAILED}, {type(error).__name__: 1}
         self._save(ask_id, progress, results)
+
+    def _wait(self, ask_id: str) -> dict[str, Any]:
+        """Return the last state of a pull: finished, or failed when it takes longer than anyone would wait."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            progress = self._portal.progress(ask_id)
+            if progress["state"] in {_FINISHED, _FAILED}:
+                return progress
+            self._save(ask_id, progress, {})
+            time.sleep(_PAUSE)
+        return {"state": _FAILED}
 
     def _keep(self, results: list[dict[str, Any]]) -> dict[str, int]:
         return dict(Counter(self._keep_one(result) for result in results))
@@ -88,10 +93,10 @@ class Asking:
             self._store.note_refusal(sub, state=state)
 
     def _save(self, ask_id: str, answer: dict[str, Any], results: dict[str, int]) -> None:
-        state = answer.get("state", "failed")
+        state = answer.get("state", _FAILED)
         progress = {
             # Done means here: the results have been fetched and kept as well.
-            "state": "done" if results and state in _FINISHED else ("failed" if state in _FAILED else "waiting"),
+            "state": "done" if results and state == _FINISHED else ("failed" if state == _FAILED else "waiting"),
             "total": int(answer.get("total") or 0),
             "answered": int(answer.get("answered") or 0) + int(answer.get("refused") or 0),
         }

@@ -1,0 +1,119 @@
+"""Every page of the story: nothing for axe to say at 1280 and 320 px, light and dark, and no sideways scrolling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.journeys import browser as browsers
+from tests.journeys.steps import BRIGHTWELL, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.journeys.browser import Scheme
+    from tests.journeys.program import Demo
+
+PUBLIC = ("/", "/help", "/how-it-works", "/privacy", "/accessibility", "/organisations", "/account/sign-in",
+          "/account/create", "/docs/errors", "/nothing-here")  # fmt: skip
+PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.date/edit", "/details/email.main/edit",
+          "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
+          "/details/address.home/history", "/sharing", "/sharing?view=detail", "/activity", "/account/security",
+          "/account/password", "/org", "/org/join")  # fmt: skip
+STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries")
+COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")
+
+
+@pytest.fixture(
+    params=[(width, scheme) for width in (1280, 320) for scheme in ("light", "dark")],
+    ids=lambda given: f"{given[0]}-{given[1]}",
+)
+def look(request: pytest.FixtureRequest) -> tuple[int, Scheme]:
+    width, scheme = request.param
+    return width, scheme
+
+
+@pytest.fixture
+def page(demo: Demo, chromium: Browser, look: tuple[int, Scheme]) -> Iterator[Page]:
+    assert demo.process.poll() is None
+    with browsers.window(chromium, width=look[0], scheme=look[1]) as opened:
+        yield opened
+
+
+def check(page: Page, *addresses: str) -> None:
+    """Visit each address and gather what is wrong on all of them, so that one run shows everything."""
+    wrong = {}
+    for address in addresses:
+        page.goto(address)
+        if found := browsers.problems(page):
+            wrong[address] = found
+    assert wrong == {}
+
+
+def signed_in(demo: Demo, page: Page, facts: dict[str, Any]) -> Page:
+    World(demo, lambda: page).stranger(facts).sign_in()
+    return page
+
+
+def aoife(demo: Demo) -> dict[str, Any]:
+    return next(one for one in demo.report["people"] if one["email"].startswith("aoife@"))
+
+
+def test_pages_for_everybody(demo: Demo, page: Page) -> None:
+    check(page, *(demo.portal + path for path in PUBLIC))
+
+
+def test_pages_of_a_person(demo: Demo, page: Page) -> None:
+    signed_in(demo, page, aoife(demo))
+    check(page, *(demo.portal + path for path in PERSON))
+
+
+def test_pages_about_one_organisation_and_one_use(demo: Demo, page: Page) -> None:
+    signed_in(demo, page, aoife(demo))
+    page.goto(demo.portal + "/sharing")
+    agreement = page.locator("article.card h2 a").first.get_attribute("href") or ""
+    page.goto(demo.portal + "/activity")
+    entry = page.locator("tbody tr a").first.get_attribute("href") or ""
+    paths = (agreement, f"{agreement}/change", f"{agreement}/stop", f"{agreement}/receipt", entry)
+    check(page, *(demo.portal + path for path in paths))
+
+
+def test_forms_with_something_wrong(demo: Demo, page: Page) -> None:
+    signed_in(demo, page, aoife(demo))
+    page.goto(demo.portal + "/details/birth.date/edit")
+    page.get_by_label("Day").fill("31")
+    page.get_by_label("Month").fill("2")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_selector("[aria-invalid=true]")
+    assert browsers.problems(page) == []
+    page.goto(demo.portal + "/org/join")
+    page.get_by_role("button", name="Register this organisation").click()
+    page.wait_for_selector("[aria-invalid=true]")
+    assert browsers.problems(page) == []
+
+
+def test_pages_of_staff(demo: Demo, page: Page) -> None:
+    signed_in(demo, page, demo.report["staff"])
+    page.goto(demo.portal + "/org/apps")
+    app = page.get_by_role("main").get_by_role("link", name="Customer accounts").first.get_attribute("href") or ""
+    check(page, *(demo.portal + path for path in (*STAFF, app, f"{app}/keys", f"{app}/purposes/new")))
+
+
+def test_pages_of_the_company(demo: Demo, page: Page) -> None:
+    check(page, *(demo.company + path for path in COMPANY))
+
+
+def test_the_question_before_sharing(demo: Demo, page: Page) -> None:
+    facts = next(one for one in demo.report["people"] if one["email"].startswith("tomas@"))
+    page.goto(demo.company + "/connect")
+    page.get_by_role("button", name="Connect your details").click()
+    World(demo, lambda: page).stranger(facts).fill_in_sign_in()
+    page.get_by_role("heading", name=BRIGHTWELL).wait_for()
+    assert browsers.problems(page) == []
+    answers = page.locator(".answers .btn").all()
+    assert len({(box["width"], box["height"]) for box in (answer.bounding_box() for answer in answers) if box}) == 1
+    page.get_by_role("button", name="Do not share").scroll_into_view_if_needed()
+    assert page.get_by_role("button", name="Do not share").is_visible()

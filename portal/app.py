@@ -12,7 +12,7 @@ from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
-from portal.consumer.catalogue import label
+from portal.consumer.catalogue import CATALOGUE, label
 from portal.identity import browser
 from portal.identity import web as identity_web
 from portal.ledger import web as ledger_web
@@ -89,5 +89,9 @@ def _register(app: APIFlask) -> None:
     for module in APIS:
         csrf.exempt(module.api)
         app.register_blueprint(module.api)
+    # Companies and the record are of one layer: the names of its details are handed over here.
+    app.extensions["portal_catalogue"] = tuple((entry.name, entry.label) for entry in CATALOGUE.values())
     slots.fill(app, "recipients", consent_web.recipients_slot)
     slots.fill(app, "after_change", sync_web.after_change_slot)
+    slots.fill(app, "company_link", companies_web.company_link_slot)
+    slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)

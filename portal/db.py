@@ -96,12 +96,17 @@ def after_commit(session: Session, action: Callable[[], object]) -> None:
 
 @event.listens_for(Session, "after_commit")
 def _run_actions(session: Session) -> None:
+    # SQLAlchemy says this for savepoints too; nothing is kept before the whole transaction is.
+    if session.in_nested_transaction():
+        return
     for action in session.info.pop("after_commit", []):
         action()
 
 
 @event.listens_for(Session, "after_rollback")
 def _forget_actions(session: Session) -> None:
+    if session.in_nested_transaction():
+        return
     session.info.pop("after_commit", None)
 
 

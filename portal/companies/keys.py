@@ -105,9 +105,8 @@ def _key(member: object, *, pointer: str) -> PublicKey:
         raise KeySetError("Each key is an object.", pointer=pointer)
     _refuse_private(member, pointer=pointer)
     use, kty = member.get("use"), member.get("kty")
-    if use not in _FIT:
+    if not isinstance(use, str) or use not in _FIT:
         raise KeySetError('Say what the key is for: "use" is "sig" or "enc".', pointer=f"{pointer}/use")
-    use = cast("str", use)
     algorithms = _algorithms(use, kty, member.get("crv"))
     if not algorithms:
         raise KeySetError(_FIT[use], pointer=f"{pointer}/kty")

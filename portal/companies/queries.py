@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 VERIFIED = "verified"
+# PostgreSQL holds no text with this character: nothing is named so.
+_NUL = "\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class KeyFacts:
 
 
 def company(session: Session, *, slug: str) -> CompanyFacts | None:
-    row = session.scalar(select(Company).where(Company.slug == slug))
+    row = None if _NUL in slug else session.scalar(select(Company).where(Company.slug == slug))
     return facts_of(row) if row else None
 
 
@@ -119,6 +121,8 @@ def companies_of(session: Session, person_id: UUID) -> list[StaffFacts]:
 
 
 def client(session: Session, client_id: str) -> ClientFacts | None:
+    if _NUL in client_id:
+        return None
     row = session.execute(_clients().where(Client.client_id == client_id)).one_or_none()
     return _client(row) if row else None
 
@@ -135,6 +139,8 @@ def purpose(session: Session, purpose_id: UUID) -> PurposeFacts | None:
 
 
 def purpose_by_code(session: Session, client_id: str, code: str) -> PurposeFacts | None:
+    if _NUL in code:
+        return None
     row = session.scalar(select(Purpose).where(Purpose.client_id == client_id, Purpose.code == code))
     return purpose_facts(row) if row else None
 

@@ -7,6 +7,8 @@ import unicodedata
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from email_validator import EmailNotValidError, validate_email
+
 from portal.companies.purposes import MODES, PURPOSES
 from portal.errors import InvalidError
 
@@ -99,9 +101,13 @@ def line(text: str, *, what: str, longest: int = NAME_LENGTH, pointer: str = "")
         raise DetailsError(f"Enter {what}.", pointer=pointer)
     if len(cleaned) > longest:
         raise DetailsError(f"Use at most {longest} characters for {what}.", pointer=pointer)
-    if any(unicodedata.category(character) in {"Cc", "Cs", "Co"} for character in cleaned):
+    if _unshowable(cleaned):
         raise DetailsError(f"There is a character in {what} that cannot be shown.", pointer=pointer)
     return cleaned
+
+
+def _unshowable(text: str) -> bool:
+    return any(unicodedata.category(character) in {"Cc", "Cs", "Co"} for character in text)
 
 
 def slug(*candidates: str) -> str:
@@ -118,6 +124,23 @@ def country(code: str) -> str:
     if not _COUNTRY.fullmatch(code.upper()):
         raise DetailsError("Choose a country.", pointer="/country")
     return code.upper()
+
+
+def email(address: str) -> str:
+    """Return an e-mail address in its usual spelling (RFC 5321, RFC 6531)."""
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError:
+        raise DetailsError(
+            "Enter an e-mail address, for example privacy@example.com.", pointer="/contact_email"
+        ) from None
+
+
+def stop_effect(text: str) -> str:
+    """Return what happens for a person who stops; it may be left empty."""
+    if not text.strip():
+        return ""
+    return line(text, what="what happens", longest=STOP_EFFECT_LENGTH, pointer="/stop_effect")
 
 
 def web_address(address: str, *, pointer: str) -> str:
@@ -183,6 +206,8 @@ def sentence(text: str) -> str:
     if not cleaned:
         raise PurposeError("Say what you need the details for, for example “send bills to the right address”.",
                            pointer="/sentence")  # fmt: skip
+    if _unshowable(cleaned):
+        raise PurposeError("There is a character in it that cannot be shown.", pointer="/sentence")
     if len(cleaned) > SENTENCE_LENGTH:
         raise PurposeError(f"Use at most {SENTENCE_LENGTH} characters.", pointer="/sentence")
     first = cleaned.split()[0]
@@ -226,6 +251,10 @@ def _item(attribute: str, reason: str, *, seen: set[str], catalogue: Collection[
     cleaned = " ".join(unicodedata.normalize("NFC", reason).split())
     if not cleaned:
         raise PurposeError("Give a reason people will understand.", pointer=f"/attributes/{attribute}")
+    if _unshowable(cleaned):
+        raise PurposeError(
+            "There is a character in the reason that cannot be shown.", pointer=f"/attributes/{attribute}"
+        )
     if len(cleaned) > REASON_LENGTH:
         raise PurposeError(f"Use at most {REASON_LENGTH} characters.", pointer=f"/attributes/{attribute}")
     return {"attribute": attribute, "reason": cleaned}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 
 from portal.companies import keys as keysets
@@ -93,9 +92,9 @@ def register_company(
         trading_name=name,
         registration_number=number,
         country=rules.country(country),
-        contact_email=_email(contact_email),
+        contact_email=rules.email(contact_email),
         privacy_url=rules.web_address(privacy_url, pointer="/privacy_url"),
-        stop_effect=_stop_effect(stop_effect),
+        stop_effect=rules.stop_effect(stop_effect),
         state=queries.VERIFIED if verified else "draft",
         created_at=now,
         verified_at=now if verified else None,
@@ -285,18 +284,3 @@ def _text(metadata: Mapping[str, object], name: str) -> str:
     if not isinstance(value, str):
         raise ClientMetadataError(f"{name} must be a text.", pointer=f"/{name}")
     return value
-
-
-def _email(address: str) -> str:
-    try:
-        return validate_email(address, check_deliverability=False).normalized
-    except EmailNotValidError:
-        raise rules.DetailsError(
-            "Enter an e-mail address, for example privacy@example.com.", pointer="/contact_email"
-        ) from None
-
-
-def _stop_effect(text: str) -> str:
-    if not text.strip():
-        return ""
-    return rules.line(text, what="what happens", longest=rules.STOP_EFFECT_LENGTH, pointer="/stop_effect")

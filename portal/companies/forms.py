@@ -1,0 +1,152 @@
+"""What company staff fill in; each answer is judged by the rules the services go by, all of them at once."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from babel import Locale
+from flask_wtf import FlaskForm
+from wtforms import IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, NumberRange, StopValidation
+
+from portal.companies import keys, rules
+from portal.companies.purposes import MODES, PURPOSES
+from portal.errors import PortalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from wtforms import Field, Form
+
+NEEDED, WISHED = "required", "optional"
+_NO_COUNTRIES = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
+
+
+class Checked:
+    """A validator made of a rule: what the rule refuses is said beside the field."""
+
+    def __init__(self, rule: Callable[[str], object]) -> None:
+        self.rule = rule
+
+    def __call__(self, _form: Form, field: Field) -> None:
+        try:
+            self.rule(field.data or "")
+        except PortalError as error:
+            raise StopValidation(error.public) from error
+
+
+class RefusableForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
+    """A form that can show what a service refused, beside the field the refusal points at."""
+
+    pointers: Mapping[str, str] = {}
+
+    def values(self) -> dict[str, Any]:
+        """Return what was filled in, by field, without the form token."""
+        return {name: value for name, value in self.data.items() if name != "csrf_token"}
+
+    def refuse(self, error: PortalError) -> None:
+        """Put the sentence of `error` beside its field, or above all of them."""
+        name = self.pointers.get(error.pointer, error.pointer.strip("/").partition("/")[0])
+        if name in self:
+            self[name].errors = [error.public]
+        else:
+            self.form_errors.append(error.public)
+
+
+class CompanyForm(RefusableForm):
+    legal_name = StringField("Legal name", [Checked(partial(rules.line, what="the legal name"))])
+    trading_name = StringField("Trading name", [Checked(partial(rules.line, what="the trading name"))])
+    registration_number = StringField(
+        "Registration number", [Checked(partial(rules.line, what="the registration number", longest=60))]
+    )
+    country = SelectField("Country", [Checked(rules.country)], validate_choice=False)
+    contact_email = StringField("Contact e-mail address", [Checked(rules.email)])
+    privacy_url = StringField("Address of your privacy page", [Checked(partial(rules.web_address, pointer=""))])
+    stop_effect = TextAreaField("What happens for a person who stops sharing?", [Checked(rules.stop_effect)])
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - WTForms takes any value
+        super().__init__(**values)
+        self.country.choices = [("", "Choose a country"), *countries().items()]
+
+
+class PurposeForm(RefusableForm):
+    """A purpose; `purpose_form` adds two fields for each attribute of the catalogue."""
+
+    rows: Sequence[tuple[str, str, str]] = ()
+    pointers: Mapping[str, str] = {}
+
+    sentence = StringField("What do you need people’s details for?", [Checked(rules.sentence)])
+    dpv = SelectField(
+        "Kind of purpose",
+        [InputRequired("Choose the kind of purpose.")],
+        choices=[("", "Choose from the list"), *PURPOSES.items()],
+    )
+    mode = RadioField("How you use the details", choices=list(MODES.items()), default="kept-up-to-date")
+    retention_days = IntegerField(
+        "Days you keep the details after someone stops",
+        [InputRequired("Enter a number of days."),
+         NumberRange(0, rules.RETENTION_DAYS, f"Enter a number of days from 0 to {rules.RETENTION_DAYS}.")],
+        default=30,
+    )  # fmt: skip
+    longest_days = SelectField(
+        "Longest time before you ask again", coerce=int, default=365,
+        choices=[(365, "12 months"), (180, "6 months"), (90, "3 months"), (30, "1 month")],
+    )  # fmt: skip
+
+    def asked(self, want: str) -> list[tuple[str, str]]:
+        """Return the (attribute, reason) pairs marked as `want`."""
+        return [(attribute, self[why].data or "") for attribute, choice, why in self.rows if self[choice].data == want]
+
+    def validate(self, extra_validators: Any = None) -> bool:  # noqa: ANN401 - as WTForms declares it
+        """Check the fields, and that each detail asked for has its reason."""
+        fine: bool = super().validate(extra_validators)
+        catalogue = [attribute for attribute, _, _ in self.rows]
+        for attribute, choice, why in self.rows:
+            if self[choice].data in {NEEDED, WISHED}:
+                try:
+                    rules.asked([(attribute, self[why].data or "")], [], catalogue=catalogue)
+                except PortalError as error:
+                    self[why].errors = [error.public]
+        if not any(self[choice].data in {NEEDED, WISHED} for _, choice, _ in self.rows):
+            self[self.rows[0][1]].errors = ["Ask for at least one detail."]
+        return fine and not self.errors
+
+
+class AppForm(PurposeForm):
+    name = StringField("Name of the app", [Checked(partial(rules.line, what="a name for the app", longest=80))])
+    redirect_uris = TextAreaField("Redirect addresses", [Checked(lambda text: rules.redirect_uris(text.split()))])
+
+
+class KeysForm(RefusableForm):
+    jwks = TextAreaField("Public keys (JWK Set)", [Checked(lambda text: keys.check(keys.read(text)))])
+
+
+class SwitchForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
+    company = StringField("Organisation")
+
+
+class RetireForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
+    kid = StringField("Key")
+
+
+@cache
+def form_of(base: type[PurposeForm], catalogue: tuple[tuple[str, str], ...]) -> type[PurposeForm]:
+    """Return `base` with a choice and a reason for each (attribute, label) of `catalogue`."""
+    fields: dict[str, Any] = {"rows": [], "pointers": {}}
+    for attribute, label in catalogue:
+        end = attribute.replace(".", "-").replace("_", "-")
+        want, why = f"want-{end}", f"why-{end}"
+        choices = [("", "Not asked for"), (NEEDED, "Needed"), (WISHED, "Wished for")]
+        fields[want] = SelectField(label, choices=choices, default="")
+        fields[why] = StringField(f"Reason for {label.lower()}")
+        fields["rows"].append((attribute, want, why))
+        fields["pointers"][f"/attributes/{attribute}"] = why
+    return type(base.__name__, (base,), fields)
+
+
+@cache
+def countries() -> dict[str, str]:
+    """Return ISO 3166-1 codes and English names, by name (CLDR)."""
+    named = {code: name for code, name in Locale("en", "GB").territories.items() if len(code) == 2 and code.isalpha()}  # noqa: PLR2004 - alpha-2
+    return dict(sorted(((c, n) for c, n in named.items() if c not in _NO_COUNTRIES), key=lambda item: item[1]))

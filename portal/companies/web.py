@@ -1,0 +1,242 @@
+"""The pages of company staff, and the public register of organisations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import flask
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask_login import current_user
+
+from portal.companies import forms, keys, queries, services
+from portal.companies.access import CHOSEN, own_client, staff_required, take_place
+from portal.companies.purposes import MODES, PURPOSES
+from portal.errors import NotFoundError, PortalError
+from portal.web.access import person_id, person_required, public
+from portal.web.context import now, session
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+
+    from portal.companies.forms import AppForm, PurposeForm
+
+pages = Blueprint("companies", __name__)
+
+_WRONG = 422
+
+
+@pages.app_template_filter()
+def country_name(code: str) -> str:
+    """Return "Ireland" for "IE"."""
+    return forms.countries().get(code, code)
+
+
+@pages.app_template_filter()
+def purpose_kind(dpv: str) -> str:
+    """Return the plain words for a DPV term."""
+    return PURPOSES.get(dpv, dpv)
+
+
+@pages.app_template_filter()
+def purpose_mode(mode: str) -> str:
+    """Return "Kept up to date" for "kept-up-to-date"."""
+    return MODES.get(mode, mode).partition(":")[0]
+
+
+def company_link_slot() -> str:
+    """Return the way from every page to the company's pages, for those who act for one."""
+    if not current_user.is_authenticated or not queries.companies_of(session(), person_id()):
+        return ""
+    return render_template("companies/_link.html")
+
+
+@pages.get("/organisations")
+@public
+def organisations() -> Response:
+    return page("companies/organisations.html", organisations=queries.verified_companies(session()))
+
+
+@pages.get("/organisations/<slug>")
+@public
+def organisation(slug: str) -> Response:
+    found = queries.company(session(), slug=slug)
+    if found is None or not found.verified:
+        raise NotFoundError
+    clients = [one for one in queries.clients_of(session(), company_id=found.company_id) if one.active]
+    purposes = [purpose for one in clients for purpose in queries.purposes_of(session(), one.client_id)]
+    return page("companies/organisation.html", organisation=found, purposes=purposes)
+
+
+@pages.get("/org")
+@person_required
+def overview() -> Response:
+    if not take_place():
+        return page("companies/none.html")
+    clients = queries.clients_of(session(), company_id=g.company.company_id)
+    keys_of = queries.key_counts(session(), company_id=g.company.company_id)
+    return page("companies/overview.html", clients=clients, key_counts=keys_of)
+
+
+@pages.post("/org/switch")
+@staff_required
+def switch() -> ResponseReturnValue:
+    wanted = request.form.get("company", "")
+    if all(place.company.slug != wanted for place in g.places):
+        raise NotFoundError
+    flask.session[CHOSEN] = wanted
+    return redirect(url_for("companies.overview"), 303)
+
+
+@pages.route("/org/join", methods=["GET", "POST"])
+@person_required
+def join() -> ResponseReturnValue:
+    form = forms.CompanyForm()
+    if form.validate_on_submit():
+        try:
+            made = services.register_company(session(), owner=person_id(), now=now(), **form.values())
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flask.session[CHOSEN] = made.slug
+            flash(f"{made.trading_name} is registered. Next, add an app.")
+            return redirect(url_for("companies.overview"), 303)
+    return page("companies/join.html", form=form, status=_status(form))
+
+
+@pages.get("/org/apps")
+@staff_required
+def apps() -> Response:
+    clients = queries.clients_of(session(), company_id=g.company.company_id)
+    return page(
+        "companies/apps.html",
+        clients=clients,
+        key_counts=queries.key_counts(session(), company_id=g.company.company_id),
+        purposes={one.client_id: queries.purposes_of(session(), one.client_id) for one in clients},
+    )
+
+
+@pages.route("/org/apps/new", methods=["GET", "POST"])
+@staff_required
+def new_app() -> ResponseReturnValue:
+    form = cast("AppForm", forms.form_of(forms.AppForm, _catalogue())())
+    fine = form.validate_on_submit()
+    if fine and not _previews():
+        try:
+            client_id = _create(form)
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash("The app is registered. Next, add its public keys and its endpoint.")
+            return redirect(url_for("companies.one_app", client_id=client_id), 303)
+    return page("companies/new_app.html", form=form, preview=fine and _previews(), status=_status(form))
+
+
+@pages.get("/org/apps/<client_id>")
+@staff_required
+def one_app(client_id: str) -> Response:
+    client = own_client(client_id)
+    return page(
+        "companies/app.html",
+        client=client,
+        keys=queries.key_list(session(), client_id),
+        purposes=queries.purposes_of(session(), client_id),
+    )
+
+
+@pages.route("/org/apps/<client_id>/purposes/new", methods=["GET", "POST"])
+@staff_required
+def new_purpose(client_id: str) -> ResponseReturnValue:
+    client = own_client(client_id)
+    form = forms.form_of(forms.PurposeForm, _catalogue())()
+    fine = form.validate_on_submit()
+    if fine and not _previews():
+        try:
+            with session().begin_nested():
+                _declare(form, client_id)
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash("The purpose is added.")
+            return redirect(url_for("companies.one_app", client_id=client_id), 303)
+    return page(
+        "companies/new_purpose.html", client=client, form=form, preview=fine and _previews(), status=_status(form)
+    )
+
+
+@pages.route("/org/apps/<client_id>/keys", methods=["GET", "POST"])
+@staff_required
+def client_keys(client_id: str) -> ResponseReturnValue:
+    client = own_client(client_id)
+    form = forms.KeysForm()
+    if form.validate_on_submit():
+        try:
+            with session().begin_nested():
+                added = services.add_keys(session(), client_id=client_id, jwks=keys.read(form.data["jwks"]), now=now())
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash(f"Added: {', '.join(added)}." if added else "These keys are there already.")
+            return redirect(url_for("companies.client_keys", client_id=client_id), 303)
+    found = queries.key_list(session(), client_id)
+    return page("companies/keys.html", client=client, keys=found, form=form, status=_status(form))
+
+
+@pages.post("/org/apps/<client_id>/keys/retire")
+@staff_required
+def retire_key(client_id: str) -> ResponseReturnValue:
+    own_client(client_id)
+    kid = request.form.get("kid", "")
+    try:
+        services.retire_key(session(), client_id=client_id, kid=kid, now=now())
+    except services.LastKeyError as error:
+        flash(error.public, "hold")
+    else:
+        flash(f"Retired: {kid}.")
+    return redirect(url_for("companies.client_keys", client_id=client_id), 303)
+
+
+def _create(form: AppForm) -> str:
+    # Both or neither: an app without its purpose is of no use to anybody.
+    given = form.values()
+    with session().begin_nested():
+        client_id = services.create_client(
+            session(),
+            company_id=g.company.company_id,
+            name=given["name"],
+            redirect_uris=given["redirect_uris"].split(),
+            now=now(),
+        )
+        _declare(form, client_id)
+    return client_id
+
+
+def _declare(form: PurposeForm, client_id: str) -> None:
+    given = form.values()
+    services.declare_purpose(
+        session(),
+        client_id=client_id,
+        sentence=given["sentence"],
+        dpv=given["dpv"],
+        mode=given["mode"],
+        required=form.asked(forms.NEEDED),
+        optional=form.asked(forms.WISHED),
+        retention_days=given["retention_days"],
+        longest_days=given["longest_days"],
+        catalogue=[name for name, _ in _catalogue()],
+        now=now(),
+    )
+
+
+def _catalogue() -> tuple[tuple[str, str], ...]:
+    # The catalogue belongs to another slice of this layer; the application hands over its names and labels.
+    return cast("tuple[tuple[str, str], ...]", current_app.extensions["portal_catalogue"])
+
+
+def _previews() -> bool:
+    return request.form.get("act") == "preview"
+
+
+def _status(form: forms.RefusableForm) -> int:
+    return _WRONG if form.errors else 200

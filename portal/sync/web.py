@@ -1,0 +1,224 @@
+"""Who has a change, as the person watches; and for company staff their endpoint and what was sent to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+
+from portal.companies import queries as companies
+from portal.companies.access import own_client, staff_required
+from portal.consent import queries as consents
+from portal.errors import InvalidError, NotFoundError, PortalError
+from portal.ledger import queries as ledger
+from portal.sync import chart, queries, services
+from portal.sync.forms import EndpointForm
+from portal.web.access import person_id, person_required
+from portal.web.context import keyring, now, session
+from portal.web.dates import ZONE
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+
+    from portal.ledger.queries import Entry
+    from portal.sync.models import Endpoint
+    from portal.sync.queries import Told
+
+pages = Blueprint("sync", __name__)
+
+CHANNELS = ("push", "consent")
+DAYS = 14
+_PAGE = 50
+# Enough rows beside the page's own to count earlier tries of the same message.
+_TRIES_WITHIN = 200
+_LARGEST_SEQUENCE = 2**31 - 1
+# Half a minute of looking closely; whoever leaves the page open longer is not in a hurry.
+_CLOSE_LOOKS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """How far a change is; `delay` is when the page looks again, empty when there is nothing left to see."""
+
+    sequence: int
+    turn: int
+    told: Sequence[Told]
+    delay: str
+
+    @property
+    def received(self) -> int:
+        return sum(one.state == "received" for one in self.told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One message as the company sees it: the person only by the identifier the company knows them by."""
+
+    entry: Entry
+    event: str
+    sub: str
+    tries: int
+    result: str
+    tone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An app with its endpoint and how many messages it is still owed."""
+
+    client: companies.ClientFacts
+    endpoint: Endpoint | None
+    waiting: int
+
+    @property
+    def failing(self) -> bool:
+        return self.endpoint is not None and (self.endpoint.failures > 0 or self.endpoint.state == "disabled")
+
+
+_RESULTS = {
+    "completed": ("Delivered", "ok"),
+    "failed": ("Failed", "stop"),
+    "unknown": ("No answer", "hold"),
+    "suppressed": ("Not sent: no longer shared", "hold"),
+    "sending": ("On its way", ""),
+}
+
+
+@pages.get("/updates/<int:sequence>")
+@person_required
+def updates(sequence: int) -> Response:
+    if sequence > _LARGEST_SEQUENCE:
+        raise NotFoundError
+    turn = request.args.get("turn", default=0, type=int)
+    return page("sync/updates.html", "list", watch=_watch(sequence, turn=turn))
+
+
+def after_change_slot(sequence: int) -> str:
+    """Return who gets the change just made and how far that is; it looks again by itself until all have it."""
+    return render_template("sync/_updates.html", watch=_watch(sequence, turn=0))
+
+
+def endpoint_status_slot(client_id: str) -> str:
+    """Return where an app is told, in a few lines, with the way to change it."""
+    return render_template("sync/_endpoint.html", client_id=client_id, place=_place(own_client(client_id)))
+
+
+@pages.route("/org/apps/<client_id>/endpoint", methods=["GET", "POST"])
+@staff_required
+def endpoint(client_id: str) -> ResponseReturnValue:
+    client = own_client(client_id)
+    form = EndpointForm(data={"url": getattr(_place(client).endpoint, "url", "")})
+    if form.validate_on_submit():
+        try:
+            # A new address that does not prove itself leaves the one that works in its place.
+            with session().begin_nested():
+                _prove(client_id, (form.url.data or "").strip())
+        except PortalError as error:
+            form.url.errors = [error.public]
+        else:
+            flash("Proven: the endpoint sent the challenge back. Updates go there from now on.")
+            return redirect(url_for("sync.endpoint", client_id=client_id), 303)
+    status = 422 if form.errors else 200
+    return page("sync/endpoint.html", client=client, form=form, place=_place(client), status=status)
+
+
+@pages.get("/org/deliveries")
+@staff_required
+def deliveries() -> Response:
+    before = _cursor(request.args.get("before", ""))
+    entries = ledger.of_company(
+        session(), company_id=g.company.company_id, channels=CHANNELS, limit=_TRIES_WITHIN, before=before
+    )
+    sent = [entry for entry in entries if entry.message_id is not None]
+    return page(
+        "sync/deliveries.html",
+        "live",
+        attempts=_attempts(sent),
+        older=_after(sent[_PAGE - 1]) if len(sent) > _PAGE else None,
+        first_page=before is None,
+        places=_places(),
+        chart=_chart(),
+    )
+
+
+def _watch(sequence: int, *, turn: int) -> Watch:
+    told = queries.status_of_change(session(), person_id=person_id(), sequence=sequence)
+    states = {one.state for one in told}
+    delay = ""
+    if states - {"received"}:
+        delay = "300ms" if "waiting" in states and turn < _CLOSE_LOOKS else "5s"
+    return Watch(sequence=sequence, turn=min(turn + 1, _CLOSE_LOOKS), told=told, delay=delay)
+
+
+def _prove(client_id: str, url: str) -> None:
+    known = queries.endpoint_of(session(), client_id=client_id)
+    if known is None or known.url != url:
+        services.register_endpoint(session(), client_id=client_id, url=url, now=now())
+    services.prove_endpoint(session(), keyring=keyring(), client_id=client_id, now=now())
+
+
+def _place(client: companies.ClientFacts) -> Place:
+    client_id = client.client_id
+    waiting = queries.waiting(session(), client_ids=[client_id])
+    return Place(
+        client=client,
+        endpoint=queries.endpoint_of(session(), client_id=client_id),
+        waiting=waiting.get(client_id, 0),
+    )
+
+
+def _places() -> list[Place]:
+    """Return the company's apps that have an endpoint, those that fail first."""
+    clients = companies.clients_of(session(), company_id=g.company.company_id)
+    found = [place for place in map(_place, clients) if place.endpoint is not None]
+    return sorted(found, key=lambda place: not place.failing)
+
+
+def _attempts(sent: Sequence[Entry]) -> list[Attempt]:
+    shown = sent[:_PAGE]
+    subs = {
+        entry.person_id: consents.sub_of(session(), person_id=entry.person_id, company_id=g.company.company_id)
+        for entry in shown
+    }
+    return [
+        Attempt(
+            entry=entry,
+            event="profile" if entry.channel == "push" else "consent",
+            sub=subs[entry.person_id] or "–",
+            tries=sum(other.message_id == entry.message_id for other in sent[position:]),
+            result=_RESULTS.get(entry.outcome, (entry.outcome, ""))[0],
+            tone=_RESULTS.get(entry.outcome, ("", ""))[1],
+        )
+        for position, entry in enumerate(shown)
+    ]
+
+
+def _chart() -> chart.Chart:
+    today = now().astimezone(ZONE).date()
+    first = datetime.combine(today - timedelta(days=DAYS - 1), datetime.min.time(), tzinfo=ZONE)
+    counts = ledger.days_of_company(
+        session(), company_id=g.company.company_id, channels=CHANNELS, since=first, zone=ZONE.key
+    )
+    return chart.of_days(counts, first=first.date(), days=DAYS)
+
+
+def _after(entry: Entry) -> str:
+    return f"{entry.at.isoformat()}~{entry.disclosure_id}"
+
+
+def _cursor(given: str) -> tuple[datetime, UUID] | None:
+    if not given:
+        return None
+    at, _, disclosure_id = given.partition("~")
+    try:
+        moment = datetime.fromisoformat(at)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZONE)), UUID(disclosure_id)
+    except ValueError:
+        raise InvalidError("Start again from the Deliveries page.", pointer="/before") from None

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portal import db, events
+from portal.app import create_app
 from portal.consumer import services as consumer
 from portal.vault import persons
+from tests.consent.browser import Browser
 from tests.consent.offers import NOW, Offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from flask import Flask
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
@@ -47,6 +50,17 @@ def person(settings: Settings, keys: Keyring) -> Callable[..., UUID]:
         return person_id
 
     return make
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
+    """The browser of somebody with a name and an e-mail address, but no phone."""
+    return Browser(app, settings, keys, {"name.full": "Zenobia Quill", "email.main": "zenobia@example.org"})
 
 
 @pytest.fixture

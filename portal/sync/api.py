@@ -16,7 +16,6 @@ from portal.oauth import protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.sync import batches, messages, pulls, queries, schemas, services
-from portal.vault import signing
 from portal.web import context
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -159,9 +158,10 @@ def _pulled(sub: str) -> Response:
     settings, keyring = context.settings(), context.keyring()
     with db.engine(settings.database_url).connect() as connection:
         at_once = connection.execution_options(isolation_level="AUTOCOMMIT")
-        signer = signing.current_of(at_once, keyring=keyring)
-        desk = pulls.Desk(keyring=keyring, signer=signer, issuer=settings.issuer, now=context.now())
-        message = pulls.pull(at_once, desk, credentials=credentials, sub=sub, requested=requested)
+        message = pulls.pull(
+            at_once, keyring=keyring, issuer=settings.issuer, credentials=credentials, sub=sub,
+            requested=requested, now=context.now(),
+        )  # fmt: skip
     return _private(message, messages.MEDIA_TYPE)
 
 

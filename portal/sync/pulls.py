@@ -19,7 +19,7 @@ from portal.oauth.errors import InsufficientScopeError
 from portal.oauth.protection import KeyDiffersError, TokenUnknownError
 from portal.sync import messages, statements
 from portal.sync.messages import Addressee, Profile
-from portal.vault import persons
+from portal.vault import persons, signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,7 +99,14 @@ class _Log:
 
 
 def pull(
-    connection: Connection, desk: Desk, *, credentials: Credentials, sub: str, requested: Sequence[str] | None
+    connection: Connection,
+    *,
+    keyring: Keyring,
+    issuer: str,
+    credentials: Credentials,
+    sub: str,
+    requested: Sequence[str] | None,
+    now: datetime,
 ) -> str:
     """Return the signed message about `sub`: one statement reads, one logs; `connection` commits each by itself.
 
@@ -107,26 +114,28 @@ def pull(
     `NotSharedError` with the policy's reason.
     """
     row = connection.execute(statements.PULL, {"token_hash": credentials.token_hash, "sub": sub}).one_or_none()
-    row = _admitted(row, credentials, desk.now)
+    row = _admitted(row, credentials, now)
     if row.subject_person is None:
         _use_up(connection, credentials)
         raise NotFoundError
     if row.grant_id is None:
-        _log_stranger(connection, row, credentials, requested, desk.now)
+        _log_stranger(connection, row, credentials, requested, now)
         raise NotSharedError(Refusal.NO_CONSENT)
-    decision = decide(row, requested, Channel.PULL, desk.now)
+    decision = decide(row, requested, Channel.PULL, now)
     names = held(row, decision)
     given = {name: row.entries[name]["version"] for name in names}
     if decision.allowed and row.kid is None:
         raise messages.NoKeyError
     log = _Log(
-        row=row, credentials=credentials, now=desk.now, asked=asked(row, requested), given=given,
+        row=row, credentials=credentials, now=now, asked=asked(row, requested), given=given,
         refusal=decision.refusal,
     )  # fmt: skip
     parameters = log.parameters()
     _write(connection, parameters)
     if decision.refusal:
         raise NotSharedError(decision.refusal)
+    signer = signing.of_row(keyring, row.signing_kid, row.signing_version, row.wrapped_private)
+    desk = Desk(keyring=keyring, signer=signer, issuer=issuer, now=now)
     return message(row, names, desk, sub=sub, jti=parameters["message_id"])
 
 

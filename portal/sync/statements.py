@@ -168,7 +168,8 @@ STALE = text("""
 PULL = text(f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
            t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {_GRANT}, {_USED},
-           r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
+           r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk,
+           y.kid AS signing_kid, y.keyring_version AS signing_version, y.wrapped_private
       FROM access_token t
       JOIN client c ON c.client_id = t.client_id
       JOIN company co ON co.company_id = c.company_id
@@ -177,6 +178,9 @@ PULL = text(f"""
       LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
       LEFT JOIN current_record r ON r.person_id = s.person_id
       LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
+      LEFT JOIN LATERAL (
+          SELECT kid, keyring_version, wrapped_private FROM signing_key
+           WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1) y ON true
      WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
 """)  # noqa: S608 - put together from constants
 # The proof is used up and the row written together, and the row only for the consent that was read: whoever

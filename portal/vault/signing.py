@@ -67,6 +67,11 @@ def current(session: Session, *, keyring: Keyring) -> Signer:
     return _parse(keyring, row.kid, row.keyring_version, row.wrapped_private)
 
 
+def of_row(keyring: Keyring, kid: str, version: int, wrapped: bytes) -> Signer:
+    """Return the signer from the columns of a key row that a larger statement already read."""
+    return _parse(keyring, kid, version, wrapped)
+
+
 def public_jwks(session: Session) -> dict[str, Any]:
     """Return the JWK Set (RFC 7517 section 5) of every key a verifier may still meet."""
     keys = session.scalars(select(SigningKey.public_jwk).order_by(SigningKey.created_at.desc()))

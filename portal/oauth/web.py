@@ -180,5 +180,4 @@ def _back(pushed: PushedRequest, **outcome: str) -> Response:
     # 303 and never 307: a form that was sent here must not be sent on (FAPI 2.0 section 5.3.2.2).
     response = redirect(authorization.back(pushed, issuer=context.settings().issuer, **outcome), 303)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]  # Werkzeug's own class stands in for Flask's

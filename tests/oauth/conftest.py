@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
+    from portal.consumer.formats import JsonValue
     from portal.vault.keyring import Keyring
 
 REDIRECT_URI = "https://client.example/callback"
 NEEDED = [("name.full", "to address letters to you")]
 WISHED = [("address.home", "to send the goods"), ("email.main", "to tell you when they come")]
-RECORD = {
+RECORD: dict[str, JsonValue | None] = {
     "name.full": "Aoife Byrne",
     "email.main": "aoife@example.org",
     "address.home": {"country": "IE", "formatted": "1 Main Street\nDublin"},

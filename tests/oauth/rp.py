@@ -10,7 +10,7 @@ import time
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jws
@@ -19,6 +19,13 @@ from joserfc.jwk import ECKey, Key, OKPKey
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
+
+    class Answer(TestResponse):
+        """What Werkzeug's client answers, its JSON not typed any further."""
+
+        @property
+        def json(self) -> Any: ...  # noqa: ANN401 - whatever JSON holds
+
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FORM = "application/x-www-form-urlencoded"
@@ -65,7 +72,7 @@ class RelyingParty:
     client_id: str
     redirect_uri: str
     purpose: str
-    key: Key = field(repr=False)
+    key: ECKey = field(repr=False)
     dpop_key: ECKey = field(default_factory=ec_key, repr=False)
 
     def assertion(self, **changes: Any) -> str:  # noqa: ANN401 - claims of any kind
@@ -98,12 +105,15 @@ class RelyingParty:
         head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": key.as_dict(private=False)} | (header or {})
         return signed(without_none(head), without_none(claims | changes), key)
 
-    def post(self, path: str, form: dict[str, str] | list[tuple[str, str]], **headers: str) -> TestResponse:
-        return self.http.post(path, data=urlencode(form), content_type=FORM, headers=headers)
+    def post(self, path: str, form: dict[str, str] | list[tuple[str, str]], **headers: str) -> Answer:
+        return cast("Answer", self.http.post(path, data=urlencode(form), content_type=FORM, headers=headers))
+
+    def raw(self, path: str, **options: Any) -> Answer:  # noqa: ANN401 - Werkzeug's own options
+        return cast("Answer", self.http.post(path, **options))
 
     def request(self, **changes: str | None) -> dict[str, str]:
         challenge = b64(hashlib.sha256(VERIFIER.encode()).digest())
-        details = '[{"type":"ucm_profile","purpose":"%s"}]' % self.purpose
+        details = json.dumps([{"type": "ucm_profile", "purpose": self.purpose}])
         form = {
             "client_id": self.client_id, "redirect_uri": self.redirect_uri, "response_type": "code",
             "code_challenge": challenge, "code_challenge_method": "S256", "state": "st", "nonce": "no",
@@ -119,24 +129,25 @@ class RelyingParty:
     def address(self, request_uri: str) -> str:
         return "/oauth/authorize?" + urlencode({"client_id": self.client_id, "request_uri": request_uri})
 
-    def answer(self, browser: FlaskClient, request_uri: str, answer: str = "share", **form: Any) -> TestResponse:  # noqa: ANN401
+    def answer(self, browser: FlaskClient, request_uri: str, answer: str = "share", **form: Any) -> Answer:  # noqa: ANN401
         """Open the screen as the person and press a button."""
         screen = browser.get(self.address(request_uri))
         assert screen.status_code == 200, screen.text
         fields = {"client_id": self.client_id, "request_uri": request_uri, "answer": answer, "duration": "year"}
-        return browser.post("/oauth/authorize", data=fields | form | {"csrf_token": csrf(screen.text)})
+        answered = browser.post("/oauth/authorize", data=fields | form | {"csrf_token": csrf(screen.text)})
+        return cast("Answer", answered)
 
     def code(self, browser: FlaskClient, **changes: str | None) -> str:
         back = self.answer(browser, self.push(**changes))
         assert back.status_code == 303, back.text
         return query(back)["code"]
 
-    def redeem(self, code: str, *, dpop: str | None = None, **changes: str | None) -> TestResponse:
+    def redeem(self, code: str, *, dpop: str | None = None, **changes: str | None) -> Answer:
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER,
                 "redirect_uri": self.redirect_uri, **changes}  # fmt: skip
         return self.token(dpop=dpop, **form)
 
-    def token(self, *, dpop: str | None = None, **form: str | None) -> TestResponse:
+    def token(self, *, dpop: str | None = None, **form: str | None) -> Answer:
         return self.post("/oauth/token", self.identified(**form), DPoP=dpop or self.proof())
 
     def own_token(self) -> str:
@@ -144,12 +155,15 @@ class RelyingParty:
         assert answer.status_code == 200, answer.text
         return str(answer.json["access_token"])
 
-    def call(self, path: str, token: str, *, scheme: str = "DPoP", dpop: str | None = None) -> TestResponse:
+    def call(self, path: str, token: str, *, scheme: str = "DPoP", dpop: str | None = None) -> Answer:
         proof = dpop or self.proof(path, method="GET", token=token)
-        return self.http.get(path, headers={"Authorization": f"{scheme} {token}", "DPoP": proof})
+        return self.get(path, Authorization=f"{scheme} {token}", DPoP=proof)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return cast("Answer", self.http.get(path, headers=headers))
 
 
-def query(response: TestResponse) -> dict[str, str]:
+def query(response: Answer) -> dict[str, str]:
     """Return the parameters of a redirect, each once."""
     found = parse_qs(urlsplit(response.headers["Location"]).query, strict_parsing=True)
     assert all(len(values) == 1 for values in found.values())

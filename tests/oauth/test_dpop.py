@@ -114,9 +114,7 @@ def test_clocks_may_differ_a_little(rp: RelyingParty) -> None:
         assert rp.token(grant_type="client_credentials", dpop=proof).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "htu", ["http://LOCALHOST:8000/oauth/userinfo", "http://localhost:8000/oauth/userinfo?a=b#c"]
-)
+@pytest.mark.parametrize("htu", ["http://LOCALHOST:8000/oauth/userinfo", "http://localhost:8000/oauth/userinfo?a=b#c"])
 def test_ways_to_write_the_same_address(rp: RelyingParty, token: str, htu: str) -> None:
     proof = rp.proof(RESOURCE, method="GET", token=token, htu=htu)
     assert rp.call(RESOURCE, token, dpop=proof).status_code == 200

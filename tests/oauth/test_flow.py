@@ -119,9 +119,7 @@ def test_userinfo_tells_what_scopes_and_consent_cover(rp: RelyingParty, person: 
     assert answer.status_code == 200, answer.text
     assert answer.json == {"sub": body["sub"], "name": "Aoife Byrne", "email": "aoife@example.org"}
     with db.transaction(settings.database_url) as session:
-        consent.withdraw(
-            session, person_id=person.person_id, grant_id=_grant_id(session, person), now=db.now()
-        )
+        consent.withdraw(session, person_id=person.person_id, grant_id=_grant_id(session, person), now=db.now())
     refused = rp.call("/oauth/userinfo", body["access_token"])
     assert refused.status_code == 403
     assert refused.json["type"].endswith("consent-withdrawn")
@@ -142,7 +140,7 @@ def test_stopping_acts_on_the_next_call(rp: RelyingParty, person: Person, settin
 
 
 def verified(rp: RelyingParty, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    keys = KeySet.import_key_set(rp.http.get("/oauth/jwks").json)
+    keys = KeySet.import_key_set(rp.get("/oauth/jwks").json)
     found = jws.deserialize_compact(token, keys, algorithms=["ES256"])
     return dict(found.headers()), json.loads(found.payload)
 

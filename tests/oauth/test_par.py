@@ -11,12 +11,12 @@ import pytest
 from tests.oauth.rp import FORM, RelyingParty, ec_key
 
 if TYPE_CHECKING:
-    from werkzeug.test import TestResponse
+    from tests.oauth.rp import Answer
 
 REDIRECT = "https://client.example/callback"
 
 
-def refused(answer: TestResponse, error: str, status: int = 400) -> None:
+def refused(answer: Answer, error: str, status: int = 400) -> None:
     assert answer.status_code == status, answer.text
     assert answer.json["error"] == error
     assert answer.json["error_description"].isascii()
@@ -122,10 +122,10 @@ def test_a_parameter_twice(rp: RelyingParty, name: str) -> None:
 
 def test_the_body_and_nothing_else(rp: RelyingParty) -> None:
     form = rp.request()
-    refused(rp.http.post("/oauth/par?" + urlencode(form)), "invalid_request")
-    refused(rp.http.post("/oauth/par", json=form), "invalid_request")
-    refused(rp.http.post("/oauth/par", data=form, content_type="multipart/form-data"), "invalid_request")
-    refused(rp.http.post("/oauth/par?x=1", data=urlencode(form), content_type=FORM), "invalid_request")
+    refused(rp.raw("/oauth/par?" + urlencode(form)), "invalid_request")
+    refused(rp.raw("/oauth/par", json=form), "invalid_request")
+    refused(rp.raw("/oauth/par", data=form, content_type="multipart/form-data"), "invalid_request")
+    refused(rp.raw("/oauth/par?x=1", data=urlencode(form), content_type=FORM), "invalid_request")
     assert rp.http.get("/oauth/par").status_code == 405
 
 
@@ -135,7 +135,7 @@ def test_the_body_and_nothing_else(rp: RelyingParty) -> None:
      (b"a=" + b"x" * 70_000, 413), (b"a=" + b"x" * 300_000, 413), (b"", 401)],
 )  # fmt: skip
 def test_bodies_that_are_no_form(rp: RelyingParty, body: bytes, status: int) -> None:
-    answer = rp.http.post("/oauth/par", data=body, content_type=FORM)
+    answer = rp.raw("/oauth/par", data=body, content_type=FORM)
     refused(answer, "invalid_client" if status == 401 else "invalid_request", status)
 
 

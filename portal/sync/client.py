@@ -249,7 +249,7 @@ class Client:
         with watchdog().until(started + seconds) as watch:
             _current.watch, _current.target = watch, target
             try:
-                return self._exchange(prepared, seconds, started)
+                return _in_time(self._exchange(prepared, seconds, started), watch)
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
                 raise _explained(error, watch) from error
 
@@ -267,6 +267,13 @@ class Client:
 
 class _TooLongError(ValueError):
     pass
+
+
+def _in_time(answer: Answer, watch: Watch) -> Answer:
+    # A socket that the watchdog shut reads as the end of headers or body: what was read is not an answer.
+    if watch.expired:
+        raise TimeoutError
+    return answer
 
 
 def _body(response: requests.Response) -> bytes:

@@ -89,7 +89,7 @@ def check_form(url: str, *, allow: Collection[str]) -> tuple[SplitResult, int]:
         raise UnsafeAddressError("The address holds characters that do not belong in one, or is too long.")
     try:
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
     except ValueError as error:
         raise UnsafeAddressError("The address is not well formed.") from error
     if parts.username is not None or parts.password is not None or parts.fragment:

@@ -52,6 +52,12 @@ class Attribute:
     scope: str | None = None
     hint: str = ""
     autocomplete: str = "off"
+    called: str = ""
+
+    @property
+    def noun(self) -> str:
+        """Return what stands after "your" in a sentence, where the label alone would not."""
+        return self.called or self.label.lower()
 
 
 GROUPS = ("Name and birth", "Contact", "Addresses", "Other")
@@ -64,6 +70,7 @@ _ENTRIES = (
     Attribute(
         name="name.known_as", label="What should we call you?", group="Name and birth", format=Format.TEXT,
         claim="nickname", scope="profile", hint="A shorter name, if you like one.", autocomplete="nickname",
+        called="short name",
     ),
     Attribute(
         name="birth.date", label="Date of birth", group="Name and birth", format=Format.DATE,
@@ -100,6 +107,7 @@ _ENTRIES = (
     ),
     Attribute(
         name="contact.channel", label="How you like to be contacted", group="Other", format=Format.CHANNEL,
+        called="way of contact",
     ),
 )  # fmt: skip
 

@@ -80,7 +80,7 @@ def _text(attribute: Attribute, form: Mapping[str, str], _today: date | None) ->
 def _filled(attribute: Attribute, form: Mapping[str, str], longest: int) -> str:
     value = clean(form.get("value", ""), what=attribute.label, longest=longest)
     if not value:
-        raise InvalidValueError({"value": _ENTER.get(attribute.name, f"Enter your {attribute.label.lower()}")})
+        raise InvalidValueError({"value": _ENTER.get(attribute.name, f"Enter your {attribute.noun}")})
     return value
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, redirect, request, url_for
 
 from portal.consumer import addresses, formats, queries, services
-from portal.consumer.catalogue import CATALOGUE, GROUPS, Attribute, Format
+from portal.consumer.catalogue import CATALOGUE, GROUPS, Attribute
 from portal.consumer.forms import EditForm, form_for, slug
 from portal.consumer.text import InvalidValueError
 from portal.web.access import person_id, person_required
@@ -149,7 +149,7 @@ def _keep(entry: Attribute, value: JsonValue | None) -> ResponseReturnValue:
     if not wants_fragment():
         return _back_to_details(entry, saved)
     done = "Removed" if value is None else "Saved"
-    return _fragment(entry, saved, f"{done}: {entry.label.lower()}." if saved else "Nothing was different.")
+    return _fragment(entry, saved, f"{done}: {entry.noun}." if saved else "Nothing was different.")
 
 
 def _back_to_details(entry: Attribute, saved: int | None) -> ResponseReturnValue:
@@ -195,9 +195,7 @@ def _fragment(entry: Attribute, saved: int | None, announce: str = "") -> Respon
     return page("consumer/details.html", "row", row=_rows([entry], saved)[0], announce=announce)
 
 
-def _editor(
-    entry: Attribute, form: EditForm, *, held: bool, status: int = 200, focus: str = ""
-) -> ResponseReturnValue:
+def _editor(entry: Attribute, form: EditForm, *, held: bool, status: int = 200, focus: str = "") -> ResponseReturnValue:
     # A whole page starts at its top, so only a fragment takes the keyboard to a field (`focus`).
     return page(
         "consumer/edit.html",
@@ -207,7 +205,7 @@ def _editor(
         slug=slug(entry),
         form=form,
         held=held,
-        act=f"Save {entry.label.lower()}" if entry.format is not Format.TEXT else "Save",
+        act=f"Save {entry.noun}",
         focus=focus if wants_fragment() else "",
     )
 

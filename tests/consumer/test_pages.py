@@ -186,3 +186,18 @@ def test_only_a_true_sequence_is_celebrated(browser: Browser, saved: str) -> Non
 def test_what_people_type_is_shown_as_text(browser: Browser) -> None:
     browser.send("/details/name.full/edit", value="<script>alert(1)</script>")
     assert "<script>alert" not in browser.get("/details").text
+
+
+def test_enter_saves_and_does_not_switch_the_country(browser: Browser) -> None:
+    text = browser.get("/details/address.home/edit").text
+    first_button = re.search(r"<button[^>]*>", text[text.index('id="change-address-home"') :])
+    assert first_button
+    assert "name=" not in first_button.group()
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_titles_read_as_sentences(browser: Browser, name: str) -> None:
+    title = re.search(r"<h1>(.*?)</h1>", browser.get(f"/details/{name}/edit").text)
+    assert title
+    assert title.group(1) == f"Add your {CATALOGUE[name].noun}"
+    assert not re.search(r"your (how|what)", title.group(1))

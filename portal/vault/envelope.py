@@ -75,7 +75,10 @@ def recipient(jwk: bytes) -> ec.EllipticCurvePublicKey | x25519.X25519PublicKey:
         members = json.loads(jwk)
         x = base64url.decode(members["x"])
         if (members["kty"], members["crv"]) == ("OKP", "X25519"):
-            return x25519.X25519PublicKey.from_public_bytes(x)
+            key = x25519.X25519PublicKey.from_public_bytes(x)
+            # A point of small order agrees with nobody (RFC 7748 section 6.1); better refused than met later.
+            x25519.X25519PrivateKey.generate().exchange(key)
+            return key
         if (members["kty"], members["crv"]) == ("EC", "P-256"):
             y = base64url.decode(members["y"])
             numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), ec.SECP256R1())

@@ -106,6 +106,7 @@ def load(path: Path) -> FileKeyring:
         content = json.loads(path.read_text())
         keys = {purpose: _keys_of(content[purpose]["keys"]) for purpose in PURPOSES}
         current = {purpose: int(content[purpose]["current"]) for purpose in PURPOSES}
+        _ = [keys[purpose][version] for purpose, version in current.items()]
     except FileNotFoundError as error:
         raise MisconfiguredError("The keyring file does not exist.") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
-from flask import Flask
-from flask_wtf import CSRFProtect
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
 from portal import config, db, queue
-from portal.config import asset_folder
-from portal.identity import browser, services
-from portal.identity import web as identity_web
-from portal.vault.keyring import SESSION
-from portal.web import context, front, pages, problems, security
+from portal.app import create_app
+from portal.identity import services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message as Mail
     from uuid import UUID
 
+    from apiflask import APIFlask
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
@@ -82,27 +78,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_app(settings: Settings, keys: Keyring) -> Flask:
-    """Return the accounts and front pages alone, put together as `portal.app` does it."""
-    app = Flask("accounts", template_folder=str(asset_folder("templates")), static_folder=str(asset_folder("static")))
-    app.secret_key = keys.derive(SESSION, b"flask")
-    app.config.update(SESSION_COOKIE_NAME="form", WTF_CSRF_TIME_LIMIT=None)
-    for part in (problems, security, pages, browser):
-        part.init_app(app)
-    context.init_app(app, settings, keys)
-    CSRFProtect(app)
-    app.register_blueprint(front.pages)
-    app.register_blueprint(identity_web.pages)
-    return app
+@pytest.fixture
+def app(settings: Settings) -> APIFlask:
+    return create_app(settings)
 
 
 @pytest.fixture
-def app(settings: Settings, keys: Keyring) -> Flask:
-    return make_app(settings, keys)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
+def client(app: APIFlask) -> FlaskClient:
     return app.test_client()
 
 

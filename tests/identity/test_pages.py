@@ -373,3 +373,12 @@ def test_keys_of_another_portal_open_no_sign_in(client: FlaskClient, keys: Keyri
     with client.session_transaction() as kept:
         kept["sign-in"] = "1.AAAA"
     assert client.get("/account/code").location == ENTRY
+
+
+def test_a_broken_database_is_met_with_a_page(app: Flask, signed_in: FlaskClient) -> None:
+    away = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+    app.extensions["portal_settings"] = replace(app.extensions["portal_settings"], database_url=away)
+    answer = signed_in.get("/account/security")
+    assert answer.status_code == 500
+    assert "Something went wrong on our side" in answer.text
+    assert "127.0.0.1" not in answer.text

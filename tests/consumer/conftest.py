@@ -1,42 +1,28 @@
-"""People with a vault, and the part of the portal that shows them their details."""
+"""People with a vault, and a browser in which they are signed in."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pytest
-from flask import Flask
-from flask_login import LoginManager, UserMixin, login_user
-from flask_wtf import CSRFProtect
 
 from portal import db
-from portal.config import asset_folder
-from portal.consumer import web
-from portal.consumer.catalogue import label
+from portal.app import create_app
+from portal.identity import services as identity
 from portal.vault import persons
-from portal.web import context, pages, problems, security
-from portal.web.access import public
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from uuid import UUID
 
+    from apiflask import APIFlask
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
     from werkzeug.test import TestResponse
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
-
-
-class Visitor(UserMixin):  # type: ignore[misc]  # flask-login ships no annotations
-    def __init__(self, person_id: str) -> None:
-        self.id = person_id
-
-    @property
-    def person_id(self) -> UUID:
-        return UUID(self.id)
 
 
 class Browser:
@@ -87,35 +73,23 @@ def work(settings: Settings) -> Iterator[Session]:
         session.commit()
 
 
-@pytest.fixture(scope="session")
-def app(settings: Settings, keys: Keyring) -> Flask:
-    """The pages of this slice on the foundation every slice shares; signing in is another slice's test."""
-    app = Flask("portal", template_folder=str(asset_folder("templates")), static_folder=str(asset_folder("static")))
-    app.secret_key = "only for tests"
-    for part in (problems, security, pages):
-        part.init_app(app)
-    context.init_app(app, settings, keys)
-    app.jinja_env.filters["attribute_label"] = label
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    LoginManager(app).user_loader(Visitor)
-    CSRFProtect(app)
-    app.register_blueprint(web.pages)
-    app.add_url_rule("/enter/<person_id>", view_func=public(_enter))
-    return app
-
-
-def _enter(person_id: str) -> str:
-    login_user(Visitor(person_id))
-    return ""
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> APIFlask:
+    return create_app(settings)
 
 
 @pytest.fixture
-def browser(app: Flask, person: UUID) -> Browser:
+def browser(app: APIFlask, settings: Settings, person: UUID) -> Browser:
+    """A browser in which the person has signed in; how they did is the accounts' own test."""
+    with db.transaction(settings.database_url) as session:
+        token = identity.open_session(
+            session, person_id=person, method="password", browser="Firefox on Linux", now=db.now()
+        )
     client = app.test_client()
-    client.get(f"/enter/{person}")
+    client.set_cookie("session", token)
     return Browser(client)
 
 
 @pytest.fixture
-def stranger(app: Flask) -> FlaskClient:
+def stranger(app: APIFlask) -> FlaskClient:
     return app.test_client()

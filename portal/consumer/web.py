@@ -11,6 +11,7 @@ from portal.consumer import addresses, formats, queries, services
 from portal.consumer.catalogue import CATALOGUE, GROUPS, Attribute
 from portal.consumer.forms import EditForm, form_for, slug
 from portal.consumer.text import InvalidValueError
+from portal.identity.rules import way_back
 from portal.web.access import person_id, person_required
 from portal.web.context import keyring, now, session
 from portal.web.dates import ZONE
@@ -146,6 +147,9 @@ def _keep(entry: Attribute, value: JsonValue | None) -> ResponseReturnValue:
     before = queries.sequence(session(), person_id=person_id())
     after = services.save(session(), keyring=keyring(), person_id=person_id(), changes={entry.name: value}, now=now())
     saved = after if after != before else None
+    # Whoever came here from a question that needs this detail goes back to it.
+    if place := way_back(request.args.get("next"), default=""):
+        return ("", 204, {"HX-Redirect": place}) if wants_fragment() else redirect(place, 303)
     if not wants_fragment():
         return _back_to_details(entry, saved)
     done = "Removed" if value is None else "Saved"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlencode
 from uuid import uuid4
 
 import pytest
@@ -214,3 +216,21 @@ def test_an_ended_company_still_has_its_card(
     assert "Ended by them" in text
     assert lasting.name in text
     assert browser.get(f"/sharing/{shared.grant_id}/change").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("back", "led_to"),
+    [("/oauth/authorize?client_id=a&request_uri=b", "/oauth/authorize?client_id=a&request_uri=b"),
+     ("https://evil.example/", "/details"), ("//evil.example", "/details")],
+)  # fmt: skip
+def test_a_missing_detail_is_added_and_leads_back_to_the_question(browser: Browser, back: str, led_to: str) -> None:
+    path = f"/details/phone.mobile/edit?{urlencode({'next': back})}"
+    assert back in unquote(html.unescape(browser.get(path).text))
+    answer = browser.send(path, value="+353 85 012 3456")
+    assert answer.status_code == 303
+    assert answer.location.partition("#")[0].startswith(led_to)
+
+
+def test_a_missing_detail_added_by_htmx_leads_back_too(browser: Browser) -> None:
+    answer = browser.send("/details/phone.mobile/edit?next=/sharing", htmx=True, value="+353 85 012 3456")
+    assert answer.headers["HX-Redirect"] == "/sharing"

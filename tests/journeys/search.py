@@ -103,8 +103,8 @@ def _bytes(value: object) -> bytes:
 
 
 def _plain(client: Redis, key: bytes) -> bytes:
-    kind = bytes(client.type(key))
-    readers: dict[bytes, Callable[[bytes], object]] = {
+    kind = client.type(key)
+    readers: dict[bytes | str, Callable[[bytes], object]] = {
         b"string": client.get,
         b"hash": client.hgetall,
         b"list": lambda name: client.lrange(name, 0, -1),

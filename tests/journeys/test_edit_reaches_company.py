@@ -31,7 +31,7 @@ def test_an_edit_reaches_the_company(world: World) -> None:
     row = aoife.row(HOME)
     expect(row).to_contain_text("Saved")
     expect(row).to_contain_text(street)
-    aoife.look_again_until("Brightwell Energy has received it", lambda: "eceived" in row.inner_text())
+    aoife.look_again_until("Brightwell Energy has received it", lambda: "Received at" in row.inner_text())
     company.shows(company.card(aoife.name), street)
     expect(company.card(aoife.name)).to_contain_text("pushed")
 

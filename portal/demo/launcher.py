@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ from portal.vault import keyring, signing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from redis import Redis
 
     from portal.config import Settings
 
@@ -212,16 +215,21 @@ def _start_portal(supervisor: Supervisor, settings: Settings, places: Places, ad
         **{f"worker-{name}": ("worker", "--queue", name) for name in QUEUES},
         "reconciler": ("reconciler",),
     }
-    for name, arguments in commands.items():
-        supervisor.run(Child(name, portal_command(*arguments), portal_environment(), places.log(name)))
+    children = {
+        name: Child(name, portal_command(*arguments), portal_environment(), places.log(name))
+        for name, arguments in commands.items()
+    }
+    for child in children.values():
+        supervisor.run(child)
     discovery = f"{addresses.portal}/.well-known/oauth-authorization-server"
-    until(f"The portal did not answer ({places.log('portal')})", lambda: answers(discovery), seconds=_READY_SECONDS)
+    until(children["portal"], lambda: answers(discovery), seconds=_READY_SECONDS)
     valkey = connection(settings.redis_url)
-    until(
-        f"The workers did not start ({places.log('worker-push').parent})",
-        lambda: all(valkey.exists(f"rq:workers:{name}") for name in QUEUES),
-        seconds=_READY_SECONDS,
-    )
+    for name in QUEUES:
+        until(children[f"worker-{name}"], partial(_answered, valkey, name), seconds=_READY_SECONDS)
+
+
+def _answered(valkey: Redis, name: str) -> bool:
+    return bool(valkey.exists(f"rq:workers:{name}"))
 
 
 def _start_company(
@@ -238,12 +246,9 @@ def _start_company(
         *("--client-id", client_id, "--port", str(addresses.company_port)),
         *("--purpose", BILLS),
     ]
-    supervisor.run(Child("demo-company", command, stranger_environment(), places.log("demo-company")))
-    until(
-        f"The demo company did not answer ({places.log('demo-company')})",
-        lambda: answers(addresses.company + "/"),
-        seconds=_READY_SECONDS,
-    )
+    child = Child("demo-company", command, stranger_environment(), places.log("demo-company"))
+    supervisor.run(child)
+    until(child, lambda: answers(addresses.company + "/"), seconds=_READY_SECONDS)
     _prove_endpoint(settings, client_id, addresses.events)
 
 

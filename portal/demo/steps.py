@@ -15,6 +15,8 @@ from portal.errors import MisconfiguredError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from portal.demo.processes import Child
+
 _ANSWER_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
 
@@ -27,12 +29,14 @@ def step(name: str) -> Iterator[None]:
     click.echo(f"  {name:<46} {time.monotonic() - began:5.1f} s")
 
 
-def until(what: str, look: Callable[[], bool], *, seconds: float) -> None:
-    """Look until it is so; raise `MisconfiguredError` saying `what` did not come about."""
+def until(child: Child, look: Callable[[], bool], *, seconds: float) -> None:
+    """Look until it is so; raise `MisconfiguredError` when `child` ends before, or takes too long."""
     deadline = time.monotonic() + seconds
     while not look():
+        if not child.alive:
+            raise MisconfiguredError(f"{child.name} ended while it was starting: see {child.log}")
         if time.monotonic() > deadline:
-            raise MisconfiguredError(f"{what} within {seconds:.0f} seconds.")
+            raise MisconfiguredError(f"{child.name} did not answer within {seconds:.0f} seconds: see {child.log}")
         time.sleep(_LOOK_SECONDS)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import shutil
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portal.errors import MisconfiguredError
+
 _UNPRIVILEGED = ("postgres", "nobody")
+_POINTER = "elsewhere"
 _FALLBACK = Path("/var/tmp")  # noqa: S108 - every account can pass through it; what lies below is 0700
 
 
@@ -39,10 +42,22 @@ class Account:
         return all(_passable(folder) for folder in (path, *path.parents) if folder.exists())
 
     def home(self, wanted: Path) -> Path:
-        """Return `wanted`, or a folder of its own elsewhere when this account cannot reach it."""
+        """Return `wanted`, or a folder of its own elsewhere when this account cannot reach it.
+
+        Which one was chosen stays: a file in `wanted` names the other place.  Raises `MisconfiguredError` rather
+        than begin anew elsewhere when there is something at `wanted` that can no longer be reached.
+        """
+        pointer = wanted / _POINTER
+        if pointer.is_file():
+            return Path(pointer.read_text())
         if self.can_pass(wanted.parent):
             return wanted
-        return _FALLBACK / f"ucm-{hashlib.sha256(str(wanted).encode()).hexdigest()[:16]}"
+        if wanted.exists() and any(wanted.iterdir()):
+            raise MisconfiguredError(f"The database's account can no longer reach {wanted}: let it pass (chmod o+x).")
+        wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place = tempfile.mkdtemp(prefix="ucm-", dir=_FALLBACK)
+        pointer.write_text(place)
+        return Path(place)
 
     def reachable(self, installed: Path, home: Path) -> Path:
         """Return `installed`, or a copy of it in `home` when this account cannot reach it where it is."""

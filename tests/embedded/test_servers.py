@@ -70,7 +70,7 @@ def test_the_database_is_careful(cluster: Postgres) -> None:
     assert _query(cluster, "SHOW data_checksums") == [("on",)]
     assert _query(cluster, "SHOW listen_addresses") == [("",)]
     assert _query(cluster, "SHOW fsync") == [("on",)]
-    assert os.stat(f"/proc/{cluster.pid}").st_uid != 0
+    assert Path(f"/proc/{cluster.pid}").stat().st_uid != 0
 
 
 def test_the_application_is_not_the_owner(cluster: Postgres) -> None:
@@ -101,12 +101,26 @@ def test_a_folder_too_deep_for_a_socket_is_refused(folder: Path) -> None:
         Valkey(deep).start()
 
 
-def test_an_account_without_way_in_gets_a_home_elsewhere(tmp_path: Path) -> None:
+def test_an_account_without_way_in_gets_a_home_elsewhere_for_good(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    stranger = Account(65534, 65534)
+    stranger, wanted = Account(65534, 65534), tmp_path / "postgres"
     assert not stranger.can_pass(tmp_path)
-    assert stranger.home(tmp_path / "postgres").parent == Path("/var/tmp")  # noqa: S108 - the place meant
-    assert Account(None, None).home(tmp_path / "postgres") == tmp_path / "postgres"
+    home = stranger.home(wanted)
+    assert home.parent == Path("/var/tmp")  # noqa: S108 - the place meant
+    assert home.stat().st_mode & 0o077 == 0
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    assert stranger.home(wanted) == home
+    home.rmdir()
+    assert Account(None, None).home(tmp_path / "mine") == tmp_path / "mine"
+
+
+def test_a_database_out_of_reach_is_not_begun_anew(tmp_path: Path) -> None:
+    cluster = tmp_path / "postgres" / "cluster"
+    cluster.mkdir(parents=True)
+    tmp_path.chmod(0o700)
+    with pytest.raises(MisconfiguredError, match="no longer reach"):
+        Account(65534, 65534).home(tmp_path / "postgres")
 
 
 def test_valkey_keeps_its_queue_over_a_restart(folder: Path) -> None:

@@ -42,8 +42,8 @@ class RefusableForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annot
     pointers: Mapping[str, str] = {}
 
     def values(self) -> dict[str, Any]:
-        """Return what was filled in, by field, without the form token."""
-        return {name: value for name, value in self.data.items() if name != "csrf_token"}
+        """Return what was filled in, by field, without the form token; a field that was not sent is empty."""
+        return {name: "" if value is None else value for name, value in self.data.items() if name != "csrf_token"}
 
     def refuse(self, error: PortalError) -> None:
         """Put the sentence of `error` beside its field, or above all of them."""
@@ -67,7 +67,7 @@ class CompanyForm(RefusableForm):
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 - WTForms takes any value
         super().__init__(**values)
-        self.country.choices = [("", "Choose a country"), *countries().items()]
+        self.country.choices = {"": "Choose a country"} | countries()
 
 
 class PurposeForm(RefusableForm):
@@ -80,18 +80,19 @@ class PurposeForm(RefusableForm):
     dpv = SelectField(
         "Kind of purpose",
         [InputRequired("Choose the kind of purpose.")],
-        choices=[("", "Choose from the list"), *PURPOSES.items()],
+        choices={"": "Choose from the list"} | dict(PURPOSES),
     )
-    mode = RadioField("How you use the details", choices=list(MODES.items()), default="kept-up-to-date")
+    mode = RadioField("How you use the details", choices=dict(MODES), default="kept-up-to-date")
     retention_days = IntegerField(
         "Days you keep the details after someone stops",
         [InputRequired("Enter a number of days."),
          NumberRange(0, rules.RETENTION_DAYS, f"Enter a number of days from 0 to {rules.RETENTION_DAYS}.")],
         default=30,
+        invalid_value_message="Enter a number of days.",  # type: ignore[call-arg] # newer than its annotations
     )  # fmt: skip
     longest_days = SelectField(
         "Longest time before you ask again", coerce=int, default=365,
-        choices=[(365, "12 months"), (180, "6 months"), (90, "3 months"), (30, "1 month")],
+        choices={"365": "12 months", "180": "6 months", "90": "3 months", "30": "1 month"},
     )  # fmt: skip
 
     def asked(self, want: str) -> list[tuple[str, str]]:
@@ -137,7 +138,7 @@ def form_of(base: type[PurposeForm], catalogue: tuple[tuple[str, str], ...]) -> 
     for attribute, label in catalogue:
         end = attribute.replace(".", "-").replace("_", "-")
         want, why = f"want-{end}", f"why-{end}"
-        choices = [("", "Not asked for"), (NEEDED, "Needed"), (WISHED, "Wished for")]
+        choices = {"": "Not asked for", NEEDED: "Needed", WISHED: "Wished for"}
         fields[want] = SelectField(label, choices=choices, default="")
         fields[why] = StringField(f"Reason for {label.lower()}")
         fields["rows"].append((attribute, want, why))

@@ -223,7 +223,7 @@ def _declare(form: PurposeForm, client_id: str) -> None:
         required=form.asked(forms.NEEDED),
         optional=form.asked(forms.WISHED),
         retention_days=given["retention_days"],
-        longest_days=given["longest_days"],
+        longest_days=int(given["longest_days"]),
         catalogue=[name for name, _ in _catalogue()],
         now=now(),
     )

@@ -1,0 +1,183 @@
+"""What a person watches after a change, and what company staff see of their endpoint and deliveries."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal.app import create_app
+from portal.companies import services as companies
+from portal.sync import chart, jobs
+from tests.companies.browser import Browser
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+    from tests.sync.cast import Firm, World
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
+    return Browser(app, settings, keys)
+
+
+def employ(world: World, browser: Browser, firm: Firm) -> None:
+    world.transact(
+        lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=browser.person_id)
+    )
+
+
+def share(world: World, browser: Browser, firm: Firm) -> None:
+    world.save(browser.person_id, name__full="Ada Byrne", email__main="ada@example.org")
+    world.share(browser.person_id, firm)
+    jobs.drain()
+
+
+def test_a_change_is_on_its_way_and_then_received(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    share(world, browser, firm)
+    sequence = world.save(browser.person_id, name__full="Ada Lovelace")
+    before = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
+    assert f"{firm.name}:" in before
+    assert "On its way" in before
+    assert 'hx-trigger="load delay:300ms, click"' in before
+    assert "<html" not in before
+    jobs.drain()
+    after = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
+    assert re.search(r"Received at \d\d:\d\d:\d\d", after)
+    assert "hx-get" not in after
+    assert "data-announce" in after
+    whole = browser.get(f"/updates/{sequence}").text
+    assert "1 of 1 received it" in whole
+
+
+def test_a_company_that_does_not_answer_is_said_in_words(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    share(world, browser, firm)
+    firm.receiver.behave = lambda _number: (503, {}, b"")
+    sequence = world.save(browser.person_id, name__full="Ada Lovelace")
+    jobs.drain()
+    shown = browser.get(f"/updates/{sequence}").text
+    assert "We keep trying" in shown
+    assert "load delay:5s" in shown
+    assert 'href="/updates/' in shown
+
+
+def test_nobody_sees_another_persons_change(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    other = world.person()
+    world.share(other, firm)
+    sequence = world.save(other, name__full="Ada Lovelace")
+    assert firm.name not in browser.get(f"/updates/{sequence}").text
+    jobs.drain()
+
+
+@pytest.mark.parametrize("path", ["/updates/99999999999999999999", "/updates/x", "/updates/-1"])
+def test_there_is_no_such_change(browser: Browser, path: str) -> None:
+    assert browser.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/updates/1", "/org/deliveries", "/org/apps/test_x/endpoint"])
+def test_strangers_are_sent_to_sign_in(app: Flask, path: str) -> None:
+    assert app.test_client().get(path).headers["Location"].startswith("/account/sign-in")
+
+
+def test_an_endpoint_proves_itself(world: World, browser: Browser) -> None:
+    firm = world.firm(enabled=False)
+    employ(world, browser, firm)
+    path = f"/org/apps/{firm.client_id}/endpoint"
+    assert "No endpoint yet" in browser.get(f"/org/apps/{firm.client_id}").text
+    answer = browser.send(path, url=f" {firm.receiver.url} ")
+    assert answer.status_code == 303
+    assert "Proven" in browser.get(path).text
+    assert world.endpoint(firm).state == "enabled"
+    assert firm.receiver.url in browser.get(f"/org/apps/{firm.client_id}").text
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [("", "Enter the address"), ("http://example.org/events", "must begin with https://"),
+     ("https://10.0.0.1/events", "full domain name"), ("https://example.org:25/", "443 or 8443"),
+     ("https://a:b@example.org/", "user name")],
+)  # fmt: skip
+def test_an_address_that_may_not_be_called_is_refused_and_kept_on_the_page(
+    world: World, browser: Browser, url: str, sentence: str
+) -> None:
+    firm = world.firm()
+    employ(world, browser, firm)
+    answer = browser.send(f"/org/apps/{firm.client_id}/endpoint", url=url)
+    assert answer.status_code == 422
+    assert sentence in answer.text
+    assert f'value="{url}"' in answer.text
+    assert world.endpoint(firm).url == firm.receiver.url
+
+
+def test_an_endpoint_that_does_not_echo_leaves_the_working_one(world: World, browser: Browser) -> None:
+    firm, silent = world.firm(), world.firm(enabled=False)
+    employ(world, browser, firm)
+    silent.receiver.behave = lambda _number: (200, {}, b"<html>")
+    answer = browser.send(f"/org/apps/{firm.client_id}/endpoint", url=silent.receiver.url)
+    assert answer.status_code == 422
+    assert "could not be proven" in answer.text
+    kept = world.endpoint(firm)
+    assert (kept.url, kept.state) == (firm.receiver.url, "enabled")
+
+
+def test_staff_see_every_attempt_but_not_who_it_was(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    employ(world, browser, firm)
+    shared = world.share(world.person(), firm)
+    firm.receiver.behave = lambda number: (503, {}, b"") if number == 1 else None
+    jobs.drain()
+    failing = browser.get("/org/deliveries").text
+    assert "does not take updates" in failing
+    world.due_now()
+    jobs.drain()
+    page = browser.get("/org/deliveries").text
+    assert page.count(shared.sub) == 2
+    assert str(shared.person_id) not in page
+    assert "Delivered" in page
+    assert "Failed" in page
+    assert "It answered 503." in page
+    assert "1 delivered, 1 failed (50.0%)" in page
+    assert "does not take updates" not in page
+    assert re.findall(r'data-h="Tries" class="amount">(\d+)', page) == ["2", "1"]
+
+
+def test_staff_see_nothing_of_another_company(world: World, browser: Browser) -> None:
+    firm, other = world.firm(), world.firm()
+    employ(world, browser, firm)
+    shared = world.share(world.person(), other)
+    jobs.drain()
+    assert shared.sub not in browser.get("/org/deliveries").text
+    assert browser.get(f"/org/apps/{other.client_id}/endpoint").status_code == 404
+    assert browser.send(f"/org/apps/{other.client_id}/endpoint", url=firm.receiver.url).status_code == 404
+
+
+def test_the_table_refreshes_alone(world: World, browser: Browser) -> None:
+    employ(world, browser, world.firm())
+    part = browser.get("/org/deliveries", headers={"HX-Request": "true"}).text
+    assert part.strip().startswith('<div id="deliveries"')
+    assert 'hx-trigger="every 5s, click"' in browser.get("/org/deliveries").text
+    assert browser.get("/org/deliveries?before=nonsense").status_code == 422
+
+
+def test_bars_stand_on_the_days_they_count() -> None:
+    counts = [(date(2026, 11, 2), "completed", 3), (date(2026, 11, 2), "failed", 1), (date(2026, 11, 3), "unknown", 2)]
+    made = chart.of_days([*counts, (date(2026, 11, 3), "suppressed", 9)], first=date(2026, 11, 1), days=3)
+    assert (made.delivered, made.failed, made.failed_percent) == (3, 3, "50.0")
+    assert [(bar.x, bar.delivered, bar.failed) for bar in made.bars] == [(0, 0, 0), (24, 60, 20), (48, 0, 40)]
+
+
+def test_no_deliveries_are_no_failures() -> None:
+    assert chart.of_days([], first=date(2026, 11, 1), days=14).failed_percent == "0.0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
 from flask_login import current_user
 
 from portal.companies import queries as companies
@@ -158,6 +158,16 @@ def recipients_slot(attributes: Collection[str]) -> str:
     return render_template("consent/_recipients.html", recipients=found, attributes=attributes)
 
 
+def shared_with_slot(attributes: Collection[str]) -> str:
+    """Return how many organisations get changes of these details; the page asks once for all its rows."""
+    if "recipients" not in g:
+        g.recipients = queries.recipients(
+            session(), person_id=current_user.person_id, attributes=tuple(CATALOGUE), now=now()
+        )
+    count = sum(not set(attributes).isdisjoint(one.attributes) for one in g.recipients)
+    return render_template("consent/_shared_with.html", count=count)
+
+
 def _mine(grant_id: UUID) -> Grant:
     held = queries.grant(session(), person_id=person_id(), grant_id=grant_id)
     if held is None:
@@ -198,10 +208,17 @@ def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:
 
 
 def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyResponse:
-    held = act(session(), person_id=person_id(), grant_id=grant_id, now=now())
+    over = None
+    try:
+        act(session(), person_id=person_id(), grant_id=grant_id, now=now())
+    except services.StoppedError as error:
+        # A card left open while sharing stopped elsewhere is replaced by what is true now.
+        if not wants_fragment():
+            raise
+        over = error.public
     made = cards.of_person(session(), person_id=person_id(), now=now())
-    card = next(card for card in made if card.id == held.grant_id)
-    said = words.format(card.company_name)
+    card = next(card for card in made if card.id == grant_id)
+    said = over or words.format(card.company_name)
     if wants_fragment():
         return page("consent/_card.html", card=card, said=said, counts=cards.counts(made), swapped=True)
     flash(said)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from http.server import HTTPServer
 
+    from joserfc.jwk import KeySetSerialization
+
 PROFILE = "urn:ucm:event:profile"
 CONSENT = "urn:ucm:event:consent"
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
@@ -51,7 +53,7 @@ def new_key(kid: str = "enc-1") -> ECKey:
 
 def read(token: str, *, portal_keys: dict[str, Any], key: ECKey) -> Message:
     """Verify and open a message; raise whatever joserfc raises."""
-    parsed = jws.deserialize_compact(token, KeySet.import_key_set(portal_keys), algorithms=["ES256"])
+    parsed = jws.deserialize_compact(token, KeySet.import_key_set(cast("KeySetSerialization", portal_keys)), algorithms=["ES256"])
     header = parsed.headers()
     assert header["typ"] == "secevent+jwt"
     message = Message(token, json.loads(parsed.payload or b""), time.monotonic())

@@ -1,0 +1,171 @@
+"""The ground a bench stands on: embedded servers in a folder that is thrown away, and the program's own processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portal import config, db, events, schema
+from portal.embedded.postgres import APP, OWNER, Postgres
+from portal.embedded.valkey import Valkey
+from portal.sync import services
+from portal.vault import keyring, signing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portal.config import Settings
+
+ROOT = Path(__file__).parents[1]
+
+
+class Ground:
+    """Servers, settings, and every process started; all of it ends with `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.postgres, self.valkey = Postgres(folder), Valkey(folder)
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.postgres.start()
+        self.valkey.start()
+        self.port = free_port()
+        keyring.create(folder / "keyring.json")
+        os.environ |= {
+            "DATABASE_URL": self.postgres.url(APP),
+            "DATABASE_OWNER_URL": self.postgres.url(OWNER),
+            "REDIS_URL": self.valkey.url,
+            "KEYRING_FILE": str(folder / "keyring.json"),
+            "PORTAL_URL": f"http://localhost:{self.port}",
+        }
+        self.settings: Settings = config.current()
+        schema.migrate(self.settings.database_owner_url, app_url=self.settings.database_url)
+        with db.transaction(self.settings.database_url) as session:
+            signing.ensure(session, keyring=keyring.load(self.settings.keyring_file), now=db.now())
+        events.listen(events.RecordChanged, services.on_record_changed)
+        events.listen(events.GrantChanged, services.on_grant_changed)
+
+    def start(self, name: str, *command: str, pipe: bool = False) -> subprocess.Popen[str]:
+        """Start a program of this repository with the settings of this ground."""
+        self.processes[name] = subprocess.Popen(  # noqa: S603 - our own programs
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE if pipe else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            process_group=0,
+        )
+        return self.processes[name]
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            self.stop(name)
+        self.valkey.stop()
+        self.postgres.stop()
+
+    def memory(self) -> dict[str, list[int]]:
+        """Return the resident memory of every process in MB, parents before children."""
+        roots = {name: process.pid for name, process in self.processes.items()}
+        roots |= {"postgres": self.postgres.pid, "valkey": self.valkey.pid}
+        children = _children()
+        return {name: [_resident(pid) for pid in _tree(root, children)] for name, root in roots.items()}
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    with tempfile.TemporaryDirectory(prefix="ucm-bench-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        made = Ground(path)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+class Arrivals:
+    """What the sink says, by port: the moment of each arrival."""
+
+    def __init__(self, sink: subprocess.Popen[str]) -> None:
+        self.at: dict[int, list[float]] = defaultdict(list)
+        self._changed = threading.Condition()
+        self._sink = sink
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def wait(self, total: int, seconds: float) -> None:
+        """Return once `total` requests have arrived in all; raise `TimeoutError`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: sum(map(len, self.at.values())) >= total, seconds):
+                raise TimeoutError
+
+    def count(self) -> int:
+        with self._changed:
+            return sum(map(len, self.at.values()))
+
+    def _listen(self) -> None:
+        for line in self._sink.stdout or ():
+            port, at = line.split()
+            with self._changed:
+                self.at[int(port)].append(float(at))
+                self._changed.notify_all()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for_port(port: int, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _children() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = defaultdict(list)
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        found[parent].append(int(status.parent.name))
+    return found
+
+
+def _tree(root: int, children: dict[int, list[int]]) -> Iterator[int]:
+    yield root
+    for child in children.get(root, ()):
+        yield from _tree(child, children)
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000

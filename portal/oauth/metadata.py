@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from portal.oauth import compact, rich_authorization
-from portal.oauth.par import PERSON_SCOPES, resource_of
+from portal.consumer.catalogue import CATALOGUE
+from portal.oauth import compact, resource_indicators, rich_authorization
+from portal.oauth.par import PERSON_SCOPES
 from portal.oauth.server import CLIENT_SCOPES
 
 _ALGORITHMS = list(compact.ALGORITHMS)
@@ -30,7 +31,7 @@ def authorization_server(issuer: str) -> dict[str, Any]:
 def protected_resource(issuer: str) -> dict[str, Any]:
     """Return the document of the API (RFC 9728 section 2)."""
     return {
-        "resource": resource_of(issuer),
+        "resource": resource_indicators.api_of(issuer),
         "authorization_servers": [issuer],
         "jwks_uri": f"{issuer}/oauth/jwks",
         "scopes_supported": sorted(CLIENT_SCOPES),
@@ -69,6 +70,7 @@ def _people() -> dict[str, Any]:
     return {
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["ES256"],
+        "claims_supported": ["sub", "auth_time", *(entry.claim for entry in CATALOGUE.values() if entry.claim)],
         "claims_parameter_supported": False,
         "ui_locales_supported": ["en"],
     }

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
 from portal.consumer.catalogue import SCOPES
-from portal.oauth import pkce, rich_authorization, tokens
+from portal.oauth import pkce, resource_indicators, rich_authorization, tokens
 from portal.oauth.errors import (
     InvalidProofError,
     InvalidRequestError,
     InvalidScopeError,
-    InvalidTargetError,
     RequestNotSupportedError,
     UnsupportedResponseTypeError,
 )
@@ -104,7 +103,7 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
         challenge = pkce.check_challenge(sent.get("code_challenge"), sent.get("code_challenge_method"))
         _check_text(sent, "state")
         _check_text(sent, "nonce")
-        _check_resource(sent, request.issuer)
+        resource_indicators.check(sent, request.issuer)
         scope = _scope(sent)
         asked = rich_authorization.read(
             request.session, client_id=client.client_id, text=sent.get("authorization_details"), scope=scope
@@ -161,16 +160,6 @@ def _check_text(sent: Mapping[str, str], name: str) -> None:
     text = sent.get(name)
     if text is not None and (len(text) > _LONGEST_TEXT or not _VISIBLE.fullmatch(text)):
         raise StateError
-
-
-def _check_resource(sent: Mapping[str, str], issuer: str) -> None:
-    if sent.get("resource", resource_of(issuer)) != resource_of(issuer):
-        raise InvalidTargetError
-
-
-def resource_of(issuer: str) -> str:
-    """Return the identifier of the one protected resource (RFC 8707, RFC 9728): the API."""
-    return f"{issuer}/api/v1"
 
 
 def _scope(sent: Mapping[str, str]) -> str:

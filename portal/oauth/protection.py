@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import g, request
 
+from portal.companies import queries as companies
 from portal.oauth import dpop, tokens
 from portal.oauth.compact import ALGORITHMS
 from portal.oauth.errors import InsufficientScopeError, InvalidProofError, InvalidTokenError, OAuthError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from flask import Response
     from flask.typing import ResponseReturnValue
+    from sqlalchemy.orm import Session
 
     from portal.oauth.dpop import Proof
     from portal.oauth.models import AccessToken
@@ -46,6 +48,10 @@ class KeyDiffersError(InvalidTokenError):
 
 
 class TokenUnknownError(InvalidTokenError):
+    pass
+
+
+class ClientNotActiveError(InvalidTokenError):
     pass
 
 
@@ -120,10 +126,18 @@ def _admit(scope: str) -> TokenInfo:
     dpop.use(session, presented.proof)
     if row is None or scope not in row.scope.split():
         raise InsufficientScopeError
+    _check_client(session, row.client_id)
     return TokenInfo(
         client_id=row.client_id, company_id=row.company_id, person_id=row.person_id,
         grant_id=row.grant_id, scope=row.scope, jkt=row.jkt,
     )  # fmt: skip
+
+
+def _check_client(session: Session, client_id: str) -> None:
+    # A token lives ten minutes, a suspension holds from the next call.
+    client = companies.client(session, client_id)
+    if client is None or not client.active:
+        raise ClientNotActiveError
 
 
 def _check_token(row: AccessToken | None, proof: Proof) -> None:

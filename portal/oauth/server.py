@@ -13,7 +13,7 @@ from authlib.oauth2.rfc6749.grants import BaseGrant, TokenEndpointMixin
 from portal.companies import queries as companies
 from portal.consent import queries as consents
 from portal.consent import services as consent
-from portal.oauth import authorization_code, id_token, rich_authorization, tokens
+from portal.oauth import authorization_code, id_token, resource_indicators, rich_authorization, tokens
 from portal.oauth.errors import InvalidGrantError, InvalidRequestError, InvalidScopeError, UnsupportedGrantTypeError
 from portal.oauth.par import PushedAuthorizationEndpoint
 from portal.oauth.revocation import RevocationEndpoint
@@ -57,9 +57,10 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # Authli
     key: Proof
 
     def validate_token_request(self) -> None:
-        """Check, in this order: who asks, with which key, and what."""
+        """Check, in this order: who asks, with which key, for which resource, and what."""
         self.caller = self.request.authenticate_client()
         self.key = self.request.proof()
+        resource_indicators.check(self.request.parameters, self.request.issuer)
         self.check()
 
     def check(self) -> None:

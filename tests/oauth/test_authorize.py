@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -17,6 +19,7 @@ from portal.oauth.models import PushedRequest
 from tests.oauth.rp import RelyingParty, csrf, query
 
 if TYPE_CHECKING:
+    from apiflask import APIFlask
     from flask.testing import FlaskClient
     from sqlalchemy.sql.elements import ColumnElement
     from werkzeug.test import TestResponse
@@ -85,6 +88,24 @@ def test_a_second_answer_from_a_stale_tab(rp: RelyingParty, person: Person) -> N
     assert rp.answer(person.browser, uri).status_code == 303
     form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year"}
     stays_here(person.browser.post("/oauth/authorize", data=form | {"csrf_token": csrf(screen.text)}), 410)
+
+
+def test_two_answers_at_once(app: APIFlask, rp: RelyingParty, person: Person, settings: Settings) -> None:
+    uri = rp.push()
+    token = csrf(person.browser.get(rp.address(uri)).text)
+    form = {"client_id": rp.client_id, "request_uri": uri, "duration": "year", "csrf_token": token}
+    cookies = "; ".join(f"{name}={person.browser.get_cookie(name).decoded_value}" for name in ("session", "form"))  # type: ignore[union-attr]  # both are set
+    together = Barrier(6)
+
+    def press(answer: str) -> int:
+        browser = app.test_client(use_cookies=False)
+        together.wait()
+        return browser.post("/oauth/authorize", data=form | {"answer": answer}, headers={"Cookie": cookies}).status_code
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sorted(threads.map(press, ["share", "decline"] * 3)) == [303] + [410] * 5
+    with db.transaction(settings.database_url) as session:
+        assert len(session.scalars(select(Grant).where(Grant.person_id == person.person_id)).all()) == 1
 
 
 def test_it_must_be_opened_within_a_minute(rp: RelyingParty, person: Person, settings: Settings) -> None:

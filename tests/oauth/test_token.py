@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from portal import db
+from portal.companies.models import Client
 from portal.oauth import tokens
 from portal.oauth.models import AccessToken, AuthorizationCode, RefreshToken
 from tests.oauth.rp import FORM, VERIFIER, RelyingParty, ec_key
@@ -168,6 +169,20 @@ def test_a_refresh_token_expires(rp: RelyingParty, person: Person, settings: Set
 def test_wider_than_a_client_may(rp: RelyingParty) -> None:
     refused(rp.token(grant_type="client_credentials", scope="people:write"), "invalid_scope")
     refused(rp.token(grant_type="client_credentials", scope="openid"), "invalid_scope")
+
+
+def test_there_is_one_resource(rp: RelyingParty) -> None:
+    form = {"grant_type": "client_credentials"}
+    refused(rp.token(**form, resource="https://elsewhere.example"), "invalid_target")
+    assert rp.token(**form, resource=rp.issuer + "/api/v1").status_code == 200
+
+
+def test_a_suspended_client_is_out_at_once(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    token = rp.redeem(rp.code(person.browser)).json["access_token"]
+    with db.transaction(settings.database_url) as session:
+        session.execute(update(Client).where(Client.client_id == rp.client_id).values(state="suspended"))
+    assert rp.call("/oauth/userinfo", token).status_code == 401
+    refused(rp.token(grant_type="client_credentials"), "invalid_client", 401)
 
 
 def test_grant_types(rp: RelyingParty) -> None:

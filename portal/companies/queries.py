@@ -11,7 +11,7 @@ from portal.companies.keys import ENCRYPTION
 from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -127,6 +127,12 @@ def client(session: Session, client_id: str) -> ClientFacts | None:
     return _client(row) if row else None
 
 
+def clients(session: Session, client_ids: Collection[str]) -> dict[str, ClientFacts]:
+    """Return those of `client_ids` that exist, by id, in one query."""
+    rows = session.execute(_clients().where(Client.client_id.in_(client_ids)))
+    return {facts.client_id: facts for facts in map(_client, rows)}
+
+
 def clients_of(session: Session, *, company_id: UUID) -> list[ClientFacts]:
     """Return a company's clients, oldest first."""
     query = _clients().where(Client.company_id == company_id).order_by(Client.created_at, Client.client_id)
@@ -136,6 +142,12 @@ def clients_of(session: Session, *, company_id: UUID) -> list[ClientFacts]:
 def purpose(session: Session, purpose_id: UUID) -> PurposeFacts | None:
     row = session.get(Purpose, purpose_id)
     return purpose_facts(row) if row else None
+
+
+def purposes(session: Session, purpose_ids: Collection[UUID]) -> dict[UUID, PurposeFacts]:
+    """Return those of `purpose_ids` that exist, by id, in one query."""
+    rows = session.scalars(select(Purpose).where(Purpose.purpose_id.in_(purpose_ids)))
+    return {row.purpose_id: purpose_facts(row) for row in rows}
 
 
 def purpose_by_code(session: Session, client_id: str, code: str) -> PurposeFacts | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from portal.companies.queries import ClientFacts, PurposeFacts
     from portal.consent.models import Grant
 
 ENDS_SOON = timedelta(days=30)
@@ -97,13 +98,17 @@ class Holder:
 def of_person(session: Session, *, person_id: UUID, now: datetime) -> list[Card]:
     """Return a card for each grant, live ones first, then newest first."""
     uses = ledger.last_uses(session, person_id=person_id)
-    made = [_card(session, held, uses, now) for held in queries.grants_of(session, person_id=person_id)]
+    grants = queries.grants_of(session, person_id=person_id)
+    clients = companies.clients(session, {held.client_id for held in grants})
+    purposes = companies.purposes(session, {held.purpose_id for held in grants})
+    made = [_card(held, clients.get(held.client_id), purposes.get(held.purpose_id), uses, now) for held in grants]
     return sorted(made, key=lambda card: not card.live)
 
 
 def of_grant(session: Session, *, held: Grant, now: datetime) -> Card:
     """Return the card of one grant."""
-    return _card(session, held, ledger.last_uses(session, person_id=held.person_id), now)
+    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    return _card(held, client, purpose, ledger.last_uses(session, person_id=held.person_id), now)
 
 
 def counts(cards: Iterable[Card]) -> dict[str, int]:
@@ -125,8 +130,13 @@ def _holders(name: str, cards: Sequence[Card]) -> list[Holder]:
     ]
 
 
-def _card(session: Session, held: Grant, uses: dict[UUID, tuple[datetime, int]], now: datetime) -> Card:
-    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+def _card(
+    held: Grant,
+    client: ClientFacts | None,
+    purpose: PurposeFacts | None,
+    uses: dict[UUID, tuple[datetime, int]],
+    now: datetime,
+) -> Card:
     last, times = uses.get(held.grant_id, (None, 0))
     over = held.expires_at is not None and held.expires_at <= now
     state = "expired" if over and held.state in queries.LIVE else held.state

@@ -234,3 +234,11 @@ def test_a_missing_detail_is_added_and_leads_back_to_the_question(browser: Brows
 def test_a_missing_detail_added_by_htmx_leads_back_too(browser: Browser) -> None:
     answer = browser.send("/details/phone.mobile/edit?next=/sharing", htmx=True, value="+353 85 012 3456")
     assert answer.headers["HX-Redirect"] == "/sharing"
+
+
+def test_a_card_left_open_after_a_stop_is_replaced_by_the_truth(browser: Browser, shared: Grant) -> None:
+    browser.send(f"/sharing/{shared.grant_id}/stop")
+    answer = browser.send(f"/sharing/{shared.grant_id}/pause", htmx=True)
+    assert answer.status_code == 200
+    assert 'data-announce="This sharing has already stopped.' in answer.text
+    assert "See receipt" in answer.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from portal.companies.models import Client, Purpose
 from portal.consent import chain, queries, rules, services, terms
@@ -255,3 +255,15 @@ def test_recipients_are_those_who_get_an_edit_at_once(session: Session) -> None:
     [one] = queries.recipients(session, person_id=person_id, attributes=["name.full"], now=later)
     assert (one.company_name, one.attributes) == (live.name, ("name.full",))
     assert queries.recipients(session, person_id=person_id, attributes=["phone.mobile"], now=later) == []
+
+
+def test_naming_recipients_costs_three_queries_however_many_there_are(session: Session) -> None:
+    person_id = uuid4()
+    for _ in range(12):
+        Offer(session).give(session, person_id)
+    session.flush()
+    session.expire_all()
+    statements: list[str] = []
+    event.listen(session.connection(), "before_cursor_execute", lambda *args: statements.append(args[2]))
+    assert len(queries.recipients(session, person_id=person_id, attributes=["name.full"], now=NOW)) == 12
+    assert len(statements) == 3

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from portal import config, db, mail
-from portal.identity import queries
+from portal.identity import queries, services
 from portal.vault import keyring as keyrings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from portal.vault.keyring import Keyring
 
 
 def send_code(person_id: str, code_id: str) -> None:
-    """Mail a code; nothing happens for a code that is used, too old, or was never made."""
-    _send_code("code", UUID(person_id), UUID(code_id))
+    """Make a code under this id and mail it; nothing happens for nobody, or for a code that is used or too old."""
+    settings = config.current()
+    with db.transaction(settings.database_url) as session:
+        letter = _letter(session, keyrings.load(settings.keyring_file), UUID(person_id), UUID(code_id))
+    if letter:
+        template, email, digits = letter
+        _send(template, email, code=f"{digits[:3]} {digits[3:]}")
 
 
-def send_known_code(person_id: str, code_id: str) -> None:
-    """Mail a code to somebody who has an account and asked to create one."""
-    _send_code("known", UUID(person_id), UUID(code_id))
+def _letter(session: Session, keyring: Keyring, person_id: UUID, code_id: UUID) -> tuple[str, str, str] | None:
+    now = db.now()
+    services.issue_code(session, keyring=keyring, person_id=person_id, code_id=code_id, now=now)
+    digits = queries.open_code(session, keyring=keyring, person_id=person_id, code_id=code_id, now=now)
+    email = queries.email_of(session, keyring=keyring, person_id=person_id)
+    if digits is None or email is None:
+        return None
+    if queries.is_confirmed(session, person_id=person_id):
+        return "code", email, digits
+    has_account = queries.find_person(session, keyring=keyring, email=email) is not None
+    return ("known" if has_account else "joining"), email, digits
 
 
 def send_password_notice(person_id: str) -> None:
@@ -26,20 +45,6 @@ def send_password_notice(person_id: str) -> None:
         email = queries.email_of(session, keyring=keyrings.load(settings.keyring_file), person_id=UUID(person_id))
     if email:
         _send("password_changed", email)
-
-
-def _send_code(template: str, person_id: UUID, code_id: UUID) -> None:
-    settings = config.current()
-    keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        digits = queries.open_code(session, keyring=keyring, person_id=person_id, code_id=code_id, now=db.now())
-        if digits is None:
-            return
-        email = queries.email_of(session, keyring=keyring, person_id=person_id)
-        if not queries.is_confirmed(session, person_id=person_id):
-            template = "joining"
-    if email:
-        _send(template, email, code=f"{digits[:3]} {digits[3:]}")
 
 
 def _send(template: str, email: str, **values: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerificationError
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal.db import new_id
@@ -114,24 +114,32 @@ def check_password(session: Session, *, keyring: Keyring, email: str, password: 
     Ten wrong passwords in a row close this way in for 15 minutes; a code by e-mail stays open.  The row is
     locked while the hash is computed, so that guesses sent together are counted one by one.
     """
-    person_id = find_person(session, keyring=keyring, email=email)
-    row = person_id and session.get(Password, person_id, with_for_update=True, populate_existing=True)
-    if not row or (row.locked_until and row.locked_until > now):
-        _matches(_nobodys_hash(), password)
-        return None
-    if not _matches(row.hash, password):
-        _count_failure(row, now)
+    known = find_person(session, keyring=keyring, email=email)
+    person_id = known or new_id()  # nobody's id is looked up, and its failure counted, at the same cost
+    row = session.get(Password, person_id, with_for_update=True, populate_existing=True)
+    is_open = row is not None and not (row.locked_until and row.locked_until > now)
+    if not (_matches(row.hash if row and is_open else _nobodys_hash(), password) and row and is_open):
+        _count_failure(session, person_id, now)
         return None
     row.failures, row.locked_until = 0, None
     if _HASHER.check_needs_rehash(row.hash):
         row.hash = _hash(password)
-    return person_id
+    return known
 
 
-def _count_failure(row: Password, now: datetime) -> None:
-    row.failures += 1
-    if row.failures >= _FAILURES:
-        row.failures, row.locked_until = 0, now + LOCK
+def _count_failure(session: Session, person_id: UUID, now: datetime) -> None:
+    # Waiting for the disk would tell known from unknown; a crash may forget the failures of its last moment.
+    session.execute(text("SET LOCAL synchronous_commit = off"))
+    last = Password.failures + 1 >= _FAILURES
+    counted = update(Password).where(
+        Password.person_id == person_id, or_(Password.locked_until.is_(None), Password.locked_until <= now)
+    )
+    session.execute(
+        counted.values(
+            failures=case((last, 0), else_=Password.failures + 1),
+            locked_until=case((last, now + LOCK), else_=Password.locked_until),
+        )
+    )
 
 
 def _hash(password: str) -> str:
@@ -162,19 +170,23 @@ def _common() -> frozenset[str]:
 # --- Codes by e-mail --------------------------------------------------------------------------------------
 
 
-def issue_code(session: Session, *, keyring: Keyring, person_id: UUID, now: datetime) -> UUID | None:
-    """Make a six-digit code that lives 15 minutes and return its id, for the mail job to open and send.
+def issue_code(
+    session: Session, *, keyring: Keyring, person_id: UUID, now: datetime, code_id: UUID | None = None
+) -> UUID | None:
+    """Make a six-digit code that lives 15 minutes and return its id; one that exists stays as it is.
 
-    None when the person has five unused codes already or gave fifty wrong ones in a day: whoever asks is
-    told the same as ever.
+    None for nobody, and when the person has five unused codes already or gave fifty wrong ones in a day:
+    whoever asks is told the same as ever.
     """
-    if _is_flooded(session, person_id, now):
+    if code_id and session.get(SignInCode, (person_id, code_id)):
+        return code_id
+    if session.get(Person, person_id) is None or _is_flooded(session, person_id, now):
         return None
     digits = f"{secrets.randbelow(10**rules.CODE_DIGITS):0{rules.CODE_DIGITS}d}"
     vault = persons.unlock(session, keyring=keyring, person_id=person_id)
     code = SignInCode(
         person_id=person_id,
-        code_id=new_id(),
+        code_id=code_id or new_id(),
         sealed_code=vault.seal(CODE, 1, digits),
         expires_at=now + CODE_LIFE,
     )

@@ -98,30 +98,29 @@ def try_create() -> ResponseReturnValue:
 
 
 def _send_first_code(email: str, *, joining: bool) -> ResponseReturnValue:
-    who = queries.find_person(context.session(), keyring=context.keyring(), email=email)
-    mail = "send_known_code" if who and joining else "send_code"
+    """Send a code and go on to the page that takes it.
+
+    Whoever joins gets an unconfirmed account, also when their address has one: the mail says so, and its code
+    leads to the account there is.
+    """
     allowed = _may_mail(email)
-    if who is None and joining and allowed:
-        who = services.register(context.session(), keyring=context.keyring(), email=email, now=context.now()).person_id
+    session, keyring = context.session(), context.keyring()
+    if not joining:
+        who = queries.find_person(session, keyring=keyring, email=email)
+    else:
+        who = services.register(session, keyring=keyring, email=email, now=context.now()).person_id if allowed else None
     begun = pending.begin(email=email, person_id=who, joining=joining)
-    pending.keep(_send_code(begun, mail, allowed=allowed))
+    pending.keep(_send_code(begun, allowed=allowed))
     return redirect(f"/account/code{_query()}", 303)
 
 
-def _send_code(sign_in: Pending, mail: str, *, allowed: bool) -> Pending:
-    # A bell that nobody's code hangs on is rung as well, so that the answer takes as long for everybody.
-    who, code_id = sign_in.person(), None
-    if who and allowed:
-        code_id = services.issue_code(context.session(), keyring=context.keyring(), person_id=who, now=context.now())
-    queue.ring_after_commit(
-        context.session(),
-        context.settings().redis_url,
-        queue.WORK,
-        f"portal.identity.jobs.{mail}",
-        str(who or new_id()),
-        str(code_id or new_id()),
-    )
-    return pending.with_code(sign_in, code_id or new_id())
+def _send_code(begun: Pending, *, allowed: bool) -> Pending:
+    # The job makes the code, so that this answer takes as long for an address nobody has.
+    who, code_id = begun.person() if allowed else None, new_id()
+    job = "portal.identity.jobs.send_code"
+    redis_url = context.settings().redis_url
+    queue.ring_after_commit(context.session(), redis_url, queue.WORK, job, str(who or new_id()), str(code_id))
+    return pending.with_code(begun, code_id)
 
 
 def _may_mail(email: str) -> bool:
@@ -182,7 +181,7 @@ def another_code() -> ResponseReturnValue:
     begun = pending.current()
     if begun is None:
         return redirect(f"/account/sign-in{_query()}", 303)
-    pending.keep(_send_code(begun, "send_code", allowed=_may_mail(begun.email)))
+    pending.keep(_send_code(begun, allowed=_may_mail(begun.email)))
     flash("We sent another code. It can take a minute to arrive.")
     return redirect(f"/account/code{_query()}", 303)
 

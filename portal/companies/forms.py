@@ -116,6 +116,7 @@ class PurposeForm(RefusableForm):
 
 class AppForm(PurposeForm):
     name = StringField("Name of the app", [Checked(partial(rules.line, what="a name for the app", longest=80))])
+    environment = SelectField("Kind of app", choices={"test": "Test", "live": "Live"}, default="test")
     redirect_uris = TextAreaField("Redirect addresses", [Checked(lambda text: rules.redirect_uris(text.split()))])
 
 
@@ -140,7 +141,7 @@ def form_of(base: type[PurposeForm], catalogue: tuple[tuple[str, str], ...]) -> 
         want, why = f"want-{end}", f"why-{end}"
         choices = {"": "Not asked for", NEEDED: "Needed", WISHED: "Wished for"}
         fields[want] = SelectField(label, choices=choices, default="")
-        fields[why] = StringField(f"Reason for {label.lower()}")
+        fields[why] = StringField(f"Reason – {label}")
         fields["rows"].append((attribute, want, why))
         fields["pointers"][f"/attributes/{attribute}"] = why
     return type(base.__name__, (base,), fields)

@@ -174,6 +174,8 @@ def _check_redirect(address: object, *, seen: Sequence[object], pointer: str) ->
 
 
 def _unusable(address: str) -> str:
+    if not address:
+        return "Enter a complete address, for example https://www.example.com/page."
     if len(address) > ADDRESS_LENGTH:
         return f"Use an address of at most {ADDRESS_LENGTH} characters."
     if not _PRINTABLE.fullmatch(address) or "\\" in address:
@@ -186,11 +188,11 @@ def _unusable(address: str) -> str:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        return "Write a complete address, for example https://www.example.com/back."
+        return "Write a complete address, for example https://www.example.com/page."
     if "@" in parts.netloc:
         return "Write the address without a user name or password."
     if not _HOST.fullmatch(host) or ".." in host or port == 0 or parts.netloc.endswith(":"):
-        return "Write a complete address, for example https://www.example.com/back."
+        return "Write a complete address, for example https://www.example.com/page."
     if parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK):
         return ""
     return "The address must start with https:// (http:// only works on this machine, for example localhost)."

@@ -206,6 +206,7 @@ def _create(form: AppForm) -> str:
             company_id=g.company.company_id,
             name=given["name"],
             redirect_uris=given["redirect_uris"].split(),
+            environment=given["environment"],
             now=now(),
         )
         _declare(form, client_id)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def pool() -> dict[str, dict[str, Any]]:
     """One private JWK of each kind, made once: RSA takes its time."""
-    made = {
+    made: dict[str, ECKey | OKPKey | RSAKey] = {
         "p256": ECKey.generate_key("P-256"),
         "p256 too": ECKey.generate_key("P-256"),
         "p384": ECKey.generate_key("P-384"),

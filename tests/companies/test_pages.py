@@ -253,3 +253,12 @@ def test_every_field_has_a_label_and_every_id_is_there_once(staff: Browser, own:
     assert len(ids) == len(set(ids))
     inputs = set(re.findall(r'<(?:input|select|textarea)(?![^>]*type="hidden")[^>]*\bid="([^"]+)"', html))
     assert inputs <= set(re.findall(r'<label[^>]*\bfor="([^"]+)"', html))
+
+
+def test_a_live_app_needs_a_checked_organisation(settings: Settings, staff: Browser, own: CompanyFacts) -> None:
+    refused = staff.send("/org/apps/new", **APP | {"environment": "live"})
+    assert refused.status_code == 422
+    assert "A live app needs a checked organisation" in refused.text
+    with db.transaction(settings.database_url) as session:
+        services.verify_company(session, slug=own.slug, now=db.now())
+    assert "/org/apps/live_" in staff.send("/org/apps/new", **APP | {"environment": "live"}).headers["Location"]

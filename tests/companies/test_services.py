@@ -11,7 +11,7 @@ import pytest
 
 from portal import db
 from portal.companies import keys, queries, rules, services
-from portal.errors import NotFoundError
+from portal.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +205,7 @@ def test_metadata_that_cannot_be_met_is_pointed_at(
     session: Session, company: CompanyFacts, jwks: dict[str, Any], change: dict[str, Any], pointer: str
 ) -> None:
     metadata = {"client_name": "A", "redirect_uris": ["https://a.example/"], "jwks": jwks} | change
-    with pytest.raises(services.InvalidError) as refusal:
+    with pytest.raises(InvalidError) as refusal:
         services.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())
     assert refusal.value.pointer == pointer
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
+from portal.web.reference import BY_CODE
 from tests.oauth.rp import RelyingParty, ec_key
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def test_bad_proofs_for_resources(rp: RelyingParty, token: str, spoil: Any) -> N
     answer = rp.call(RESOURCE, token, dpop=spoil(make))
     assert answer.status_code == 401, answer.text
     assert answer.content_type == "application/problem+json"
+    assert answer.json["type"].rpartition("/")[2] in BY_CODE
     challenge = answer.headers["WWW-Authenticate"]
     assert challenge.startswith('DPoP error="invalid_dpop_proof"')
     assert 'algs="ES256 PS256' in challenge

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from portal.companies.queries import ClientFacts, PurposeFacts
+    from portal.companies.queries import ClientFacts
     from portal.consent.models import Grant
     from portal.consumer.queries import CurrentValue
     from portal.vault.keyring import Keyring
@@ -119,7 +119,7 @@ def build(
     Raises NotFoundError, ClientSuspendedError, PurposeWithdrawnError, or NotAskedError when `requested` goes
     beyond the purpose.
     """
-    client, purpose = _offer(session, client_id, purpose_id)
+    client, purpose = queries.offer(session, client_id, purpose_id)
     if requested is not None and set(requested) - set(purpose.attributes):
         raise terms.NotAskedError
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
@@ -158,17 +158,6 @@ def shown(ask: Ask) -> dict[str, Any]:
         "good_to_know": ask.good_to_know,
         "answers": ["Share these details", "Do not share"],
     }
-
-
-def _offer(session: Session, client_id: str, purpose_id: UUID) -> tuple[ClientFacts, PurposeFacts]:
-    client, purpose = companies.client(session, client_id), companies.purpose(session, purpose_id)
-    if client is None or purpose is None or purpose.client_id != client_id:
-        raise NotFoundError
-    if not client.active:
-        raise terms.ClientSuspendedError
-    if purpose.withdrawn:
-        raise terms.PurposeWithdrawnError
-    return client, purpose
 
 
 def _organisation(session: Session, client: ClientFacts) -> Organisation:

@@ -11,6 +11,7 @@ from portal.companies import queries as companies
 from portal.consent import rules, terms
 from portal.consent.models import Grant, GrantVersion, Subject
 from portal.db import now as clock
+from portal.errors import NotFoundError
 from portal.ledger import queries as ledger
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ def versions(session: Session, *, person_id: UUID, grant_id: UUID) -> list[Grant
     """Return every step of a grant, oldest first."""
     mine = select(GrantVersion).where(GrantVersion.person_id == person_id, GrantVersion.grant_id == grant_id)
     return list(session.scalars(mine.order_by(GrantVersion.version)))
+
+
+def offer(session: Session, client_id: str, purpose_id: UUID) -> tuple[ClientFacts, PurposeFacts]:
+    """Return who asks and what for; raise NotFoundError, ClientSuspendedError or PurposeWithdrawnError."""
+    client, purpose = companies.client(session, client_id), companies.purpose(session, purpose_id)
+    if client is None or purpose is None or purpose.client_id != client_id:
+        raise NotFoundError
+    if not client.active:
+        raise terms.ClientSuspendedError
+    if purpose.withdrawn:
+        raise terms.PurposeWithdrawnError
+    return client, purpose
 
 
 def standing(session: Session, *, person_id: UUID, grant_id: UUID) -> rules.Standing | None:

@@ -12,8 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from portal import events
-from portal.companies import queries as companies
-from portal.consent import chain, terms
+from portal.consent import chain, queries, terms
 from portal.consent.models import Grant, GrantVersion, Subject
 from portal.db import new_id
 from portal.errors import NotFoundError, RefusedError
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import ClientFacts, PurposeFacts
 
-LIVE = ("active", "paused")
 # Each round that loses a race means that somebody else's step was kept, so two rounds are plenty.
 _ROUNDS = 5
 _EXPIRED_AT_ONCE = 500
@@ -66,7 +64,7 @@ def give(
 
     `shown` is the exact text they answered, never a value.  Raises what `terms` refuses.
     """
-    client, purpose = _offer(session, client_id, purpose_id)
+    client, purpose = queries.offer(session, client_id, purpose_id)
     content = _content(purpose, attributes) | _until(purpose, mode, days, now)
     content |= {"state": "active", "changed_at": now}
     subject(session, person_id=person_id, company_id=client.company_id)
@@ -87,7 +85,7 @@ def refuse(
 
     Nothing is announced: the company learns it from the answer to its own request.
     """
-    client, purpose = _offer(session, client_id, purpose_id)
+    client, purpose = queries.offer(session, client_id, purpose_id)
     content: dict[str, Any] = {
         "state": "refused",
         "mode": purpose.mode,
@@ -116,7 +114,7 @@ def change(
 ) -> Grant:
     """Keep what a person now shares; paused stays paused.  `keep_end` leaves mode and end as they were."""
     held = _lock(session, person_id, grant_id, now)
-    client, purpose = _offer(session, held.client_id, held.purpose_id)
+    client, purpose = queries.offer(session, held.client_id, held.purpose_id)
     content = _content(purpose, attributes)
     if not keep_end:
         content |= _until(purpose, mode, days, now)
@@ -155,7 +153,7 @@ def expire_due(session: Session, *, now: datetime) -> int:
 
     `rules.decide` refuses them from the moment itself: this makes the pages and the company say so.
     """
-    due = select(Grant).where(Grant.state.in_(LIVE), Grant.expires_at <= now).order_by(Grant.expires_at)
+    due = select(Grant).where(Grant.state.in_(queries.LIVE), Grant.expires_at <= now).order_by(Grant.expires_at)
     found = session.scalars(due.limit(_EXPIRED_AT_ONCE).with_for_update(skip_locked=True)).all()
     for held in found:
         _step(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
@@ -168,17 +166,6 @@ def subject(session: Session, *, person_id: UUID, company_id: UUID) -> str:
     session.execute(fresh.on_conflict_do_nothing(index_elements=["person_id", "company_id"]))
     mine = select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
     return session.scalars(mine).one()
-
-
-def _offer(session: Session, client_id: str, purpose_id: UUID) -> tuple[ClientFacts, PurposeFacts]:
-    client, purpose = companies.client(session, client_id), companies.purpose(session, purpose_id)
-    if client is None or purpose is None or purpose.client_id != client_id:
-        raise NotFoundError
-    if not client.active:
-        raise terms.ClientSuspendedError
-    if purpose.withdrawn:
-        raise terms.PurposeWithdrawnError
-    return client, purpose
 
 
 def _content(purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, Any]:
@@ -209,13 +196,15 @@ def _context(session: Session, client: ClientFacts, purpose: PurposeFacts) -> UU
 
 
 def _live(session: Session, person_id: UUID, purpose_id: UUID) -> Grant | None:
-    mine = select(Grant).where(Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(LIVE))
+    mine = select(Grant).where(
+        Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(queries.LIVE)
+    )
     return session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
 
 
 def _lock(session: Session, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
     held = _locked(session, person_id, grant_id)
-    if held.state not in LIVE or (held.expires_at is not None and held.expires_at <= now):
+    if held.state not in queries.LIVE or (held.expires_at is not None and held.expires_at <= now):
         raise StoppedError
     return held
 
@@ -229,7 +218,7 @@ def _locked(session: Session, person_id: UUID, grant_id: UUID) -> Grant:
 
 
 def _stop(session: Session, held: Grant, state: str, actor: str, now: datetime) -> Grant:
-    if held.state not in LIVE:
+    if held.state not in queries.LIVE:
         return held
     return _step(session, held, state, actor, {"state": state, "changed_at": now})
 

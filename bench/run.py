@@ -158,7 +158,7 @@ def _say(name: str, rounds: list[load.Round]) -> None:
 
 def _statements(here: Ground, caller: Caller, shared: Shared) -> int:
     counted: list[str] = []
-    engine = db.engine(here.settings.database_url)
+    engine = db.at_once(here.settings.database_url)
     event.listen(engine, "before_cursor_execute", lambda *arguments: counted.append(arguments[2]))
     caller.get(f"/api/v1/people/{shared.sub}")
     return len(counted)

@@ -70,6 +70,21 @@ def engine(url: str) -> Engine:
     return made
 
 
+@cache
+def at_once(url: str) -> Engine:
+    """Return a pool whose every statement commits by itself: for paths that count round trips."""
+    made = create_engine(
+        url,
+        pool_size=10,
+        max_overflow=10,
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
+        hide_parameters=True,
+    )
+    event.listen(made, "connect", _use_utc)
+    return made
+
+
 def _use_utc(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
     with connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")

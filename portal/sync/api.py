@@ -156,10 +156,9 @@ def _pulled(sub: str) -> Response:
     if len(sub) > _LONGEST_SUB or "\x00" in sub:
         raise NotFoundError
     settings, keyring = context.settings(), context.keyring()
-    with db.engine(settings.database_url).connect() as connection:
-        at_once = connection.execution_options(isolation_level="AUTOCOMMIT")
+    with db.at_once(settings.database_url).connect() as connection:
         message = pulls.pull(
-            at_once, keyring=keyring, issuer=settings.issuer, credentials=credentials, sub=sub,
+            connection, keyring=keyring, issuer=settings.issuer, credentials=credentials, sub=sub,
             requested=requested, now=context.now(),
         )  # fmt: skip
     return _private(message, messages.MEDIA_TYPE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import update
 
+from portal.consent import rules as consent
 from portal.consent.rules import Channel, Refusal
 from portal.db import new_id
 from portal.ledger import services as ledger
@@ -105,11 +106,11 @@ def _answer(session: Session, row: Row[Any], requested: Sequence[str] | None, de
         )
         logged = _row(row, context_id, sorted(requested or ()), desk.now, Refusal.NO_CONSENT)
         return _Answer(_item(row, problem=Refusal.NO_CONSENT), logged)
-    return _granted(row, requested, desk)
+    return _granted(session, row, requested, desk)
 
 
-def _granted(row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:
-    decision = pulls.decide(row, requested, Channel.BATCH, desk.now)
+def _granted(session: Session, row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:
+    decision = pulls.decide(session, row, requested=requested, channel=Channel.BATCH, now=desk.now)
     logged = _row(row, row.context_id, pulls.asked(row, requested), desk.now, decision.refusal)
     if decision.refusal:
         return _Answer(_item(row, problem=decision.refusal), logged)
@@ -150,7 +151,10 @@ def _row(
 def _result(row: Row[Any], now: datetime) -> dict[str, str]:
     if row.message is None:
         return {"sub": row.sub, "problem": row.problem or _UNKNOWN}
-    decision = pulls.decide(row, None, Channel.BATCH, now)
+    # Not `used`: what is handed out here is the one use that such a grant allows.
+    decision = consent.decide(
+        statements.standing(row), client_id=row.client_id or "", channel=Channel.BATCH, requested=None, now=now
+    )
     if decision.refusal:
         return {"sub": row.sub, "problem": decision.refusal}
     return {"sub": row.sub, "message": row.message}

@@ -132,7 +132,6 @@ def _sent(settings: Settings, signer: Signer, parcel: Parcel, seconds: float) ->
 
 def _allowed_now(settings: Settings, parcel: Parcel) -> bool:
     who = {"person_id": parcel.person_id, "grant_id": parcel.grant_id, "lease_id": parcel.lease_id}
-    with db.engine(settings.database_url).connect() as connection:
-        at_once = connection.execution_options(isolation_level="AUTOCOMMIT")
-        row = at_once.execute(statements.STILL_ALLOWED, who).one_or_none()
+    with db.at_once(settings.database_url).connect() as connection:
+        row = connection.execute(statements.STILL_ALLOWED, who).one_or_none()
     return outbox.still_allowed(row, parcel, now=db.now())

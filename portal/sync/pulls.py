@@ -13,6 +13,7 @@ from portal.consent.rules import Channel, Decision, Refusal
 from portal.consumer import queries as consumer
 from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
+from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 from portal.oauth.dpop import ProofReplayedError
 from portal.oauth.errors import InsufficientScopeError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from portal.vault.signing import Signer
 
 SCOPE = "people:read"
+_ONCE = "once"
 _WORDS = {
     Refusal.NO_CONSENT: "This person does not share details with you.",
     Refusal.REFUSED: "This person declined to share details with you.",
@@ -121,7 +123,8 @@ def pull(
     if row.grant_id is None:
         _log_stranger(connection, row, credentials, requested, now)
         raise NotSharedError(Refusal.NO_CONSENT)
-    decision = decide(row, requested, Channel.PULL, now)
+    with Session(connection) as session:
+        decision = decide(session, row, requested=requested, channel=Channel.PULL, now=now)
     names = held(row, decision)
     given = {name: row.entries[name]["version"] for name in names}
     if decision.allowed and row.kid is None:
@@ -151,10 +154,13 @@ def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> 
     return row
 
 
-def decide(row: Row[Any], requested: Sequence[str] | None, channel: Channel, now: datetime) -> Decision:
-    """Decide on a row of `PULL` or `BATCH`."""
+def decide(
+    session: Session, row: Row[Any], *, requested: Sequence[str] | None, channel: Channel, now: datetime
+) -> Decision:
+    """Decide on a row of `PULL` or `BATCH`; a grant for one request costs a look into the ledger."""
+    used = row.mode == _ONCE and ledger_queries.was_used(session, person_id=row.person_id, grant_id=row.grant_id)
     return consent.decide(
-        statements.standing(row), client_id=row.client_id or "", channel=channel, requested=requested, now=now
+        statements.standing(row, used=used), client_id=row.client_id, channel=channel, requested=requested, now=now
     )
 
 

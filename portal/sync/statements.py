@@ -24,10 +24,6 @@ _CLIENT = """
     JOIN client c ON c.client_id = g.client_id
     JOIN company co ON co.company_id = c.company_id
     JOIN purpose p ON p.purpose_id = g.purpose_id"""
-_USED = """
-    (g.mode = 'once' AND EXISTS (
-        SELECT 1 FROM disclosure d WHERE d.person_id = g.person_id AND d.grant_id = g.grant_id
-           AND d.channel <> 'consent' AND d.outcome NOT IN ('denied', 'suppressed'))) AS used"""
 _KEY = """
     LEFT JOIN LATERAL (
         SELECT kid, jwk FROM client_key
@@ -95,7 +91,7 @@ CLAIM = text(f"""
            SET lease_id = :lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
           FROM due WHERE d.person_id = due.person_id AND d.grant_id = due.grant_id
         RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.attempts)
-    SELECT {_GRANT}, {_USED}, t.generation, t.acked_sequence, t.told_version, t.attempts,
+    SELECT {_GRANT}, t.generation, t.acked_sequence, t.told_version, t.attempts,
            n.endpoint_id, n.url, s.sub, e.kid, e.jwk
       FROM taken t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_CLIENT}
@@ -108,7 +104,7 @@ RECORDS = text("""
      WHERE k.person_id = ANY(:person_ids)
 """)
 STILL_ALLOWED = text(f"""
-    SELECT {_GRANT}, false AS used
+    SELECT {_GRANT}
       FROM delivery d
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {_CLIENT}
      WHERE d.person_id = :person_id AND d.grant_id = :grant_id
@@ -167,7 +163,7 @@ STALE = text("""
 # A token is good here when it names this person or, being the client's own, may read people.
 PULL = text(f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
-           t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {_GRANT}, {_USED},
+           t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {_GRANT},
            r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk,
            y.kid AS signing_kid, y.keyring_version AS signing_version, y.wrapped_private
       FROM access_token t
@@ -247,7 +243,7 @@ FORGET_OAUTH = tuple(
 BATCH = text(f"""
     SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,
            c.client_id AS asking_client,
-           {_GRANT}, {_USED}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
+           {_GRANT}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
       FROM batch_pull_item i
       JOIN client c ON c.client_id = :client_id
       JOIN company co ON co.company_id = c.company_id
@@ -265,7 +261,7 @@ HOLD_GRANTS = text("""
      ORDER BY person_id, grant_id FOR SHARE
 """)
 BATCH_STANDING = text(f"""
-    SELECT i.position, i.sub, i.state AS item_state, i.problem, i.message, {_GRANT}, false AS used
+    SELECT i.position, i.sub, i.state AS item_state, i.problem, i.message, {_GRANT}
       FROM batch_pull_item i
       JOIN client c ON c.client_id = :client_id
       JOIN company co ON co.company_id = c.company_id
@@ -291,8 +287,12 @@ STATUS = text("""
 """)
 
 
-def standing(row: Row[Any]) -> Standing | None:
-    """Return what the policy decides on, from a row of any statement above; None when it holds no grant."""
+def standing(row: Row[Any], *, used: bool = False) -> Standing | None:
+    """Return what the policy decides on, from a row of any statement above; None when it holds no grant.
+
+    Whether a grant for one request is `used` is asked of the ledger for those alone: in the statements, every
+    pull would pay for opening all of the ledger's months.
+    """
     if row.grant_id is None:
         return None
     return Standing(
@@ -304,5 +304,5 @@ def standing(row: Row[Any]) -> Standing | None:
         purpose_attributes={entry["attribute"] for entry in (*row.required, *row.optional)},
         purpose_withdrawn=row.withdrawn_at is not None,
         client_active=row.client_state == "active" and row.company_state != "suspended",
-        used=bool(row.used),
+        used=used,
     )

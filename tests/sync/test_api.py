@@ -81,7 +81,7 @@ def test_pull_answers_with_the_sealed_message_and_logs_it(
 def test_pull_takes_two_statements(settings: Settings, shared: Shared, caller: Caller) -> None:
     headers = caller.headers("GET", f"/api/v1/people/{shared.sub}")
     statements: list[str] = []
-    engine = db.engine(settings.database_url)
+    engine = db.at_once(settings.database_url)
 
     def count(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement)

@@ -46,7 +46,6 @@ _LABELS = {
     "zip": "ZIP code", "pin": "PIN code", "eircode": "Eircode",
 }  # fmt: skip
 _LONGEST_CODE = 3
-_NARROW = frozenset({"postal_code", "sorting_code"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,6 @@ class Line:
     required: bool
     hint: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
-    narrow: bool = False
 
 
 @cache
@@ -142,7 +140,6 @@ def _line(name: str, label: str, *, required: bool, hint: str = "", choices: Map
         required=required,
         hint=hint,
         choices=choices or {},
-        narrow=name in _NARROW,
     )
 
 

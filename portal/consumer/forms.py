@@ -104,7 +104,7 @@ def _address_line(attribute: Attribute, line: addresses.Line, section: str) -> F
     keywords = {"autocomplete": f"{section}{line.autocomplete}"}
     if line.choices:
         return SelectField(line.label, choices=_CHOOSE | dict(line.choices), render_kw=keywords, **described)
-    keywords |= {"spellcheck": "false", "dir": "auto"} | ({"class": "w4"} if line.narrow else {})
+    keywords |= {"spellcheck": "false", "dir": "auto"}
     return StringField(line.label, render_kw=keywords, **described)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from flask import request
 from flask_wtf import FlaskForm
 
 from portal.consent.forms import SHARE
+
+if TYPE_CHECKING:
+    from portal.consent.asking import Ask
 
 
 class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
@@ -15,3 +20,8 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
     def declined(self) -> bool:
         """Whether the person pressed anything but "Continue"."""
         return request.form.get("answer") != SHARE
+
+    @staticmethod
+    def words(ask: Ask) -> dict[str, Any]:
+        """Return what this page says instead of the full screen's own words."""
+        return {"title": f"Continue with {ask.organisation.name}?", "answers": ["Continue", "Do not continue"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID
 
@@ -67,7 +67,7 @@ def answer() -> ResponseReturnValue:
     ask = _ask(pushed)
     form = _form(ask, pushed)
     if form.declined:
-        return _declined(pushed, ask)
+        return _declined(pushed, ask, form)
     if not form.validate_on_submit():
         return _screen(pushed, client, ask, form, request_uri=request.form["request_uri"], status=422)
     return _shared(pushed, ask, form)
@@ -130,7 +130,7 @@ def _screen(
     )
 
 
-def _declined(pushed: PushedRequest, ask: Ask) -> Response:
+def _declined(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Response:
     session, now = context.session(), context.now()
     authorization.answer(session, pushed, now=now)
     consent.refuse(
@@ -138,10 +138,16 @@ def _declined(pushed: PushedRequest, ask: Ask) -> Response:
         person_id=current_user.person_id,
         client_id=pushed.client_id,
         purpose_id=ask.purpose_id,
-        shown=asking.shown(ask),
+        shown=_shown(ask, form),
         now=now,
     )
     return _back(pushed, error="access_denied", error_description="The person declined.")
+
+
+def _shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
+    # The short page asks another question, so its words are the ones to keep.
+    asked = asking.shown(ask)
+    return asked | ConfirmForm.words(ask) if isinstance(form, ConfirmForm) else asked
 
 
 def _shared(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Response:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from portal import db
 from portal.consent import queries as consents
 from portal.consent import services as consent
-from portal.consent.models import Grant
+from portal.consent.models import Grant, GrantVersion
 from tests.oauth.rp import RelyingParty, query
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ def test_confirming_can_be_declined(rp: RelyingParty, person: Person, settings: 
     assert query(back)["error"] == "access_denied"
     with db.transaction(settings.database_url) as session:
         assert consents.live_grant(session, person_id=person.person_id, client_id=rp.client_id)
+        steps = select(GrantVersion.shown).where(GrantVersion.person_id == person.person_id)
+        shown = session.scalars(steps.where(GrantVersion.step == "refused")).one()
+    assert shown["title"].startswith("Continue with Linden")
 
 
 def test_the_clients_own_token(rp: RelyingParty) -> None:

@@ -5,10 +5,11 @@ A page answers alike whether or not an address has an account: same status, same
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from flask import Blueprint, flash, make_response, redirect, request
+from flask import Blueprint, flash, g, make_response, redirect, request
 from flask_login import current_user
 from redis import RedisError
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from portal.identity.pending import Pending
 
+log = logging.getLogger(__name__)
 pages = Blueprint("identity", __name__, url_prefix="/account")
 
 _HOME = "/home"
@@ -71,6 +73,7 @@ def try_sign_in() -> ResponseReturnValue:
         now=context.now(),
     )
     if who is None:
+        log.info("%s sign-in refused: password", g.request_id)
         form.password.errors = [_NO_MATCH]
         return _sign_in_page(form, 422)
     return browser.sign_in(make_response(redirect(_next(), 303)), person_id=who, method="password")
@@ -156,6 +159,7 @@ def try_code() -> ResponseReturnValue:
         return _code_page(form, begun, 422)
     who = _proved(begun, rules.code_of(_typed(form.code)) or "")
     if who is None:
+        log.info("%s sign-in refused: code", g.request_id)
         form.code.errors = [_WRONG_CODE]
         return _code_page(form, begun, 422)
     place = _next()

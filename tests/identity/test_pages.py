@@ -345,6 +345,7 @@ def test_nothing_of_a_person_is_logged(
     deliver()
     code = mailbox.code()
     send(client, "/account/code", {"code": code})
+    assert "sign-in refused: password" in caplog.text
     own = [record for record in caplog.records if not record.name.startswith(("mail.log", "asyncio"))]
     logged = "\n".join(record.getMessage() for record in own)
     assert not [secret for secret in (person[1], password, code, code.replace(" ", "")) if secret in logged]

@@ -44,6 +44,11 @@ _READY_SECONDS = 60.0
 _METADATA = "metadata.json"
 
 
+class OtherKeyringError(MisconfiguredError):
+    code = "other-keyring"
+    public = "The database was filled with another keyring than this data folder's: name the folder, or empty it."
+
+
 @dataclass(frozen=True)
 class Addresses:
     """Where the demo answers; `localhost`, so that browsers and cookies treat it as a trustworthy origin."""
@@ -168,7 +173,13 @@ def _settle(places: Places, addresses: Addresses, mailbox: Mailbox) -> Settings:
 def _migrate(settings: Settings) -> None:
     schema.migrate(settings.database_owner_url, app_url=settings.database_url)
     with db.transaction(settings.database_url) as session:
-        signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())
+        keys = keyring.load(settings.keyring_file)
+        signing.ensure(session, keyring=keys, now=db.now())
+        session.flush()
+        try:
+            signing.current(session, keyring=keys)
+        except keyring.SealBrokenError as error:
+            raise OtherKeyringError from error
 
 
 def _make_keys(places: Places, addresses: Addresses, program: Path) -> None:

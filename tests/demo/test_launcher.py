@@ -143,7 +143,8 @@ def test_a_second_run_is_quick_and_keeps_its_data(first: tuple[Run, str], folder
     assert {name: again.report.get(name) for name in kept} == {name: first[0].report.get(name) for name in kept}
     again.stop(signal.SIGTERM)
     assert _left_over(folder) == []
-    assert again.seconds < 10
+    # Ten seconds of a machine that does nothing else: a busy one gets as much longer as others wait for it.
+    assert again.seconds < 10 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def test_a_killed_demo_takes_its_children_along_and_starts_again(first: tuple[Run, str], folder: Path) -> None:

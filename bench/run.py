@@ -120,7 +120,7 @@ def _freshness(here: Ground, world: World, arrivals: Arrivals, firms: list[Firm]
 
 
 def _commands(here: Ground) -> int:
-    info: dict[str, Any] = queue.connection(here.settings.redis_url).info("stats")  # type: ignore[assignment]
+    info: dict[str, Any] = queue.connection(here.settings.redis_url).info("stats")
     return int(info["total_commands_processed"])
 
 
@@ -142,12 +142,12 @@ def _pulls(here: Ground, world: World, firm: Firm, shared: Shared) -> None:
         floors.append(load.run(hello, asked, connections=CONNECTIONS, seconds=SECONDS))
         prepared = list(_requests(caller, shared, PROOFS))
         pulls.append(load.run(here.port, iter(prepared), connections=CONNECTIONS, seconds=SECONDS))
-    print(f"\npulls and hello on granian, {WORKERS} workers x {THREADS} threads, {CONNECTIONS} connections, interleaved")
+    print(f"\npulls and hello on granian, {WORKERS} x {THREADS} threads, {CONNECTIONS} connections, interleaved")
     _say("hello", floors)
     _say("pull with DPoP", pulls)
     ratios = [pull.rate / floor.rate for pull, floor in zip(pulls, floors, strict=True)]
     print(f"  ratio          median {median(ratios):.3f}   rounds {', '.join(f'{ratio:.3f}' for ratio in ratios)}")
-    print(f"  statements and round trips a pull: {statements}   answers that were not 200: {sum(r.wrong for r in pulls)}")
+    print(f"  statements = round trips a pull: {statements}   answers that were not 200: {sum(r.wrong for r in pulls)}")
 
 
 def _say(name: str, rounds: list[load.Round]) -> None:

@@ -20,7 +20,7 @@ def main(count: int) -> None:
     loop = selectors.DefaultSelector()
     listeners = [socket.create_server(("127.0.0.1", 0), backlog=64) for _ in range(count)]
     for listener in listeners:
-        listener.setblocking(False)
+        listener.settimeout(0)
         loop.register(listener, selectors.EVENT_READ)
     print(json.dumps([listener.getsockname()[1] for listener in listeners]), flush=True)
     ports: dict[socket.socket, int] = {listener: listener.getsockname()[1] for listener in listeners}

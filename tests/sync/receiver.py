@@ -53,7 +53,8 @@ def new_key(kid: str = "enc-1") -> ECKey:
 
 def read(token: str, *, portal_keys: dict[str, Any], key: ECKey) -> Message:
     """Verify and open a message; raise whatever joserfc raises."""
-    parsed = jws.deserialize_compact(token, KeySet.import_key_set(cast("KeySetSerialization", portal_keys)), algorithms=["ES256"])
+    keys = KeySet.import_key_set(cast("KeySetSerialization", portal_keys))
+    parsed = jws.deserialize_compact(token, keys, algorithms=["ES256"])
     header = parsed.headers()
     assert header["typ"] == "secevent+jwt"
     message = Message(token, json.loads(parsed.payload or b""), time.monotonic())

@@ -1,0 +1,83 @@
+"""Where a company is told: which addresses are taken, and how an endpoint proves that it is theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal import db
+from portal.sync import guard, jobs, services
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from portal.sync.models import Endpoint
+    from tests.sync.cast import Firm, World
+
+
+@pytest.fixture
+def firm(world: World) -> Firm:
+    return world.firm(enabled=False)
+
+
+def register(world: World, firm: Firm, url: str) -> Endpoint:
+    made: Endpoint = world.transact(
+        lambda session: services.register_endpoint(session, client_id=firm.client_id, url=url, now=db.now())
+    )
+    return made
+
+
+def prove(world: World, firm: Firm) -> Endpoint:
+    def act(session: Session) -> Endpoint:
+        return services.prove_endpoint(session, keyring=world.keyring, client_id=firm.client_id, now=db.now())
+
+    made: Endpoint = world.transact(act)
+    return made
+
+
+@pytest.mark.parametrize("url", ["http://example.org/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
+def test_unsafe_address_is_not_kept(world: World, firm: Firm, url: str) -> None:
+    with pytest.raises(guard.UnsafeAddressError):
+        register(world, firm, url)
+    assert world.endpoint(firm) is None
+
+
+def test_echo_enables_the_endpoint_and_owes_it_what_is_shared(world: World, firm: Firm) -> None:
+    shared = world.share(world.person(), firm)
+    assert register(world, firm, firm.receiver.url).state == "pending"
+    jobs.drain()
+    assert firm.receiver.requests == 0
+    assert prove(world, firm).state == "enabled"
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub)["name.full"] == (1, "Ada Byrne")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b'{"state": "another"}', "did not answer with JSON"),
+        (200, b'{"state": 5}', "did not answer with JSON"),
+        (200, b"[]", "did not answer with JSON"),
+        (200, b"\xff", "did not answer with JSON"),
+        (202, json.dumps({"state": "x"}).encode(), "It answered 202"),
+        (302, b"", "It answered 302"),
+        (500, b"", "It answered 500"),
+    ],
+)
+def test_anything_else_leaves_it_pending_and_says_why(
+    world: World, firm: Firm, status: int, body: bytes, words: str
+) -> None:
+    register(world, firm, firm.receiver.url)
+    firm.receiver.behave = lambda _number: (status, {"Location": "/elsewhere"}, body)
+    with pytest.raises(services.ProofFailedError) as error:
+        prove(world, firm)
+    assert words in error.value.public
+    assert world.endpoint(firm).state == "pending"
+
+
+def test_another_address_has_to_be_proven_anew(world: World, firm: Firm) -> None:
+    register(world, firm, firm.receiver.url)
+    prove(world, firm)
+    assert register(world, firm, firm.receiver.url).state == "pending"

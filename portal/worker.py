@@ -56,23 +56,28 @@ def work(settings: Settings, name: str) -> int:
     away the worker ends with 1, and whoever supervises it starts it again.
     """
     app.wire()
-    connection = Redis.from_url(settings.redis_url, socket_connect_timeout=2)
     try:
-        worker = WordlessWorker(
-            [Queue(name, connection=connection, serializer=JSONSerializer)],
-            connection=connection,
-            serializer=JSONSerializer,
-            worker_ttl=_WORKER_SECONDS,
-            job_monitoring_interval=_MONITORING_SECONDS,
-            maintenance_interval=_MAINTENANCE_SECONDS,
-            log_job_description=False,
-        )
+        worker = worker_of(settings.redis_url, name)
         log.info("worker answers %s", name)
         worker.work(with_scheduler=False, logging_level=None)
     except RedisError as error:
         log.warning("worker of %s lost Valkey: %s", name, type(error).__name__)
         return 1
     return 0
+
+
+def worker_of(url: str, name: str) -> WordlessWorker:
+    """Return a worker of the queue `name` on the Valkey at `url`."""
+    connection = Redis.from_url(url, socket_connect_timeout=2)
+    return WordlessWorker(
+        [Queue(name, connection=connection, serializer=JSONSerializer)],
+        connection=connection,
+        serializer=JSONSerializer,
+        worker_ttl=_WORKER_SECONDS,
+        job_monitoring_interval=_MONITORING_SECONDS,
+        maintenance_interval=_MAINTENANCE_SECONDS,
+        log_job_description=False,
+    )
 
 
 def reconcile_for_ever() -> None:

@@ -11,6 +11,7 @@ from portal import config, events
 from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import web as consent_web
+from portal.consumer import services as consumer_services
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
 from portal.identity import browser
@@ -26,6 +27,8 @@ from portal.vault.keyring import SESSION
 from portal.web import context, front, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from portal.config import Settings
 
 _BODY_BYTES = 256 * 1024
@@ -60,8 +63,16 @@ def create_app(settings: Settings | None = None) -> APIFlask:
 
 def wire() -> None:
     """Say who listens to what; workers call it as well."""
+    events.listen(events.PersonConfirmed, _begin_record)
     events.listen(events.RecordChanged, sync_services.on_record_changed)
     events.listen(events.GrantChanged, sync_services.on_grant_changed)
+
+
+def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:
+    # Whoever signs up has typed one detail already and is not asked for it again.
+    keyring = keyrings.load(config.current().keyring_file)
+    changes = {"email.main": fact.email}
+    consumer_services.save(session, keyring=keyring, person_id=fact.person_id, changes=changes, now=fact.at)
 
 
 def _configure(app: APIFlask, settings: Settings) -> None:

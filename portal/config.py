@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,11 +33,11 @@ class Settings:
     """
 
     url: str
-    database_url: str
-    database_owner_url: str
-    redis_url: str
+    database_url: str = field(repr=False)
+    database_owner_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
     keyring_file: Path
-    smtp_url: str = ""
+    smtp_url: str = field(default="", repr=False)
     mail_from: str = "no-reply@localhost"
     service_name: str = "Ultimate Customer Master"
     egress_allow: frozenset[str] = frozenset()

@@ -6,7 +6,7 @@ Listeners run in the announcer's transaction, so a fact and what follows from it
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ class RecordChanged:
     person_id: UUID
     attributes: tuple[str, ...]
     sequence: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonConfirmed:
+    """Somebody new proved their sign-in address; it is `email`, which no listener may keep unsealed."""
+
+    person_id: UUID
+    email: str = field(repr=False)
     at: datetime
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerificationError
-from sqlalchemy import case, func, or_, select, text, update
+from sqlalchemy import case, delete, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal.db import new_id
@@ -45,6 +45,7 @@ _CODES_AT_ONCE = 5
 _WRONG_TRIES_A_DAY = 50
 _TOUCH = timedelta(minutes=1)
 _TOKEN_BYTES = 32
+_BATCH = 500
 
 # OWASP password storage: Argon2id with 19 MiB, two passes, one lane.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
@@ -242,6 +243,36 @@ def _use_up(session: Session, person_id: UUID, code_id: UUID, now: datetime) -> 
         SignInCode.person_id == person_id, SignInCode.code_id == code_id, SignInCode.used_at.is_(None)
     )
     return session.scalar(once.values(used_at=now).returning(SignInCode.code_id)) is not None
+
+
+def forget_unproved(session: Session, *, now: datetime) -> None:
+    """Delete a batch of what has had its day: unproved accounts with their keys, codes, ended sessions."""
+    stale = (
+        select(Person.person_id)
+        .where(Person.state == "unconfirmed", Person.created_at < now - timedelta(days=1))
+        .limit(_BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    gone = session.scalars(stale).all()
+    if gone:
+        persons.shred(session, person_ids=gone)
+        for table in (Password, SignInCode, BrowserSession, Person):
+            session.execute(delete(table).where(table.person_id.in_(gone)))
+    _forget_codes(session, now)
+    _forget_sessions(session, now)
+
+
+def _forget_codes(session: Session, now: datetime) -> None:
+    # Kept for the day in which wrong tries are counted.
+    key = tuple_(SignInCode.person_id, SignInCode.code_id)
+    old = select(SignInCode.person_id, SignInCode.code_id).where(SignInCode.expires_at < now - timedelta(days=1))
+    session.execute(delete(SignInCode).where(key.in_(old.limit(_BATCH).with_for_update(skip_locked=True))))
+
+
+def _forget_sessions(session: Session, now: datetime) -> None:
+    old = select(BrowserSession.token_hash).where(BrowserSession.expires_at < now)
+    batch = old.limit(_BATCH).with_for_update(skip_locked=True)
+    session.execute(delete(BrowserSession).where(BrowserSession.token_hash.in_(batch)))
 
 
 # --- Staying signed in ------------------------------------------------------------------------------------

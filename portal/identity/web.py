@@ -13,7 +13,7 @@ from flask import Blueprint, flash, g, make_response, redirect, request
 from flask_login import current_user
 from redis import RedisError
 
-from portal import queue
+from portal import events, queue
 from portal.db import new_id
 from portal.errors import NotFoundError
 from portal.identity import browser, pending, queries, rules, services
@@ -176,7 +176,17 @@ def _proved(begun: Pending, digits: str) -> UUID | None:
     right = services.use_code(
         session, keyring=keyring, person_id=who, code_ids=begun.codes(), code=digits, now=context.now()
     )
-    return services.confirm(session, keyring=keyring, person_id=who) if right else None
+    return _confirmed(who) if right else None
+
+
+def _confirmed(who: UUID) -> UUID:
+    session, keyring = context.session(), context.keyring()
+    is_new = not queries.is_confirmed(session, person_id=who)
+    owner = services.confirm(session, keyring=keyring, person_id=who)
+    email = queries.email_of(session, keyring=keyring, person_id=who)
+    if is_new and owner == who and email:
+        events.announce(session, events.PersonConfirmed(person_id=who, email=email, at=context.now()))
+    return owner
 
 
 @pages.post("/code/again")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from portal import config, db, queue
 from portal.consent import services as consent
+from portal.identity import services as identity
 from portal.ledger import services as ledger
 from portal.sync import batches, client, courier, pulls, services, statements
 from portal.vault import keyring as keyrings
@@ -113,7 +114,7 @@ def _tidy_in_turn(settings: Settings) -> None:
 
 def tidy(settings: Settings, *, now: datetime) -> None:
     """Do the slower half of the reconciler's work, each part in a transaction of its own."""
-    for part in (settle_stale, _expire_grants, _open_months, _forget):
+    for part in (settle_stale, _expire_grants, _open_months, _forget, _forget_people):
         with db.transaction(settings.database_url) as session:
             part(session, now)
 
@@ -137,6 +138,10 @@ def _expire_grants(session: Session, now: datetime) -> None:
 
 def _open_months(session: Session, now: datetime) -> None:
     ledger.open_months(session, now=now)
+
+
+def _forget_people(session: Session, now: datetime) -> None:
+    identity.forget_unproved(session, now=now)
 
 
 def _forget(session: Session, now: datetime) -> None:

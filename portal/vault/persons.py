@@ -15,11 +15,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from sqlalchemy import delete
 
 from portal.vault.keyring import PROFILE, SealBrokenError
 from portal.vault.models import PersonKey
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -71,6 +73,11 @@ def create(session: Session, *, keyring: Keyring, person_id: UUID) -> PersonVaul
         )
     )
     return PersonVault(person_id, AESGCM(_expand(root, b"values")))
+
+
+def shred(session: Session, *, person_ids: Collection[UUID]) -> None:
+    """Delete the root keys of `person_ids`: whatever was sealed for them can never be opened again."""
+    session.execute(delete(PersonKey).where(PersonKey.person_id.in_(person_ids)))
 
 
 def unlock(session: Session, *, keyring: Keyring, person_id: UUID) -> PersonVault:

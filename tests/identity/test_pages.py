@@ -149,6 +149,7 @@ def test_a_new_account_begins_with_a_code(
     assert answer.location == "/account/password?next=%2Fdetails&new=1"
     shown = client.get(answer.location).text
     assert 'href="/details">Do without' in shown
+    assert email in client.get("/details").text
 
 
 def test_a_known_address_is_told_so_by_mail_alone(

@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from portal import db
 from portal.identity import queries, services
 from portal.identity.models import Password, Person, SignInCode
+from portal.vault.models import PersonKey
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -233,3 +234,13 @@ def test_nobody_ends_anothers_session(session: Session, keys: Keyring, known: UU
     stranger = services.register(session, keyring=keys, email="sky@example.org", now=NOW).person_id
     assert not services.end_session(session, person_id=stranger, token_hash=queries.hash_of(token), now=NOW)
     assert queries.session_of(session, token=token, now=NOW)
+
+
+def test_what_was_never_proved_is_forgotten_with_its_key(session: Session, keys: Keyring, known: UUID) -> None:
+    unproved = services.register(session, keyring=keys, email="late@example.org", now=NOW).person_id
+    services.issue_code(session, keyring=keys, person_id=unproved, now=NOW)
+    services.forget_unproved(session, now=NOW + timedelta(hours=25))
+    session.expire_all()
+    assert session.get(Person, unproved) is None
+    assert session.get(PersonKey, unproved) is None
+    assert session.get(Person, known) is not None

@@ -94,8 +94,11 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def first(folder: Path) -> Iterator[tuple[Run, str]]:
     run = _start(folder)
-    _look_around(run, folder)
-    yield run, run.stop()
+    try:
+        _look_around(run, folder)
+    finally:
+        output = run.stop()
+    yield run, output
     subprocess.run(_command("reset", "--data", str(folder / "data")), cwd=ROOT, check=True, capture_output=True)
 
 
@@ -139,10 +142,10 @@ def test_ctrl_c_leaves_nothing_running(first: tuple[Run, str], folder: Path) -> 
 
 def test_a_second_run_is_quick_and_keeps_its_data(first: tuple[Run, str], folder: Path) -> None:
     again = _start(folder)
-    kept = ("test_client", "demo_company", "people", "company")
-    assert {name: again.report.get(name) for name in kept} == {name: first[0].report.get(name) for name in kept}
     again.stop(signal.SIGTERM)
     assert _left_over(folder) == []
+    kept = ("test_client", "demo_company", "people", "company")
+    assert {name: again.report.get(name) for name in kept} == {name: first[0].report.get(name) for name in kept}
     # Ten seconds of a machine that does nothing else: a busy one gets as much longer as others wait for it.
     assert again.seconds < 10 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
 

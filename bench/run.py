@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import psycopg
 from joserfc.jwk import ECKey
-from sqlalchemy import event
 
 from bench import load
 from bench.ground import Arrivals, Ground, free_port, ground, wait_for_port
@@ -127,7 +127,7 @@ def _commands(here: Ground) -> int:
 def _pulls(here: Ground, world: World, firm: Firm, shared: Shared) -> None:
     flask = create_app(here.settings).test_client()
     caller = Caller(flask, world, firm)
-    statements = _statements(here, caller, shared)
+    statements = _statements(caller, shared)
     hello = free_port()
     here.start("hello", "-m", "bench.hello", str(hello), str(WORKERS), str(THREADS))
     serve = ("serve", "--port", str(here.port), "--workers", str(WORKERS), "--blocking-threads", str(THREADS))
@@ -156,11 +156,18 @@ def _say(name: str, rounds: list[load.Round]) -> None:
     print(f"  {name:14} {rate:7.0f}/s   p50 {percentile(times, 50):6.1f} ms   p99 {percentile(times, 99):6.1f} ms")
 
 
-def _statements(here: Ground, caller: Caller, shared: Shared) -> int:
-    counted: list[str] = []
-    engine = db.at_once(here.settings.database_url)
-    event.listen(engine, "before_cursor_execute", lambda *arguments: counted.append(arguments[2]))
+def _statements(caller: Caller, shared: Shared) -> int:
+    counted: list[object] = []
+    execute = psycopg.Cursor.execute
+
+    def count(cursor: Any, query: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - the driver's signature
+        counted.append(query)
+        return execute(cursor, query, *rest, **more)
+
     caller.get(f"/api/v1/people/{shared.sub}")
+    psycopg.Cursor.execute = count  # type: ignore[assignment, method-assign]
+    caller.get(f"/api/v1/people/{shared.sub}")
+    psycopg.Cursor.execute = execute  # type: ignore[method-assign]
     return len(counted)
 
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg import OperationalError
+from psycopg.rows import namedtuple_row
 from sqlalchemy.orm import Session
 
 from portal.consent import rules as consent
@@ -115,8 +117,8 @@ def pull(
     Raises an `OAuthError` for a bad token or proof, `NotFoundError` for a subject that is not this company's,
     `NotSharedError` with the policy's reason.
     """
-    row = connection.execute(statements.PULL, {"token_hash": credentials.token_hash, "sub": sub}).one_or_none()
-    row = _admitted(row, credentials, now)
+    found = _one(connection, statements.PULL_SQL, {"token_hash": credentials.token_hash, "sub": sub})
+    row = _admitted(found, credentials, now)
     if row.subject_person is None:
         _use_up(connection, credentials)
         raise NotFoundError
@@ -140,6 +142,19 @@ def pull(
     signer = signing.of_row(keyring, row.signing_kid, row.signing_version, row.wrapped_private)
     desk = Desk(keyring=keyring, signer=signer, issuer=issuer, now=now)
     return message(row, names, desk, sub=sub, jti=parameters["message_id"])
+
+
+def _one(connection: Connection, sql: str, parameters: dict[str, Any]) -> Row[Any] | None:
+    """Return the statement's one row from the driver itself, which is worth a fifth of a pull's time."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor(row_factory=namedtuple_row) as cursor:
+            row: Row[Any] | None = cursor.execute(sql, parameters).fetchone()
+    except OperationalError:
+        # The pool cannot know that this connection is dead, as it was not asked.
+        connection.invalidate()
+        raise
+    return row
 
 
 def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> Row[Any]:
@@ -175,8 +190,8 @@ def asked(row: Row[Any], requested: Sequence[str] | None) -> list[str]:
 
 
 def _write(connection: Connection, parameters: dict[str, Any]) -> None:
-    done = connection.execute(statements.PULL_LOG, parameters).one()
-    if not done.fresh:
+    done = _one(connection, statements.PULL_LOG_SQL, parameters)
+    if done is None or not done.fresh:
         raise ProofReplayedError
     if not done.logged:
         raise ChangedMeanwhileError

@@ -7,6 +7,7 @@ proof and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -14,7 +15,7 @@ from sqlalchemy import text
 from portal.consent.rules import Standing
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
+    from sqlalchemy import Row, TextClause
 
 _GRANT = """
     g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
@@ -59,6 +60,13 @@ TELL_GRANT = text("""
      WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
         ON CONFLICT (person_id, grant_id) DO UPDATE
        SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
+""")
+# The whole state once more: as if nothing of it had been received.
+SEND_AGAIN = text("""
+    UPDATE delivery
+       SET generation = generation + 1, acked_sequence = 0, told_version = 0,
+           due_at = LEAST(due_at, clock_timestamp())
+     WHERE person_id = :person_id AND grant_id = :grant_id
 """)
 # A client whose endpoint has just proved itself is owed what its grants hold already.
 BACKFILL = text("""
@@ -271,20 +279,31 @@ BATCH_STANDING = text(f"""
      WHERE i.pull_id = :pull_id
      ORDER BY i.position
 """)  # noqa: S608 - put together from constants
-# Who gets a change: whoever shares one of the attributes that this change, or one after it, touched.
-STATUS = text("""
-    SELECT co.trading_name, d.acked_sequence >= :sequence AS received, d.acked_at,
-           d.attempts > 0 OR n.state <> 'enabled' AS failing
-      FROM delivery d
-      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-      JOIN company co ON co.company_id = g.company_id
-      JOIN endpoint n ON n.client_id = d.client_id
-     WHERE d.person_id = :person_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
-       AND jsonb_exists_any(g.attributes, ARRAY(
-           SELECT entry.key FROM current_record r, jsonb_each(r.entries) AS entry
-            WHERE r.person_id = :person_id AND (entry.value ->> 'sequence')::int >= :sequence))
-     ORDER BY lower(co.trading_name), d.grant_id
-""")
+# Who may have a change: whoever shares one of the details that it, or one after it, touched.  A company is told
+# only where an endpoint has proved itself; an endpoint without a row here is owed nothing.
+STATUS = text(f"""
+    SELECT {_GRANT}, co.trading_name, t.touched, d.acked_at, d.attempts > 0 AS failing,
+           COALESCE(d.acked_sequence >= :sequence, false) AS received,
+           d.person_id IS NOT NULL AND n.state = 'enabled' AS told
+      FROM (SELECT ARRAY(
+               SELECT entry.key FROM current_record r, jsonb_each(r.entries) AS entry
+                WHERE r.person_id = :person_id
+                  AND (entry.value ->> 'sequence')::int >= :sequence) AS touched) t
+      JOIN "grant" g ON g.person_id = :person_id AND jsonb_exists_any(g.attributes, t.touched) {_CLIENT}
+      LEFT JOIN delivery d ON d.person_id = g.person_id AND d.grant_id = g.grant_id
+      LEFT JOIN endpoint n ON n.client_id = g.client_id
+     WHERE g.state = 'active' AND g.mode = 'kept-up-to-date'
+     ORDER BY lower(co.trading_name), g.grant_id
+""")  # noqa: S608 - put together from constants
+
+
+def for_driver(statement: TextClause) -> str:
+    """Return `statement` as the driver takes it: SQLAlchemy describes every column of every result anew."""
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement.text)
+
+
+PULL_SQL = for_driver(PULL)
+PULL_LOG_SQL = for_driver(PULL_LOG)
 
 
 def standing(row: Row[Any], *, used: bool = False) -> Standing | None:

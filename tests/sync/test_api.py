@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from portal import db
 from portal.app import create_app
@@ -78,17 +79,18 @@ def test_pull_answers_with_the_sealed_message_and_logs_it(
     assert (row.outcome, row.given, row.message_id) == ("completed", {"name.full": 1, "email.main": 1}, message.jti)
 
 
-def test_pull_takes_two_statements(settings: Settings, shared: Shared, caller: Caller) -> None:
+def test_pull_takes_two_statements(shared: Shared, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = caller.headers("GET", f"/api/v1/people/{shared.sub}")
-    statements: list[str] = []
-    engine = db.at_once(settings.database_url)
+    statements: list[object] = []
+    execute = psycopg.Cursor.execute
 
-    def count(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
+    def counted(cursor: Any, query: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - the driver's signature
+        statements.append(query)
+        return execute(cursor, query, *rest, **more)
 
-    event.listen(engine, "before_cursor_execute", count)
+    caller.get(f"/api/v1/people/{shared.sub}")  # connects
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
     response = caller.http.get(f"/api/v1/people/{shared.sub}", headers=headers)
-    event.remove(engine, "before_cursor_execute", count)
     assert response.status_code == 200
     assert len(statements) == 2
 

@@ -33,8 +33,11 @@ class Watch:
     wrong: list[str] = field(default_factory=list)
 
     def request(self, request: Request) -> None:
-        if not request.url.startswith(_INSIDE) and urlsplit(request.url).hostname not in _HERE:
-            self.wrong.append(f"asked for {request.url}")
+        self.address(request.url)
+
+    def address(self, url: str) -> None:
+        if not url.startswith(_INSIDE) and urlsplit(url).hostname not in _HERE:
+            self.wrong.append(f"asked for {url}")
 
     def console(self, message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text:
@@ -75,7 +78,7 @@ def window(
         yield context.new_page()
     finally:
         context.close()
-    assert watch.wrong == []
+    assert watch.wrong == [], "; ".join(watch.wrong)
 
 
 def problems(page: Page) -> list[str]:

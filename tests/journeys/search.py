@@ -33,8 +33,13 @@ class Needles:
         self._longest = max(map(len, self._forms))
 
     def in_bytes(self, content: bytes, place: str) -> list[Find]:
+        # Upper case is tried as well, but not for base64, where it means something else.
         lower = content.lower()
-        return [Find(place, form) for needle, form in self._forms.items() if needle in content or needle in lower]
+        return [
+            Find(place, form)
+            for needle, form in self._forms.items()
+            if needle in content or ("base64" not in form and needle in lower)
+        ]
 
     def in_file(self, file: Path) -> list[Find]:
         """Read in blocks that overlap by a needle's length, so that nothing hides on an edge."""
@@ -85,9 +90,10 @@ def _forms_of(value: bytes) -> Iterator[tuple[str, bytes]]:
     yield "as it is", value
     yield "in hex", value.hex().encode()
     for shift in range(3):
-        # Base64 looks different for each place in a group of three; the ends that depend on neighbours are cut off.
-        encoded = base64.b64encode(b"\0" * shift + value)
-        middle = encoded[4 if shift else 0 : -4]
+        # Base64 looks different for each place in a group of three; only the characters that no neighbour of the
+        # value has a part in are looked for.
+        first, end = -(-8 * shift // 6), 8 * (shift + len(value)) // 6
+        middle = base64.b64encode(b"\0" * shift + value)[first:end]
         yield "in base64", middle
         yield "in base64url", middle.translate(bytes.maketrans(b"+/", b"-_"))
 

@@ -46,6 +46,12 @@ def registered(world: World) -> tuple[Person, str]:
     return person, name
 
 
+def ask_for(person: Person, label: str, want: str, reason: str) -> None:
+    row = person.page.locator(".asked-row").filter(has=person.page.get_by_label(label, exact=True))
+    row.get_by_label(label, exact=True).select_option(label=want)
+    row.get_by_label(re.compile("^Reason")).fill(reason)
+
+
 def add_app(person: Person) -> None:
     person.page.get_by_role("link", name="New app").click()
     answers = {
@@ -55,10 +61,8 @@ def add_app(person: Person) -> None:
     }
     fill(person.page, answers)
     person.page.get_by_label("Kind of purpose").select_option(index=1)
-    person.page.get_by_label("Home address", exact=True).select_option(label="Needed")
-    person.page.get_by_label("Reason for home address").fill("It is where the books go.")
-    person.page.get_by_label("Mobile phone number", exact=True).select_option(label="Wished for")
-    person.page.get_by_label("Reason for mobile phone number").fill("To say when the parcel comes.")
+    ask_for(person, "Home address", "Needed", "It is where the books go.")
+    ask_for(person, "Mobile phone number", "Wished for", "To say when the parcel comes.")
     person.page.get_by_role("button", name="Show what people will be asked").click()
     person.sees("This is what people will be asked")
     person.page.get_by_role("button", name="Register this app").click()

@@ -31,6 +31,9 @@ def test_an_edit_reaches_the_company(world: World) -> None:
     row = aoife.row(HOME)
     expect(row).to_contain_text("Saved")
     expect(row).to_contain_text(street)
+    if world.scripts:
+        expect(row.get_by_role("link", name="Change")).to_be_focused()
+        expect(aoife.page.locator("#live")).to_contain_text("Saved")
     aoife.look_again_until("Brightwell Energy has received it", lambda: "Received at" in row.inner_text())
     company.shows(company.card(aoife.name), street)
     expect(company.card(aoife.name)).to_contain_text("pushed")

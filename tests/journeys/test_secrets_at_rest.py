@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def needles() -> Needles:
-    return Needles([CANARY, PHONE_CANARY])
+    # The number by itself is so short that a dump could hold it by chance.
+    numbers = (f"35385{PHONE_CANARY}", f"85 {PHONE_CANARY}", f"85 {PHONE_CANARY[:3]} {PHONE_CANARY[3:]}")
+    return Needles([CANARY, *numbers])
 
 
 def test_a_person_who_is_new_in_every_detail_goes_through_the_story(world: World) -> None:

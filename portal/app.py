@@ -102,8 +102,8 @@ def _register(app: APIFlask) -> None:
         app.register_blueprint(module.api)
     # Companies and the record are of one layer: the names of its details are handed over here.
     app.extensions["portal_catalogue"] = tuple((entry.name, entry.label) for entry in CATALOGUE.values())
-    slots.fill(app, "recipients", consent_web.recipients_slot)
     slots.fill(app, "shared_with", consent_web.shared_with_slot)
+    slots.fill(app, "recipients", sync_web.recipients_slot)
     slots.fill(app, "after_change", sync_web.after_change_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)

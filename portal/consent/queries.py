@@ -28,9 +28,10 @@ LIVE = ("active", "paused")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipient:
-    """A company that gets an edit of `attributes` at once."""
+    """A company that may have every edit of `attributes`; whether it can be told at once, sync knows."""
 
     company_name: str
+    client_id: str
     grant_id: UUID
     attributes: Sequence[str]
     mode: str
@@ -102,7 +103,7 @@ def standing_of(session: Session, held: Grant) -> rules.Standing:
 def recipients(
     session: Session, *, person_id: UUID, attributes: Collection[str], now: datetime | None = None
 ) -> list[Recipient]:
-    """Return who gets an edit of `attributes` at once, by name: the same decision the worker takes.
+    """Return who is kept up to date about `attributes`, by name: the same decision the worker takes.
 
     Three queries, however many organisations there are.
     """
@@ -148,7 +149,11 @@ def _recipient(
     if client is None or not decision.allowed:
         return None
     return Recipient(
-        company_name=client.company_name, grant_id=held.grant_id, attributes=decision.attributes, mode=held.mode
+        company_name=client.company_name,
+        client_id=held.client_id,
+        grant_id=held.grant_id,
+        attributes=decision.attributes,
+        mode=held.mode,
     )
 
 
@@ -163,3 +168,11 @@ def sub_of(session: Session, *, person_id: UUID, company_id: UUID) -> str | None
     return session.scalars(
         select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
     ).one_or_none()
+
+
+def subs_of(session: Session, *, person_ids: Collection[UUID], company_id: UUID) -> dict[UUID, str]:
+    """Return the identifiers by which a company knows these people, by person, in one query."""
+    known = select(Subject.person_id, Subject.sub).where(
+        Subject.person_id.in_(person_ids), Subject.company_id == company_id
+    )
+    return {person_id: sub for person_id, sub in session.execute(known)}  # noqa: C416 - a row is no pair to mypy

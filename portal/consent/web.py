@@ -53,8 +53,7 @@ def sharing() -> Response:
 @person_required
 def recipients() -> Response:
     wanted = [name for name in request.args.getlist("attribute") if name in CATALOGUE]
-    found = queries.recipients(session(), person_id=person_id(), attributes=wanted, now=now())
-    return page("consent/recipients.html", "recipients", recipients=found, attributes=wanted)
+    return page("consent/recipients.html", "recipients", attributes=wanted)
 
 
 @pages.get("/sharing/<uuid:grant_id>")
@@ -150,12 +149,6 @@ def receipt_file(grant_id: UUID) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{record["receipt_id"]}.json"'
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def recipients_slot(attributes: Collection[str]) -> str:
-    """Return the note that names, before an edit is saved, who will get it."""
-    found = queries.recipients(session(), person_id=current_user.person_id, attributes=attributes, now=now())
-    return render_template("consent/_recipients.html", recipients=found, attributes=attributes)
 
 
 def shared_with_slot(attributes: Collection[str]) -> str:

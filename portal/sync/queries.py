@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, select
 
+from portal.consent import rules as policy
 from portal.sync import statements
 from portal.sync.models import BatchPull, Delivery, Endpoint
 
@@ -14,26 +15,35 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
 
 class Told(NamedTuple):
-    """How far one company is with a change: `state` is `waiting`, `received` or `failing`."""
+    """How far one company is with a change: `state` is `waiting`, `received`, `failing` or `asks`.
+
+    Whoever `asks` may have the change and can ask for it, but has no endpoint that is enabled.
+    """
 
     company_name: str
     state: str
     at: datetime | None
 
 
-def status_of_change(session: Session, *, person_id: UUID, sequence: int) -> list[Told]:
-    """Return, by name, each company that gets the change `sequence` and whether it has it."""
+def status_of_change(session: Session, *, person_id: UUID, sequence: int, now: datetime) -> list[Told]:
+    """Return, by name, each company that may have the change `sequence` and whether it has it.
+
+    The policy that names them before saving names them here.
+    """
     rows = session.execute(statements.STATUS, {"person_id": person_id, "sequence": sequence})
-    return [
-        Told(row.trading_name, "received", row.acked_at)
-        if row.received
-        else Told(row.trading_name, "failing" if row.failing else "waiting", None)
-        for row in rows
-    ]
+    return [Told(row.trading_name, _state(row), row.acked_at if row.received else None)
+            for row in rows if _may_have(row, now)]  # fmt: skip
+
+
+def told_clients(session: Session, *, client_ids: Collection[str]) -> set[str]:
+    """Return those of `client_ids` that are told of changes: their endpoint has proved itself."""
+    enabled = select(Endpoint.client_id).where(Endpoint.client_id.in_(client_ids), Endpoint.state == "enabled")
+    return set(session.scalars(enabled))
 
 
 def endpoint_of(session: Session, *, client_id: str) -> Endpoint | None:
@@ -58,3 +68,21 @@ def backlog(session: Session, *, client_id: str, limit: int = 50) -> list[Delive
 def pull_of(session: Session, *, pull_id: UUID, client_id: str) -> BatchPull | None:
     """Return a client's own batch pull; another client's is nobody's."""
     return session.scalar(select(BatchPull).where(BatchPull.pull_id == pull_id, BatchPull.client_id == client_id))
+
+
+def _may_have(row: Row[Any], now: datetime) -> bool:
+    return policy.decide(
+        statements.standing(row),
+        client_id=row.client_id,
+        channel=policy.Channel.PUSH,
+        requested=row.touched,
+        now=now,
+    ).allowed
+
+
+def _state(row: Row[Any]) -> str:
+    if row.received:
+        return "received"
+    if not row.told:
+        return "asks"
+    return "failing" if row.failing else "waiting"

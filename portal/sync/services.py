@@ -116,8 +116,8 @@ def request_pull(
 
 
 def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
-    """Owe a company the state of one person anew, as if it had just changed."""
-    session.execute(statements.TELL_GRANT, {"person_id": person_id, "grant_id": grant_id})
+    """Owe a company all it may have of one person, received before or not; where nothing was ever owed, nothing is."""
+    session.execute(statements.SEND_AGAIN, {"person_id": person_id, "grant_id": grant_id})
     _ring(session)
 
 

@@ -22,7 +22,7 @@ from portal.web.dates import ZONE
 from portal.web.pages import page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from flask import Response
     from flask.typing import ResponseReturnValue
@@ -45,11 +45,15 @@ _CLOSE_LOOKS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """How far a change is; `delay` is when the page looks again, empty when there is nothing left to see."""
+    """How far a change is; `delay` is when the page looks again, empty when there is nothing left to see.
+
+    `asking` are those who may have it but are not told by themselves: there is nothing to wait for.
+    """
 
     sequence: int
     turn: int
     told: Sequence[Told]
+    asking: Sequence[Told]
     delay: str
 
     @property
@@ -100,6 +104,18 @@ def updates(sequence: int) -> Response:
     return page("sync/updates.html", "list", watch=_watch(sequence, turn=turn))
 
 
+def recipients_slot(attributes: Collection[str]) -> str:
+    """Return the note that names, before an edit is saved, who gets it at once and who would have to ask."""
+    found = consents.recipients(session(), person_id=person_id(), attributes=attributes, now=now())
+    ready = queries.told_clients(session(), client_ids={one.client_id for one in found}) if found else set()
+    return render_template(
+        "sync/_recipients.html",
+        attributes=attributes,
+        told=[one for one in found if one.client_id in ready],
+        asking=[one for one in found if one.client_id not in ready],
+    )
+
+
 def after_change_slot(sequence: int) -> str:
     """Return who gets the change just made and how far that is; it looks again by itself until all have it."""
     return render_template("sync/_updates.html", watch=_watch(sequence, turn=0))
@@ -148,13 +164,43 @@ def deliveries() -> Response:
     )
 
 
+@pages.post("/org/deliveries/again")
+@staff_required
+def send_again() -> ResponseReturnValue:
+    """Send one person's state anew; the company names them as it knows them, and only its own sharing is found."""
+    company_id, sub = g.company.company_id, request.form.get("sub", "")
+    who = None if "\0" in sub else consents.person_of(session(), company_id=company_id, sub=sub)
+    held = consents.grant(session(), person_id=who, grant_id=_id(request.form.get("sharing", ""))) if who else None
+    if held is None or held.company_id != company_id:
+        raise NotFoundError
+    place = _place(own_client(held.client_id))
+    services.send_again(session(), person_id=held.person_id, grant_id=held.grant_id)
+    flash(*_answer(place))
+    return redirect(url_for("sync.deliveries"), 303)
+
+
+def _answer(place: Place) -> tuple[str, str]:
+    if place.endpoint is None or place.endpoint.state != "enabled":
+        return f"Nothing is sent yet: {place.client.name} has no proven endpoint. It is sent once there is one.", "hold"
+    return f"Sending again to {place.client.name}. It is the newest state, and shows below once it is sent.", "message"
+
+
+def _id(given: str) -> UUID:
+    try:
+        return UUID(given)
+    except ValueError:
+        raise NotFoundError from None
+
+
 def _watch(sequence: int, *, turn: int) -> Watch:
-    told = queries.status_of_change(session(), person_id=person_id(), sequence=sequence)
+    found = queries.status_of_change(session(), person_id=person_id(), sequence=sequence, now=now())
+    told = [one for one in found if one.state != "asks"]
+    asking = [one for one in found if one.state == "asks"]
     states = {one.state for one in told}
     delay = ""
     if states - {"received"}:
         delay = "300ms" if "waiting" in states and turn < _CLOSE_LOOKS else "5s"
-    return Watch(sequence=sequence, turn=min(turn + 1, _CLOSE_LOOKS), told=told, delay=delay)
+    return Watch(sequence=sequence, turn=min(turn + 1, _CLOSE_LOOKS), told=told, asking=asking, delay=delay)
 
 
 def _prove(client_id: str, url: str) -> None:
@@ -183,15 +229,13 @@ def _places() -> list[Place]:
 
 def _attempts(sent: Sequence[Entry]) -> list[Attempt]:
     shown = sent[:_PAGE]
-    subs = {
-        entry.person_id: consents.sub_of(session(), person_id=entry.person_id, company_id=g.company.company_id)
-        for entry in shown
-    }
+    people = {entry.person_id for entry in shown}
+    subs = consents.subs_of(session(), person_ids=people, company_id=g.company.company_id)
     return [
         Attempt(
             entry=entry,
             event="profile" if entry.channel == "push" else "consent",
-            sub=subs[entry.person_id] or "–",
+            sub=subs.get(entry.person_id, ""),
             tries=sum(other.message_id == entry.message_id for other in sent[position:]),
             result=_RESULTS.get(entry.outcome, (entry.outcome, ""))[0],
             tone=_RESULTS.get(entry.outcome, ("", ""))[1],

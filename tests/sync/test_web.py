@@ -7,18 +7,23 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import update
 
 from portal.app import create_app
 from portal.companies import services as companies
+from portal.companies.models import Client
 from portal.sync import chart, jobs
+from portal.sync.models import Endpoint
 from tests.companies.browser import Browser
+from tests.counting import statements
 
 if TYPE_CHECKING:
     from flask import Flask
+    from werkzeug.test import TestResponse
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
-    from tests.sync.cast import Firm, World
+    from tests.sync.cast import Firm, Shared, World
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +46,16 @@ def share(world: World, browser: Browser, firm: Firm) -> None:
     world.save(browser.person_id, name__full="Ada Byrne", email__main="ada@example.org")
     world.share(browser.person_id, firm)
     jobs.drain()
+
+
+def plain(page: str) -> str:
+    """Return the words of a page, in order."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def set_state(world: World, firm: Firm, state: str) -> None:
+    now_so = update(Endpoint).where(Endpoint.client_id == firm.client_id).values(state=state)
+    world.transact(lambda session: session.execute(now_so))
 
 
 def test_a_change_is_on_its_way_and_then_received(world: World, browser: Browser) -> None:
@@ -71,6 +86,47 @@ def test_a_company_that_does_not_answer_is_said_in_words(world: World, browser: 
     assert "We keep trying" in shown
     assert "load delay:5s" in shown
     assert 'href="/updates/' in shown
+
+
+def test_who_is_named_before_saving_is_named_after_it(world: World, browser: Browser) -> None:
+    told, silent = world.firm(), world.firm(enabled=False)
+    share(world, browser, told)
+    world.share(browser.person_id, silent)
+    before = plain(browser.get("/details/name.full/edit").text)
+    assert f"1 organisation will get this: {told.name} " in before
+    assert f"1 organisation can ask for it, but is not set up to be told yet: {silent.name} " in before
+    sequence = world.save(browser.person_id, name__full="Ada Lovelace")
+    jobs.drain()
+    after = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
+    assert f"1 of 1 received it. {told.name}: Received" in plain(after)
+    assert f"1 organisation can ask for it, but is not set up to be told yet: {silent.name}" in plain(after)
+    assert "hx-get" not in after
+    assert "1 organisation has your change" in after
+
+
+def test_a_page_does_not_wait_for_those_who_would_have_to_ask(world: World, browser: Browser) -> None:
+    unproven, none = world.firm(), world.firm(enabled=False)
+    for firm in (unproven, none):
+        share(world, browser, firm)
+    set_state(world, unproven, "pending")
+    sequence = world.save(browser.person_id, name__full="Ada Lovelace")
+    page = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
+    assert "2 organisations can ask for it, but are not set up to be told yet:" in page
+    for words in ("hx-get", "of 0", "On its way", "No organisation", "data-announce"):
+        assert words not in page
+    assert "2 organisations can ask for it, but are not" in browser.get("/details/name.full/edit").text
+
+
+def test_whoever_may_no_longer_have_it_is_named_neither_before_nor_after(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    share(world, browser, firm)
+    suspend = update(Client).where(Client.client_id == firm.client_id).values(state="suspended")
+    world.transact(lambda session: session.execute(suspend))
+    assert firm.name not in browser.get("/details/name.full/edit").text
+    sequence = world.save(browser.person_id, name__full="Ada Lovelace")
+    page = browser.get(f"/updates/{sequence}").text
+    assert "No organisation is waiting for this change." in page
+    assert "hx-get" not in page
 
 
 def test_nobody_sees_another_persons_change(world: World, browser: Browser) -> None:
@@ -144,7 +200,7 @@ def test_staff_see_every_attempt_but_not_who_it_was(world: World, browser: Brows
     world.due_now()
     jobs.drain()
     page = browser.get("/org/deliveries").text
-    assert page.count(shared.sub) == 2
+    assert page.count(f"<code>{shared.sub}</code>") == 2
     assert str(shared.person_id) not in page
     assert "Delivered" in page
     assert "Failed" in page
@@ -152,6 +208,68 @@ def test_staff_see_every_attempt_but_not_who_it_was(world: World, browser: Brows
     assert "1 delivered, 1 failed (50.0%)" in page
     assert "does not take updates" not in page
     assert re.findall(r'data-h="Tries" class="amount">(\d+)', page) == ["2", "1"]
+
+
+def again(browser: Browser, shared: Shared, **changed: str) -> TestResponse:
+    return browser.send("/org/deliveries/again", **({"sub": shared.sub, "sharing": str(shared.grant_id)} | changed))
+
+
+def test_staff_can_have_something_sent_again(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    employ(world, browser, firm)
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    form = browser.get("/org/deliveries").text
+    assert "Send again<" in form
+    assert f'name="sharing" value="{shared.grant_id}"' in form
+    received = firm.receiver.requests
+    answer = again(browser, shared)
+    assert (answer.status_code, answer.location) == (303, "/org/deliveries")
+    assert f"Sending again to {firm.name}." in browser.get("/org/deliveries").text
+    jobs.drain()
+    assert firm.receiver.requests == received + 1
+    assert set(firm.receiver.newest(shared.sub)) == {"name.full", "email.main"}
+
+
+def test_without_a_proven_endpoint_sending_again_waits_and_says_so(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    employ(world, browser, firm)
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    set_state(world, firm, "disabled")
+    again(browser, shared)
+    assert "Nothing is sent yet" in browser.get("/org/deliveries").text
+
+
+def test_only_staff_of_the_company_itself_can_have_it_sent_again(world: World, browser: Browser) -> None:
+    firm, other = world.firm(), world.firm()
+    shared, theirs = world.share(world.person(), firm), world.share(world.person(), other)
+    jobs.drain()
+    assert again(browser, shared).location == "/org"
+    employ(world, browser, firm)
+    before = world.delivery(theirs).generation
+    wrong = [{"sub": theirs.sub}, {"sharing": str(theirs.grant_id)}, {"sharing": "x"}, {"sub": ""}, {"sub": "\0"}]
+    for changed in [*wrong, {"sub": theirs.sub, "sharing": str(theirs.grant_id)}]:
+        assert again(browser, shared, **changed).status_code == 404
+    assert world.delivery(theirs).generation == before
+    unguarded = {"sub": shared.sub, "sharing": str(shared.grant_id)}
+    assert browser.client.post("/org/deliveries/again", data=unguarded).status_code == 400
+
+
+def test_a_longer_table_costs_no_more_queries(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    employ(world, browser, firm)
+    world.share(world.person(), firm)
+    jobs.drain()
+    with statements(world.settings) as few:
+        browser.get("/org/deliveries")
+    for _ in range(3):
+        world.share(world.person(), firm)
+    jobs.drain()
+    with statements(world.settings) as many:
+        page = browser.get("/org/deliveries").text
+    assert page.count("Send again<") == 4
+    assert len(many) == len(few)
 
 
 def test_staff_see_nothing_of_another_company(world: World, browser: Browser) -> None:

@@ -47,9 +47,8 @@ def registered(world: World) -> tuple[Person, str]:
 
 
 def ask_for(person: Person, label: str, want: str, reason: str) -> None:
-    row = person.page.locator(".asked-row").filter(has=person.page.get_by_label(label, exact=True))
-    row.get_by_label(label, exact=True).select_option(label=want)
-    row.get_by_label(re.compile("^Reason")).fill(reason)
+    person.page.get_by_label(label, exact=True).select_option(label=want)
+    person.page.get_by_label(re.compile(f"^Reason.*{label}", re.IGNORECASE)).fill(reason)
 
 
 def add_app(person: Person) -> None:

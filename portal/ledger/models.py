@@ -27,7 +27,8 @@ class DisclosureContext(Base):
 class Disclosure(Base):
     """One message to a company, or one refusal; committed before the first byte leaves.
 
-    `channel` is `push`, `pull`, `batch`, `userinfo` or `consent`; `outcome` is `sending` until its
+    `channel` is `push`, `pull`, `batch` or `userinfo`, `notice` for news without details, `consent` for a step
+    of the person's own; `outcome` is `sending` until its
     `DisclosureOutcome` says more, or at once `completed`, `denied`, `suppressed`.  `asked` lists attribute
     names, `given` maps each disclosed attribute to its version; a value never stands here.
     """

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # What these rows say is that nothing left, or that the person decided something.
 _NOTHING_LEFT = ("denied", "suppressed")
-CONSENT = "consent"
+# Steps of the person's own and the news of them: nothing was disclosed.
+WITHOUT_DETAILS = ("consent", "notice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +77,16 @@ def of_person(
     company_id: UUID | None = None,
     grant_id: UUID | None = None,
     month: tuple[datetime, datetime] | None = None,
+    decisions: bool = True,
 ) -> list[Entry]:
     """Return a person's rows, newest first, older than `before` = (at, disclosure_id) of the last one seen.
 
-    `month` is a half-open span of time; the other two narrow to one organisation or one sharing.
+    `month` is a half-open span of time; the ids narrow to one organisation or one sharing.  Without `decisions`
+    only what companies asked for and were sent is there, and not what the person decided.
     """
     query = _entries().where(Disclosure.person_id == person_id)
+    if not decisions:
+        query = query.where(Disclosure.channel.not_in(WITHOUT_DETAILS))
     if company_id is not None:
         query = query.where(DisclosureContext.company_id == company_id)
     if grant_id is not None:
@@ -141,7 +146,7 @@ def last_uses(session: Session, *, person_id: UUID) -> dict[UUID, tuple[datetime
         .where(
             Disclosure.person_id == person_id,
             Disclosure.grant_id.is_not(None),
-            Disclosure.channel != CONSENT,
+            Disclosure.channel.not_in(WITHOUT_DETAILS),
             _outcome == "completed",
         )
         .group_by(Disclosure.grant_id)
@@ -154,7 +159,7 @@ def was_used(session: Session, *, person_id: UUID, grant_id: UUID) -> bool:
     query = select(literal(1)).where(
         Disclosure.person_id == person_id,
         Disclosure.grant_id == grant_id,
-        Disclosure.channel != CONSENT,
+        Disclosure.channel.not_in(WITHOUT_DETAILS),
         Disclosure.outcome.not_in(_NOTHING_LEFT),
     )
     return session.execute(query.limit(1)).first() is not None

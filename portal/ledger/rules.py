@@ -11,6 +11,7 @@ HOW = MappingProxyType(
         "batch": "They asked for many people at once",
         "userinfo": "They asked when you signed in there",
         "consent": "You decided",
+        "notice": "We told them what you decided",
     }
 )
 _OUTCOMES = MappingProxyType(

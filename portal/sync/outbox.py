@@ -157,9 +157,7 @@ def _profile(row: Row[Any], record: Row[Any], keyring: Keyring, attributes: Iter
     ]
     if not names:
         return None
-    vault = persons.unlock_row(
-        keyring, row.person_id, record.keyring_version, record.wrapped_root, record.commitment
-    )
+    vault = persons.unlock_row(keyring, row.person_id, record.keyring_version, record.wrapped_root, record.commitment)
     return Profile(
         grant_id=row.grant_id,
         purpose=row.purpose,
@@ -169,9 +167,7 @@ def _profile(row: Row[Any], record: Row[Any], keyring: Keyring, attributes: Iter
     )
 
 
-def _parcel(
-    row: Row[Any], lease_id: UUID, profile: Profile | None, told: Consent | None, now: datetime
-) -> Parcel:
+def _parcel(row: Row[Any], lease_id: UUID, profile: Profile | None, told: Consent | None, now: datetime) -> Parcel:
     jti = messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation)
     return Parcel(
         person_id=row.person_id,
@@ -200,7 +196,7 @@ def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
         context_id=row.context_id,
         grant_id=parcel.grant_id,
         grant_version=parcel.grant_version,
-        channel="push" if parcel.profile else "consent",
+        channel="push" if parcel.profile else "notice",
         outcome="sending",
         asked=list(entries),
         given={name: entry.version for name, entry in entries.items()},

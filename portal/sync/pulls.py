@@ -226,13 +226,10 @@ def _log_stranger(
 
 def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: str) -> str:
     """Return the signed message for a row of `PULL` or `BATCH`, with the attributes `names` only."""
-    vault = persons.unlock_row(
-        desk.keyring, row.subject_person, row.keyring_version, row.wrapped_root, row.commitment
-    )
+    vault = persons.unlock_row(desk.keyring, row.subject_person, row.keyring_version, row.wrapped_root, row.commitment)
     profile = Profile(
         grant_id=row.grant_id, purpose=row.purpose, sequence=row.sequence or 0, complete=True,
         entries=consumer.open_entries(vault, row.entries or {}, names),
     )  # fmt: skip
     to = Addressee(client_id=row.client_id, sub=sub, kid=row.kid, jwk=row.jwk)
     return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, profile=profile)
-

@@ -9,8 +9,7 @@ from enum import StrEnum
 
 # Standard Webhooks 1.0.0: about 76 hours of attempts; afterwards one a day, always of the newest state.
 DELAYS = tuple(
-    timedelta(seconds=seconds)
-    for seconds in (0, 5, 30, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    timedelta(seconds=seconds) for seconds in (0, 5, 30, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
 _JITTER = 0.2
 _LONGEST = timedelta(hours=24)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pages = Blueprint("sync", __name__)
 
-CHANNELS = ("push", "consent")
+CHANNELS = ("push", "notice")
 DAYS = 14
 _PAGE = 50
 # Enough rows beside the page's own to count earlier tries of the same message.

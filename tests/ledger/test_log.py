@@ -201,6 +201,7 @@ def test_months_are_opened_ahead(session: Session) -> None:
         ("push", "failed", None, "Not received, we try again"),
         ("pull", "denied", "consent-withdrawn", "Refused: you stopped sharing"),
         ("pull", "denied", "something-new", "Refused"),
+        ("notice", "completed", None, "Received"),
         ("consent", "denied", "refused", "You chose not to share"),
         ("consent", "completed", "withdrawn", "You stopped sharing"),
     ],

@@ -171,7 +171,7 @@ def test_stopping_tells_the_company_once_and_then_nothing(world: World, firm: Fi
     world.save(shared.person_id, email__main="secret@example.org")
     jobs.drain()
     assert len(firm.receiver.journal) == 2
-    assert entries(world, shared.person_id, "consent")[0].message_id == last.jti
+    assert entries(world, shared.person_id, "notice")[0].message_id == last.jti
 
 
 def test_pause_holds_and_resume_sends_the_whole_state(world: World, firm: Firm, shared: Shared) -> None:

@@ -102,6 +102,9 @@ def _register(app: APIFlask) -> None:
         app.register_blueprint(module.api)
     # Companies and the record are of one layer: the names of its details are handed over here.
     app.extensions["portal_catalogue"] = tuple((entry.name, entry.label) for entry in CATALOGUE.values())
+    slots.fill(app, "needs_attention", consent_web.needs_attention_slot)
+    slots.fill(app, "sharing_summary", consent_web.sharing_summary_slot)
+    slots.fill(app, "recent_uses", ledger_web.recent_uses_slot)
     slots.fill(app, "shared_with", consent_web.shared_with_slot)
     slots.fill(app, "recipients", sync_web.recipients_slot)
     slots.fill(app, "after_change", sync_web.after_change_slot)

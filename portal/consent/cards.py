@@ -13,7 +13,7 @@ from portal.consumer.catalogue import CATALOGUE
 from portal.ledger import queries as ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import ClientFacts, PurposeFacts
     from portal.consent.models import Grant
+    from portal.consumer.catalogue import Attribute
 
 ENDS_SOON = timedelta(days=30)
 UNUSED = timedelta(days=183)
@@ -35,18 +36,23 @@ _LOOKS = {
     "expired": ("stopped", "Time is over", "stop", "is-ended"),
     "refused": ("declined", "Not shared", "", "is-ended"),
 }
+_PRESSING = ("missing", "ends", "paused")
 GROUPS = {"sharing": "Sharing now", "paused": "Paused", "stopped": "Stopped", "declined": "Not shared"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One organisation and use; `state` is as of now, so that time alone makes it `expired`."""
+    """One organisation and use; `state` is as of now, so that time alone makes it `expired`.
+
+    `needs` are those of the details shared that it cannot do without.
+    """
 
     grant: Grant
     state: str
     company_name: str
     legal_name: str
     sentence: str
+    needs: Sequence[str]
     last_used: datetime | None
     times: int
     ends_soon: bool
@@ -95,6 +101,15 @@ class Holder:
     paused: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Concern:
+    """Something for the person to look at: `why` is `missing`, `ends` or `paused`; `missing` says which details."""
+
+    card: Card
+    why: str
+    missing: Sequence[Attribute] = ()
+
+
 def of_person(session: Session, *, person_id: UUID, now: datetime) -> list[Card]:
     """Return a card for each grant, live ones first, then newest first."""
     uses = ledger.last_uses(session, person_id=person_id)
@@ -115,6 +130,21 @@ def counts(cards: Iterable[Card]) -> dict[str, int]:
     """Return how many cards each group has."""
     found = Counter(card.group for card in cards)
     return {group: found[group] for group in GROUPS}
+
+
+def concerns(cards: Iterable[Card], *, absent: Collection[str]) -> list[Concern]:
+    """Return what needs attention, most pressing first; `absent` are the details the person has not given."""
+    return sorted((one for card in cards for one in _concerns(card, absent)), key=lambda one: _PRESSING.index(one.why))
+
+
+def _concerns(card: Card, absent: Collection[str]) -> Iterator[Concern]:
+    missing = [CATALOGUE[name] for name in card.needs if name in absent and name in CATALOGUE]
+    if card.state == "active" and missing and not card.once:
+        yield Concern(card=card, why="missing", missing=missing)
+    if card.ends_soon:
+        yield Concern(card=card, why="ends")
+    if card.state == "paused":
+        yield Concern(card=card, why="paused")
 
 
 def by_detail(cards: Sequence[Card]) -> list[tuple[str, list[Holder]]]:
@@ -147,6 +177,7 @@ def _card(
         company_name=client.company_name if client else "An organisation that has left",
         legal_name=client.legal_name if client else "",
         sentence=purpose.sentence if purpose else "",
+        needs=[name for name, _reason in purpose.required if name in held.attributes] if purpose else [],
         last_used=last,
         times=times,
         ends_soon=active and held.expires_at is not None and held.expires_at - now <= ENDS_SOON,

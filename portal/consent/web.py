@@ -59,14 +59,7 @@ def recipients() -> Response:
 @pages.get("/sharing/<uuid:grant_id>")
 @person_required
 def agreement(grant_id: UUID) -> Response:
-    held = _mine(grant_id)
-    return page(
-        "consent/agreement.html",
-        card=cards.of_grant(session(), held=held, now=now()),
-        steps=queries.versions(session(), person_id=person_id(), grant_id=grant_id),
-        purpose=_facts(held)[1],
-        receipt_number=_number(held),
-    )
+    return _agreement(_mine(grant_id))
 
 
 @pages.route("/sharing/<uuid:grant_id>/change", methods=["GET", "POST"])
@@ -161,6 +154,26 @@ def shared_with_slot(attributes: Collection[str]) -> str:
     return render_template("consent/_shared_with.html", count=count)
 
 
+def needs_attention_slot(absent: Collection[str]) -> str:
+    """Return what the person should look at; empty when there is nothing.  `absent` are details not given."""
+    found = cards.concerns(_all_cards(), absent=absent)
+    return render_template("consent/_attention.html", concerns=found) if found else ""
+
+
+def sharing_summary_slot() -> str:
+    """Return with whom the person shares and since when, or how sharing begins."""
+    live = [card for card in _all_cards() if card.live]
+    return render_template("consent/_summary.html", live=live)
+
+
+def _all_cards() -> list[cards.Card]:
+    """Return the person's cards, looked up once for all of a page's slots."""
+    if "cards" not in g:
+        g.cards = cards.of_person(session(), person_id=person_id(), now=now())
+    made: list[cards.Card] = g.cards
+    return made
+
+
 def _mine(grant_id: UUID) -> Grant:
     held = queries.grant(session(), person_id=person_id(), grant_id=grant_id)
     if held is None:
@@ -201,7 +214,7 @@ def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:
 
 
 def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyResponse:
-    over = None
+    over, whole = None, request.args.get("page") == "agreement"
     try:
         act(session(), person_id=person_id(), grant_id=grant_id, now=now())
     except services.StoppedError as error:
@@ -212,7 +225,22 @@ def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyRespons
     made = cards.of_person(session(), person_id=person_id(), now=now())
     card = next(card for card in made if card.id == grant_id)
     said = over or words.format(card.company_name)
+    if wants_fragment() and whole:
+        return _agreement(card.grant, said=said)
     if wants_fragment():
         return page("consent/_card.html", card=card, said=said, counts=cards.counts(made), swapped=True)
     flash(said)
-    return redirect(url_for("consent.sharing", _anchor=f"s-{grant_id}"), 303)
+    place = url_for("consent.agreement", grant_id=grant_id) if whole else url_for("consent.sharing")
+    return redirect(f"{place}#s-{grant_id}", 303)
+
+
+def _agreement(held: Grant, *, said: str = "") -> Response:
+    return page(
+        "consent/agreement.html",
+        "live",
+        card=cards.of_grant(session(), held=held, now=now()),
+        steps=queries.versions(session(), person_id=person_id(), grant_id=held.grant_id),
+        purpose=_facts(held)[1],
+        receipt_number=_number(held),
+        said=said,
+    )

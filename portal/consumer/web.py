@@ -58,6 +58,7 @@ def home() -> ResponseReturnValue:
         filled=len(CATALOGUE) - len(missing),
         total=len(CATALOGUE),
         missing=missing[:3],
+        absent={entry.name for entry in missing},
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from babel.dates import format_date
-from flask import Blueprint, request
+from flask import Blueprint, render_template, request
 
 from portal.errors import InvalidError, NotFoundError
 from portal.ledger import queries, rules
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pages = Blueprint("ledger", __name__)
 
 PAGE = 50
+RECENT = 5
 
 
 @pages.app_template_filter()
@@ -103,6 +104,12 @@ def entry(disclosure_id: UUID) -> Response:
     if found is None:
         raise NotFoundError
     return page("ledger/entry.html", line=_line(found))
+
+
+def recent_uses_slot() -> str:
+    """Return the last few uses of a person's details, in one query."""
+    entries = queries.of_person(session(), person_id=person_id(), limit=RECENT, decisions=False)
+    return render_template("ledger/_recent.html", lines=[_line(entry) for entry in entries])
 
 
 def _line(entry: Entry) -> Line:

@@ -243,3 +243,20 @@ def test_a_card_left_open_after_a_stop_is_replaced_by_the_truth(browser: Browser
     assert answer.status_code == 200
     assert 'data-announce="This sharing has already stopped.' in answer.text
     assert "See receipt" in answer.text
+
+
+def test_pausing_on_its_own_page_shows_the_step_at_once(
+    settings: Settings, browser: Browser, shared: Grant, lasting: Offer
+) -> None:
+    path = f"/sharing/{shared.grant_id}"
+    form = browser.get(path).text
+    assert f'hx-post="{path}/pause?page=agreement" hx-target="#agreement"' in form
+    part = browser.send(f"{path}/pause?page=agreement", htmx=True).text
+    assert part.strip().startswith('<div class="stack" id="agreement">')
+    assert part.count('data-h="What">Paused<') == 1
+    assert f'data-announce="Paused. {lasting.name} sees nothing new."' in part
+    assert "-2</a>" in part
+    assert "<html" not in part
+    answer = browser.send(f"{path}/resume?page=agreement")
+    assert answer.location == f"{path}#s-{shared.grant_id}"
+    assert stands(settings, shared) == ("active", 3)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = sorted(asset_folder("templates").rglob("*.html"))
 PAGES = [path for path in TEMPLATES if "{% extends" in path.read_text()]
+README = PACKAGE.parent / "README.md"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Flask and APIFlask add these themselves; they show nothing of anyone.
 FOREIGN = {"static", "openapi.spec"}
@@ -53,6 +54,18 @@ def test_no_get_shares_its_address_with_an_unguarded_post(app: APIFlask) -> None
     ]
     exempt = [rule.rule for rule in posts if app.view_functions[rule.endpoint].__module__.endswith(".api")]
     assert [rule for rule in exempt if not rule.startswith(machine)] == []
+
+
+def test_the_address_tells_the_folder(app: APIFlask) -> None:
+    """The README's table names, for every first path segment, the slices that answer there."""
+    table = {}
+    for addresses, slices in re.findall(r"^\| (`/[^|]*) \| ([^|]*) \|", README.read_text(), flags=re.MULTILINE):
+        named = set(re.findall(r"`([a-z]+)`", slices))
+        table.update(dict.fromkeys(re.findall(r"`/([\w.-]*)", addresses), named))
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint not in FOREIGN:
+            module = app.view_functions[rule.endpoint].__module__
+            assert module.split(".")[1] in table[rule.rule.split("/")[1]], rule.rule
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -114,9 +114,7 @@ class World:
 
     def step(self, verb: str, shared: Shared) -> None:
         act = getattr(consent, verb)
-        self.transact(
-            lambda session: act(session, person_id=shared.person_id, grant_id=shared.grant_id, now=db.now())
-        )
+        self.transact(lambda session: act(session, person_id=shared.person_id, grant_id=shared.grant_id, now=db.now()))
 
     def delivery(self, shared: Shared) -> Delivery:
         found: Delivery = self.transact(lambda session: session.get(Delivery, (shared.person_id, shared.grant_id)))
@@ -174,4 +172,3 @@ def register(session: Session, key: ECKey, receiver: Any, mode: str) -> Firm:  #
 def _endpoint(session: Session, firm: Firm) -> None:
     endpoint = services.register_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
     endpoint.state, endpoint.verified_at = "enabled", db.now()
-

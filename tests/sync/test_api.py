@@ -95,9 +95,7 @@ def test_pull_takes_two_statements(shared: Shared, caller: Caller, monkeypatch: 
     assert len(statements) == 2
 
 
-def test_only_what_was_asked_for_is_given(
-    shared: Shared, caller: Caller, opened: Callable[[str], Message]
-) -> None:
+def test_only_what_was_asked_for_is_given(shared: Shared, caller: Caller, opened: Callable[[str], Message]) -> None:
     response = caller.get(f"/api/v1/people/{shared.sub}?attributes=name.full,birth.date")
     assert opened(response.text).values == {"name.full": (1, "Ada Byrne")}
 
@@ -113,9 +111,7 @@ def test_unknown_attribute_and_parameter_are_pointed_at(shared: Shared, caller: 
     ("verb", "reason"),
     [("pause", "consent-paused"), ("withdraw", "consent-withdrawn"), ("end", "consent-ended")],
 )
-def test_refusal_says_why_and_is_logged(
-    world: World, shared: Shared, caller: Caller, verb: str, reason: str
-) -> None:
+def test_refusal_says_why_and_is_logged(world: World, shared: Shared, caller: Caller, verb: str, reason: str) -> None:
     world.step(verb, shared)
     response = caller.get(f"/api/v1/people/{shared.sub}")
     assert (response.status_code, code(response)) == (403, reason)

@@ -79,9 +79,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 def post(server: Server, *, seconds: float = 1.0, body: bytes = b"x") -> client.Answer:
     caller = Client(allow=frozenset({f"127.0.0.1:{server.port}"}))
-    return caller.post(
-        f"http://127.0.0.1:{server.port}/in", body, content_type="a/b", accept="c/d", seconds=seconds
-    )
+    return caller.post(f"http://127.0.0.1:{server.port}/in", body, content_type="a/b", accept="c/d", seconds=seconds)
 
 
 def reply(text: str, body: bytes = b"") -> Line:
@@ -123,9 +121,7 @@ def test_connection_is_kept_for_the_next_request(serve: Callable[..., Server]) -
 
 def test_redirect_comes_back_as_it_is(serve: Callable[..., Server]) -> None:
     other = serve(reply("HTTP/1.1 200 OK\nContent-Length: 0\n\n"))
-    server = serve(
-        reply(f"HTTP/1.1 307 Temporary\nLocation: http://127.0.0.1:{other.port}/\nContent-Length: 0\n\n")
-    )
+    server = serve(reply(f"HTTP/1.1 307 Temporary\nLocation: http://127.0.0.1:{other.port}/\nContent-Length: 0\n\n"))
     assert post(server).status == 307
     assert other.requests == []
 
@@ -236,9 +232,7 @@ def certificate(tmp_path: Path) -> Path:
 
 def post_by_tls(server: Server, host: str, trusted: Path | None) -> client.Answer:
     trust = ssl.create_default_context(cafile=trusted)
-    caller = Client(
-        allow=frozenset({f"{host}:{server.port}"}), resolve=lambda _host, _port: ["127.0.0.1"], trust=trust
-    )
+    caller = Client(allow=frozenset({f"{host}:{server.port}"}), resolve=lambda _host, _port: ["127.0.0.1"], trust=trust)
     return caller.post(f"https://{host}:{server.port}/", b"x", content_type="a/b", accept="c/d", seconds=2)
 
 
@@ -271,9 +265,7 @@ def test_stalled_handshake_ends_at_the_deadline(serve: Callable[..., Server], ce
         allow=frozenset({f"receiver.example.com:{server.port}"}), resolve=lambda _h, _p: ["127.0.0.1"], trust=trust
     )
     with pytest.raises(NoAnswerError):
-        caller.post(
-            f"https://receiver.example.com:{server.port}/", b"x", content_type="a/b", accept="c/d", seconds=0.5
-        )
+        caller.post(f"https://receiver.example.com:{server.port}/", b"x", content_type="a/b", accept="c/d", seconds=0.5)
     assert time.monotonic() - started < 1.5
 
 

@@ -3,7 +3,7 @@
 
 const FOCUSABLE = "a[href], button:not([disabled]), input:not([type=hidden]), select, textarea";
 const byUser = new Set(["click", "submit", "change"]);
-let trail = null; // ids around the element that asked, nearest first; null when focus is none of our business
+const trails = new WeakMap(); // swap → where the keyboard was; one for each, as a poll may come in between
 
 function idsAround(element) {
   const ids = [];
@@ -11,31 +11,33 @@ function idsAround(element) {
   return ids;
 }
 
-// Focus is lost when the focused element is swapped out, or (where buttons take no focus) never was.
+// Focus is lost when the focused element is swapped out, or (where buttons take no focus) never was.  What the
+// person did may move it; what the page does by itself only puts it back where it took it away.
 document.addEventListener("htmx:before:swap", (event) => {
-  const { sourceElement, sourceEvent, target } = event.detail.ctx;
+  const { ctx, tasks } = event.detail;
+  const swap = tasks.find((task) => task.type === "main");
+  const region = typeof swap?.target === "string" ? document.querySelector(swap.target) : swap?.target;
   const active = document.activeElement;
-  const region = typeof target === "string" ? document.querySelector(target) : target;
-  const inside = region instanceof Element && active !== document.body && region.contains(active);
-  const asked = active === document.body && byUser.has(sourceEvent?.type) && sourceEvent.isTrusted;
-  trail = inside ? idsAround(active) : asked ? idsAround(sourceElement) : null;
+  const own = byUser.has(ctx.sourceEvent?.type) && ctx.sourceEvent.isTrusted;
+  const taken = region instanceof Element && active !== document.body && region.contains(active);
+  if (taken) trails.set(swap, { own, ids: idsAround(active) });
+  else if (swap && own && active === document.body) trails.set(swap, { own, ids: idsAround(ctx.sourceElement) });
 });
 
 document.addEventListener("htmx:after:settle", (event) => {
   announce(event.target);
+  const trail = trails.get(event.detail.task);
   if (!trail) return;
-  const invalid = event.target.querySelector?.("[aria-invalid=true]");
-  if (invalid) invalid.focus();
-  else if (document.activeElement === document.body) focusBack(event.target);
-  trail = null;
+  const wanted = trail.own && event.target.querySelector?.("[aria-invalid=true]");
+  if (wanted) wanted.focus();
+  else if (document.activeElement === document.body) focusBack(event.target, trail);
 });
 
-function focusBack(swapped) {
-  const wanted = swapped.querySelector?.("[autofocus]");
-  const around = trail.map((id) => document.getElementById(id)).find(Boolean);
-  const place = around ?? document.getElementById("main");
-  const next = wanted ?? (place.id === "main" || place.matches(FOCUSABLE) ? place : place.querySelector(FOCUSABLE));
-  (next ?? document.getElementById("main")).focus();
+function focusBack(swapped, { own, ids }) {
+  const wanted = own && swapped.querySelector?.("[autofocus]");
+  const around = ids.map((id) => document.getElementById(id)).filter(Boolean);
+  const takes = (node) => (node.id === "main" || node.matches(FOCUSABLE) ? node : node.querySelector(FOCUSABLE));
+  (wanted || around.map(takes).find(Boolean) || document.getElementById("main")).focus();
 }
 
 // A fragment says `data-announce="Saved."` on any of its elements; the one polite live region repeats it.

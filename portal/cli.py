@@ -137,6 +137,18 @@ def client_register(company: str, metadata: Path, data: Path) -> None:
     click.echo(client_id)
 
 
+@portal.command("company-verify")
+@click.option("--company", required=True, help="The company's short name, as in its page's address.")
+@data_option
+def company_verify(company: str, data: Path) -> None:
+    """Note that someone has checked who a company is: it appears in the register and may have live apps."""
+    from portal.companies import services  # noqa: PLC0415 - the other commands do not need it
+
+    with db.transaction(_settings(data).database_url) as session:
+        services.verify_company(session, slug=company, now=db.now())
+    click.echo(f"{company} is verified.")
+
+
 @portal.command()
 @data_option
 def doctor(data: Path) -> None:

@@ -116,6 +116,22 @@ def test_an_unknown_company_is_one_sentence(
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+def test_a_company_is_verified(settings: Settings, company: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("company-verify", "--company", company) == 0
+    assert capsys.readouterr().out == f"{company} is verified.\n"
+    with db.transaction(settings.database_url) as session:
+        found = companies.company(session, slug=company)
+        assert found is not None
+        assert found.verified
+        assert company in [facts.slug for facts in companies.verified_companies(session)]
+
+
+def test_an_unknown_company_is_not_verified(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert settings
+    assert run("company-verify", "--company", "nobody") == 1
+    assert capsys.readouterr().err == "No organisation has this name.\n"
+
+
 def test_missing_settings_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,7 @@ def verify_company(session: Session, *, slug: str, now: datetime) -> None:
     """Note that someone has checked who a company is: it appears in the register and may have live apps."""
     found = session.scalar(select(Company).where(Company.slug == slug).with_for_update())
     if found is None:
-        raise NotFoundError
+        raise NotFoundError("No organisation has this name.")
     found.state, found.verified_at = queries.VERIFIED, now
     session.flush()
 

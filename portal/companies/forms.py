@@ -82,7 +82,11 @@ class PurposeForm(RefusableForm):
         [InputRequired("Choose the kind of purpose.")],
         choices={"": "Choose from the list"} | dict(PURPOSES),
     )
-    mode = RadioField("How you use the details", choices=dict(MODES), default="kept-up-to-date")
+    # What is not sent is not answered: without these checks it would be taken for the first choice.
+    mode = RadioField(
+        "How you use the details", [InputRequired("Choose how you use the details.")],
+        choices=dict(MODES), default="kept-up-to-date",
+    )  # fmt: skip
     retention_days = IntegerField(
         "Days you keep the details after someone stops",
         [InputRequired("Enter a number of days."),
@@ -91,7 +95,7 @@ class PurposeForm(RefusableForm):
         invalid_value_message="Enter a number of days.",  # type: ignore[call-arg] # newer than its annotations
     )  # fmt: skip
     longest_days = SelectField(
-        "Longest time before you ask again", coerce=int, default=365,
+        "Longest time before you ask again", [InputRequired("Choose the longest time.")], coerce=int, default=365,
         choices={"365": "12 months", "180": "6 months", "90": "3 months", "30": "1 month"},
     )  # fmt: skip
 

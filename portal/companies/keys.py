@@ -62,9 +62,17 @@ def read(text: str) -> object:
     if len(text.encode()) > TEXT_BYTES:
         raise KeySetError(f"A key set is at most {TEXT_BYTES // 1024} KB.", pointer="/jwks")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise KeySetError("This is not JSON. Paste the whole JWK Set, from { to }.", pointer="/jwks") from None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # Two readers of the same key set could take different ones of two members with one name (RFC 8259 section 4).
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
 
 
 def check(jwks: object) -> list[PublicKey]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from portal import db
 from portal.errors import InvalidError, NotFoundError, PortalError
-from portal.oauth import protection
+from portal.oauth import compact, protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.sync import batches, messages, pulls, queries, schemas, services
@@ -203,8 +203,8 @@ def _json_object() -> dict[str, Any]:
     if request.mimetype != "application/json":
         raise WrongTypeError
     try:
-        parsed = json.loads(request.get_data().decode())
-    except (ValueError, RecursionError) as error:
+        parsed = compact.read_json(request.get_data().decode())
+    except ValueError as error:
         raise MalformedBodyError(private=type(error).__name__) from error
     if not isinstance(parsed, dict):
         raise MalformedBodyError

@@ -70,7 +70,10 @@ def to_sign_in(*, again: bool = False) -> ResponseReturnValue:
 
 def _came_from() -> str:
     # A form was sent without being signed in: lead back to the page it stood on, if that page is ours.
-    parts = urlsplit(request.referrer or "")
+    try:
+        parts = urlsplit(request.referrer or "")
+    except ValueError:
+        return "/home"
     return parts.path if parts.netloc == request.host else "/home"
 
 

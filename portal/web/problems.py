@@ -10,9 +10,10 @@ import re
 import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from flask import Flask, Response, g, json, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 
 from portal.errors import PortalError
 from portal.web import context
@@ -43,7 +44,7 @@ def problem(
         "type": f"{context.settings().url}/docs/errors/{code}",
         "title": title,
         "status": status,
-        "instance": request.path,
+        "instance": quote(request.path),
         "request_id": g.request_id,
         **members,
     }
@@ -79,11 +80,13 @@ def _http(error: HTTPException) -> Response:
     context.fail()
     if error.response is not None:
         return make_response(error.response)
+    if isinstance(error, BadHost):
+        # Without a host that can be read there are no addresses, and so no page of ours.
+        return Response("The Host header cannot be read.\n", HTTPStatus.BAD_REQUEST, content_type="text/plain")
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     title = HTTPStatus(status).phrase
-    if not is_api():
-        return _error_page(status, "")
-    response = problem(status, _OWN_CODE.sub("-", title.lower()), title)
+    code = _OWN_CODE.sub("-", title.lower())
+    response = problem(status, code, title) if is_api() else _error_page(status, "")
     if "Allow" in (headers := dict(error.get_headers())):
         response.headers["Allow"] = headers["Allow"]
     return response

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import g
 
-from portal.web import context
+from portal.web import context, intake
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -26,6 +26,7 @@ _POLICY = {
 
 def init_app(app: Flask) -> None:
     app.after_request(_protect)
+    intake.init_app(app)
 
 
 def _protect(response: Response) -> Response:

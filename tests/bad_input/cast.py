@@ -1,0 +1,132 @@
+"""Who is in front of the portal in these tests, and what each of them has."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from portal import db
+from portal.companies import services as companies
+from portal.ledger import queries as ledger
+from portal.oauth import tokens
+from portal.oauth.models import PushedRequest
+from portal.sync import services as sync
+from tests.consent.browser import Browser
+from tests.sync.caller import Caller
+from tests.sync.cast import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from sqlalchemy.orm import Session
+    from werkzeug.test import TestResponse
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+    from tests.sync.cast import Firm, Shared
+
+FORM = "application/x-www-form-urlencoded"
+RECORD = {"name.full": "Ada Byrne", "email.main": "ada@example.org"}
+REDIRECT = "https://example.org/back"
+Fields = dict[str, str]
+
+
+@dataclass
+class Visitor:
+    """A browser; `person_id` is whose, None for a stranger."""
+
+    client: FlaskClient = field(repr=False)
+    person_id: UUID | None = None
+
+    def csrf(self) -> str:
+        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', self.client.get("/account/sign-in?again=1").text)
+        assert found
+        return found.group(1)
+
+    def post(self, path: str, body: bytes, kind: str = FORM) -> TestResponse:
+        return self.client.post(path, data=body, content_type=kind)
+
+    def send(self, path: str, fields: Iterable[tuple[str, str]]) -> TestResponse:
+        return self.post(path, urlencode([*fields, ("csrf_token", self.csrf())]).encode())
+
+
+@dataclass
+class Cast:
+    """One company that Ada shares with, one she does not, and everybody who might look where they should not."""
+
+    world: World
+    http: FlaskClient
+    firm: Firm
+    rival: Firm
+    shared: Shared
+    disclosure_id: UUID
+    pull_id: UUID
+    ada: Visitor
+    bob: Visitor
+    staff: Visitor
+    rival_staff: Visitor
+    stranger: Visitor
+
+    def close(self) -> None:
+        self.world.close()
+
+    def caller(self, firm: Firm, scope: str = "people:read") -> Caller:
+        return Caller(self.http, self.world, firm, scope)
+
+    def pushed(self) -> str:
+        """Return the request URI of a new request of the firm, as its server would have pushed it."""
+        uri = "urn:ietf:params:oauth:request_uri:" + secrets.token_urlsafe(32)
+        parameters = {
+            "redirect_uri": REDIRECT, "state": "st", "nonce": None, "scope": "openid", "code_challenge": "c" * 43,
+            "purpose_id": str(self.rival.purpose_id), "attributes": ["name.full", "email.main"],
+        }  # fmt: skip
+        row = PushedRequest(
+            uri_hash=tokens.hash_of(uri), client_id=self.rival.client_id, parameters=parameters,
+            expires_at=db.now() + timedelta(minutes=1), opened_at=db.now(),
+        )  # fmt: skip
+        self.world.transact(lambda session: session.add(row))
+        return uri
+
+
+def make(app: Flask, settings: Settings, keys: Keyring) -> Cast:
+    world = World(settings, keys)
+    firm, rival = world.firm(enabled=False), world.firm(enabled=False)
+    ada, bob, staff, rival_staff = (_visitor(app, settings, keys) for _ in range(4))
+    assert ada.person_id
+    shared = world.share(ada.person_id, firm)
+    for company, person in ((firm, staff), (rival, rival_staff)):
+        world.transact(partial(_employ, firm=company, visitor=person))
+    (entry,) = world.transact(lambda session: ledger.of_person(session, person_id=shared.person_id))
+    pull = world.transact(
+        lambda session: sync.request_pull(
+            session, client_id=firm.client_id, subjects=[shared.sub], attributes=(), now=db.now()
+        )
+    )
+    return Cast(
+        world, _client(app, settings, cookies=False), firm, rival, shared, entry.disclosure_id, pull.pull_id,
+        ada, bob, staff, rival_staff, Visitor(_client(app, settings)),
+    )  # fmt: skip
+
+
+def _employ(session: Session, *, firm: Firm, visitor: Visitor) -> None:
+    assert visitor.person_id
+    companies.add_staff(session, company_id=firm.company_id, person_id=visitor.person_id)
+
+
+def _visitor(app: Flask, settings: Settings, keys: Keyring) -> Visitor:
+    browser = Browser(app, settings, keys, RECORD)
+    return Visitor(browser.client, browser.person_id)
+
+
+def _client(app: Flask, settings: Settings, *, cookies: bool = True) -> FlaskClient:
+    client = app.test_client(use_cookies=cookies)
+    client.environ_base["HTTP_HOST"] = settings.url.partition("//")[2]
+    return client

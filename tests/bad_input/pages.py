@@ -1,0 +1,132 @@
+"""Every page that takes a form: who fills it in, and with what.
+
+`needed` are the fields without which, or with damage in which, the page refuses; the others may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from flask import url_for
+
+from tests.sync.receiver import new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+    from werkzeug.routing import Rule
+
+    from tests.bad_input.cast import Cast, Fields, Visitor
+
+PASSWORD = "four words that differ"
+SAFE = {"GET", "HEAD", "OPTIONS"}
+Arguments = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form that is answered with `status` when it is sent as it should be."""
+
+    who: str
+    fields: Callable[[Cast], Fields] = lambda _cast: {}
+    needed: tuple[str, ...] = ()
+    arguments: Callable[[Cast], Arguments] = lambda _cast: {}
+    status: int = 303
+    optional: tuple[str, ...] = field(default=())
+
+    def visitor(self, cast: Cast) -> Visitor:
+        visitor: Visitor = getattr(cast, self.who)
+        return visitor
+
+
+def posts(app: Flask) -> dict[str, Rule]:
+    """Return every page's rule that takes a form, by endpoint: found in the application, not listed."""
+    machines = {view for view in app.view_functions if app.view_functions[view].__module__.endswith(".api")}
+    rules = (rule for rule in app.url_map.iter_rules() if (rule.methods or set()) - SAFE)
+    return {rule.endpoint: rule for rule in rules if rule.endpoint not in machines}
+
+
+def path(app: Flask, endpoint: str, arguments: Arguments) -> str:
+    with app.test_request_context():
+        return url_for(endpoint, **arguments)  # type: ignore[arg-type]
+
+
+def _grant(cast: Cast) -> Arguments:
+    return {"grant_id": cast.shared.grant_id}
+
+
+def _app(cast: Cast) -> Arguments:
+    return {"client_id": cast.firm.client_id}
+
+
+def _name(_cast: Cast) -> Arguments:
+    return {"attribute": "name.full"}
+
+
+_PURPOSE = {
+    "sentence": "send you the right bill", "dpv": "PaymentManagement", "mode": "kept-up-to-date",
+    "retention_days": "30", "longest_days": "365", "want-name-full": "required", "why-name-full": "To write to you",
+}  # fmt: skip
+_PURPOSE_NEEDED = ("sentence", "dpv", "mode", "retention_days", "longest_days", "want-name-full", "why-name-full")
+_COMPANY = {
+    "legal_name": "Corner Shop Limited", "registration_number": "IE 77", "country": "IE",
+    "contact_email": "privacy@corner.example", "privacy_url": "https://corner.example/privacy",
+}  # fmt: skip
+
+FORMS = {
+    "identity.try_sign_in": Form(
+        "stranger", lambda _cast: {"email": "a@example.org", "password": PASSWORD}, ("email", "password"), status=422
+    ),
+    "identity.try_create": Form("stranger", lambda _cast: {"email": f"{uuid4().hex}@example.org"}, ("email",)),
+    "identity.try_code": Form("stranger", lambda _cast: {"code": "123456"}),
+    "identity.another_code": Form("stranger"),
+    "identity.set_password": Form("ada", lambda _cast: {"password": PASSWORD}, ("password",)),
+    "identity.end_session": Form("ada", lambda _cast: {"session": "others"}, ("session",)),
+    "identity.sign_out": Form("bob"),
+    "consumer.change": Form("ada", lambda _cast: {"value": "Ada King"}, ("value",), _name),
+    "consumer.remove": Form("ada", arguments=_name),
+    "consumer.undo": Form("ada", lambda _cast: {"version": "1"}, ("version",), _name),
+    "consent.change": Form(
+        "ada", lambda _cast: {"duration": "year", "attributes": "email.main"}, ("duration",), _grant,
+        optional=("attributes",),
+    ),
+    "consent.pause": Form("ada", arguments=_grant),
+    "consent.resume": Form("ada", arguments=_grant),
+    "consent.stop": Form("ada", arguments=_grant),
+    "oauth.answer": Form(
+        "ada",
+        lambda cast: {
+            "client_id": cast.rival.client_id, "request_uri": cast.pushed(), "answer": "share",
+            "attributes": "email.main", "duration": "year",
+        },
+        ("client_id", "request_uri", "duration"),
+        optional=("attributes",),
+    ),
+    "companies.switch": Form("staff", lambda cast: {"company": cast.firm.name.lower().replace(" ", "-")}, ("company",)),
+    "companies.join": Form(
+        "bob", lambda _cast: _COMPANY | {"trading_name": f"Corner {uuid4().hex}"}, (*_COMPANY, "trading_name")
+    ),
+    "companies.new_app": Form(
+        "staff",
+        lambda _cast: _PURPOSE | {"name": "Bills", "environment": "test", "redirect_uris": "https://a.example/back"},
+        (*_PURPOSE_NEEDED, "name", "redirect_uris"),
+    ),
+    "companies.new_purpose": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
+    "companies.client_keys": Form("staff", lambda _cast: {"jwks": _jwks()}, ("jwks",), _app),
+    "companies.retire_key": Form("staff", lambda _cast: {"kid": "sig-1"}, ("kid",), _app),
+    "sync.send_again": Form(
+        "staff",
+        lambda cast: {"sub": cast.shared.sub, "sharing": str(cast.shared.grant_id)},
+        ("sub", "sharing"),
+    ),
+    "sync.endpoint": Form("staff", lambda cast: {"url": cast.firm.receiver.url}, ("url",), _app),
+}  # fmt: skip
+
+
+def _jwks() -> str:
+    key = new_key(kid=uuid4().hex)
+    return json.dumps({"keys": [key.as_dict(private=False)]})

@@ -1,0 +1,142 @@
+"""Whose is what: every address with an id in it, opened by everybody whose it is not (OWASP ASVS 5.0, 8.2.1-8.2.3).
+
+A route that takes a parameter and stands in neither table fails the first test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal.identity.queries import hash_of
+from tests.bad_input.pages import FORMS, SAFE, path
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.test import TestResponse
+
+    from tests.bad_input.cast import Cast, Visitor
+    from tests.bad_input.pages import Arguments
+    from tests.bad_input.unchanged import State
+
+# What the id belongs to, and who may open it; everybody else is turned away.
+GRANT, DISCLOSURE, APP, PERSON, PULL = "grant", "disclosure", "app", "person", "pull"
+GUARDED = {
+    "consent.agreement": GRANT,
+    "consent.change": GRANT,
+    "consent.pause": GRANT,
+    "consent.resume": GRANT,
+    "consent.stop": GRANT,
+    "consent.receipt": GRANT,
+    "consent.receipt_file": GRANT,
+    "ledger.entry": DISCLOSURE,
+    "companies.one_app": APP,
+    "companies.client_keys": APP,
+    "companies.retire_key": APP,
+    "companies.new_purpose": APP,
+    "sync.endpoint": APP,
+    "sync_api.person": PERSON,
+    "sync_api.pull_state": PULL,
+    "sync_api.pull_result": PULL,
+}
+# These name no one's property: a public page, an attribute or a moment of one's own record.
+OPEN = {
+    "static", "docs.error", "companies.organisation",
+    "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
+    "sync.updates",
+}  # fmt: skip
+OWNERS = {GRANT: "ada", DISCLOSURE: "ada", APP: "staff"}
+PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger")
+MACHINES = (PERSON, PULL)
+PAGES = [(endpoint, who) for endpoint, thing in GUARDED.items() if thing not in MACHINES for who in PEOPLE]
+
+
+def _arguments(cast: Cast, endpoint: str) -> Arguments:
+    found: dict[str, Arguments] = {
+        GRANT: {"grant_id": cast.shared.grant_id},
+        DISCLOSURE: {"disclosure_id": cast.disclosure_id},
+        APP: {"client_id": cast.firm.client_id},
+        PERSON: {"sub": cast.shared.sub},
+        PULL: {"pull_id": cast.pull_id},
+    }
+    return found[GUARDED[endpoint]]
+
+
+def _methods(app: Flask, endpoint: str) -> list[str]:
+    rules = app.url_map.iter_rules(endpoint)
+    return sorted({method for rule in rules for method in rule.methods or ()} - {"OPTIONS"})
+
+
+def _open(visitor: Visitor, cast: Cast, endpoint: str, address: str, method: str) -> TestResponse:
+    if method in SAFE:
+        return visitor.client.open(address, method=method)
+    return visitor.send(address, FORMS[endpoint].fields(cast).items())
+
+
+def test_every_route_with_a_parameter_is_in_a_table(app: Flask) -> None:
+    found = {rule.endpoint for rule in app.url_map.iter_rules() if rule.arguments}
+    assert found == set(GUARDED) | OPEN
+
+
+@pytest.mark.parametrize(("endpoint", "who"), PAGES)
+def test_pages(app: Flask, cast: Cast, state: State, endpoint: str, who: str) -> None:
+    """Not found for those who are signed in as somebody else, the way to sign in for a stranger."""
+    if OWNERS[GUARDED[endpoint]] == who:
+        return
+    address, visitor = path(app, endpoint, _arguments(cast, endpoint)), getattr(cast, who)
+    for method in _methods(app, endpoint):
+        with state.kept():
+            answer = _open(visitor, cast, endpoint, address, method)
+        assert answer.status_code in {303, 404}, (method, answer.status_code)
+        if answer.status_code == 303:
+            place = answer.headers["Location"]
+            assert place.startswith("/account/sign-in?next=") if who == "stranger" else place == "/org"
+        assert cast.firm.name not in answer.text
+
+
+@pytest.mark.parametrize("endpoint", [endpoint for endpoint in GUARDED if GUARDED[endpoint] not in MACHINES])
+def test_the_owner_gets_in(app: Flask, cast: Cast, endpoint: str) -> None:
+    """Or the tests above would show nothing."""
+    visitor: Visitor = getattr(cast, OWNERS[GUARDED[endpoint]])
+    if "GET" in _methods(app, endpoint):
+        assert visitor.client.get(path(app, endpoint, _arguments(cast, endpoint))).status_code == 200
+
+
+@pytest.mark.parametrize("endpoint", [endpoint for endpoint in GUARDED if GUARDED[endpoint] in MACHINES])
+def test_machines(app: Flask, cast: Cast, state: State, endpoint: str) -> None:
+    address = path(app, endpoint, _arguments(cast, endpoint))
+    rival = cast.caller(cast.rival)
+    with state.kept(but={"used_proof"}):
+        assert rival.get(address).status_code == 404
+        for who in PEOPLE:
+            assert getattr(cast, who).client.get(address).status_code == 401
+
+
+@pytest.mark.parametrize("thing", ["sharing", "organisation"])
+def test_filters_show_only_ones_own(cast: Cast, thing: str) -> None:
+    wanted = {"sharing": cast.shared.grant_id, "organisation": cast.firm.company_id}[thing]
+    assert cast.firm.name in cast.ada.client.get(f"/activity?{thing}={wanted}").text
+    assert cast.firm.name not in cast.bob.client.get(f"/activity?{thing}={wanted}").text
+
+
+def test_company_switch_takes_only_ones_own(cast: Cast, state: State) -> None:
+    slug = cast.rival.name.lower().replace(" ", "-")
+    with state.kept():
+        assert cast.staff.send("/org/switch", [("company", slug)]).status_code == 404
+    assert cast.rival.name not in cast.staff.client.get("/org").text
+
+
+def test_sending_again_is_for_ones_own_company(cast: Cast, state: State) -> None:
+    fields = {"sub": cast.shared.sub, "sharing": str(cast.shared.grant_id)}
+    with state.kept():
+        assert cast.rival_staff.send("/org/deliveries/again", fields.items()).status_code == 404
+        assert cast.bob.send("/org/deliveries/again", fields.items()).status_code == 303
+
+
+def test_another_persons_session_is_not_ended(cast: Cast, state: State) -> None:
+    cookie = cast.ada.client.get_cookie("session")
+    assert cookie
+    with state.kept():
+        named = [("session", hash_of(cookie.value).hex())]
+        assert cast.bob.send("/account/sessions/end", named).status_code == 404

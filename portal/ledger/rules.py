@@ -24,6 +24,10 @@ _OUTCOMES = MappingProxyType(
         "denied": "Refused",
     }
 )
+# Many people's details are prepared first and fetched by the company afterwards.
+_BATCH_OUTCOMES = MappingProxyType(
+    {"sending": "Ready for them, not fetched yet", "failed": "Not fetched in time, nothing was sent"}
+)
 _WHY = MappingProxyType(
     {
         "consent-absent": "you have not shared this with them",
@@ -67,7 +71,7 @@ def outcome(channel: str, latest: str, reason: str | None) -> str:
     """Return what became of it: "Received", or "Refused: you stopped sharing"."""
     if channel == "consent":
         return _STEPS.get(reason or "", "Recorded")
-    words = _OUTCOMES.get(latest, latest)
+    words = (_BATCH_OUTCOMES.get(latest) if channel == "batch" else None) or _OUTCOMES.get(latest, latest)
     why = _WHY.get(reason or "") if latest in {"denied", "suppressed"} else None
     return f"{words}: {why}" if why else words
 

@@ -1,4 +1,7 @@
-"""Answering a pull of many people: a job works through the subjects, some in each transaction."""
+"""Answering a pull of many people: a job works through the subjects, some in each transaction.
+
+The job prepares and logs; nothing has left until the company fetches, and the ledger says so.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 50
 _LEASE_SECONDS = 60.0
 _UNKNOWN = "not-found"
+_CHANGED = "consent-changed"
 
 
 class Taken(NamedTuple):
@@ -51,6 +55,21 @@ class _Answer(NamedTuple):
 
     item: dict[str, Any]
     row: ledger.NewDisclosure | None
+
+
+class _Handed(NamedTuple):
+    """What a fetch comes to for one subject: the message when there is no `problem`."""
+
+    row: Row[Any]
+    problem: str | None
+
+    @property
+    def taken_back(self) -> bool:
+        return self.problem is not None and self.row.message is not None
+
+    @property
+    def result(self) -> dict[str, str]:
+        return {"sub": self.row.sub, **({"problem": self.problem} if self.problem else {"message": self.row.message})}
 
 
 def take(session: Session, *, pull_id: UUID) -> Taken | None:
@@ -85,10 +104,27 @@ def counts(session: Session, *, pull_id: UUID) -> Counts:
 def results(session: Session, *, pull: BatchPull, now: datetime) -> list[dict[str, str]]:
     """Return `{"sub", "message"}` or `{"sub", "problem"}` for each subject, in the order they were asked in.
 
-    Consent is looked at again: what was prepared for somebody who has stopped since is not handed out.
+    Consent is looked at again: what was prepared for somebody who has stopped since is refused for good, and its
+    message forgotten.  The caller commits what the ledger is told here before it sends.
     """
-    values = {"pull_id": pull.pull_id, "client_id": pull.client_id, "grant_id": None}
-    return [_result(row, now) for row in session.execute(statements.BATCH_STANDING, values)]
+    values = {"pull_id": pull.pull_id}
+    session.execute(statements.HOLD_PREPARED, values)
+    handed = [_handed(row, now) for row in session.execute(statements.PREPARED, values)]
+    refused = [{"position": each.row.position, "problem": each.problem} for each in handed if each.taken_back]
+    if refused:
+        session.execute(statements.REFUSE_ITEMS, values | {"rows": json.dumps(refused)})
+    ledger.report(session, *(_outcome(each, now) for each in handed if each.row.message), now=now)
+    return [each.result for each in handed]
+
+
+def expire(session: Session, *, now: datetime) -> None:
+    """Forget the results whose time is over, and say of each answer nobody fetched that it did not arrive."""
+    old = {"pull_ids": list(session.scalars(statements.OLD_PULLS, {"now": now}))}
+    if not old["pull_ids"]:
+        return
+    unfetched = session.execute(statements.UNFETCHED, old).all()
+    ledger.report(session, *(_never_fetched(row) for row in unfetched), now=now)
+    session.execute(statements.FORGET_PULLS, old)
 
 
 def _hold(session: Session, rows: Sequence[Row[Any]]) -> dict[UUID, int]:
@@ -120,12 +156,21 @@ def _granted(session: Session, row: Row[Any], requested: Sequence[str] | None, d
     except (SealBrokenError, messages.NoKeyError) as error:
         return _Answer(_item(row, problem=error.code), None)
     given = {name: row.entries[name]["version"] for name in names}
-    return _Answer(_item(row, message=message), replace(logged, given=given))
+    logged = replace(logged, given=given)
+    return _Answer(_item(row, message=message) | _place(logged), logged)
 
 
 def _item(row: Row[Any], *, problem: str | None = None, message: str | None = None) -> dict[str, Any]:
     state = "answered" if message else "refused"
     return {"position": row.position, "state": state, "problem": problem, "message": message}
+
+
+def _place(logged: ledger.NewDisclosure) -> dict[str, str]:
+    """Where the ledger's row of an answer is found again."""
+    return {
+        "person_id": str(logged.person_id), "disclosed_at": logged.at.isoformat(),
+        "disclosure_id": str(logged.disclosure_id),
+    }  # fmt: skip
 
 
 def _row(
@@ -140,7 +185,7 @@ def _row(
         grant_id=row.grant_id,
         grant_version=row.grant_version,
         channel="batch",
-        outcome="denied" if refusal else "completed",
+        outcome="denied" if refusal else "sending",
         reason=refusal,
         asked=asked,
         given={},
@@ -148,16 +193,39 @@ def _row(
     )
 
 
-def _result(row: Row[Any], now: datetime) -> dict[str, str]:
+def _handed(row: Row[Any], now: datetime) -> _Handed:
     if row.message is None:
-        return {"sub": row.sub, "problem": row.problem or _UNKNOWN}
+        return _Handed(row, row.problem or _UNKNOWN)
     # Not `used`: what is handed out here is the one use that such a grant allows.
     decision = consent.decide(
         statements.standing(row), client_id=row.client_id or "", channel=Channel.BATCH, requested=None, now=now
     )
     if decision.refusal:
-        return {"sub": row.sub, "problem": decision.refusal}
-    return {"sub": row.sub, "message": row.message}
+        return _Handed(row, decision.refusal)
+    return _Handed(row, None if set(row.given) <= set(decision.attributes) else _CHANGED)
+
+
+def _outcome(handed: _Handed, now: datetime) -> ledger.NewOutcome:
+    row, suppressed = handed.row, handed.problem is not None
+    return ledger.NewOutcome(
+        person_id=row.prepared_for,
+        at=row.disclosed_at,
+        disclosure_id=row.disclosure_id,
+        outcome="suppressed" if suppressed else "completed",
+        detail="Not handed out: the person changed what is shared." if suppressed else "Fetched.",
+        milliseconds=round((now - row.disclosed_at).total_seconds() * 1000),
+    )
+
+
+def _never_fetched(row: Row[Any]) -> ledger.NewOutcome:
+    return ledger.NewOutcome(
+        person_id=row.person_id,
+        at=row.disclosed_at,
+        disclosure_id=row.disclosure_id,
+        outcome="failed",
+        detail="The company did not fetch the result in time.",
+        milliseconds=0,
+    )
 
 
 def release(session: Session, taken: Taken, *, finished: bool, now: datetime) -> None:

@@ -114,7 +114,7 @@ def _tidy_in_turn(settings: Settings) -> None:
 
 def tidy(settings: Settings, *, now: datetime) -> None:
     """Do the slower half of the reconciler's work, each part in a transaction of its own."""
-    for part in (settle_stale, _expire_grants, _open_months, _forget, _forget_people):
+    for part in (settle_stale, _expire_grants, _expire_pulls, _open_months, _forget, _forget_people):
         with db.transaction(settings.database_url) as session:
             part(session, now)
 
@@ -136,6 +136,10 @@ def _expire_grants(session: Session, now: datetime) -> None:
     consent.expire_due(session, now=now)
 
 
+def _expire_pulls(session: Session, now: datetime) -> None:
+    batches.expire(session, now=now)
+
+
 def _open_months(session: Session, now: datetime) -> None:
     ledger.open_months(session, now=now)
 
@@ -145,6 +149,5 @@ def _forget_people(session: Session, now: datetime) -> None:
 
 
 def _forget(session: Session, now: datetime) -> None:
-    session.execute(statements.FORGET_PULLS, {"now": now})
     for statement in statements.FORGET_OAUTH:
         session.execute(statement, {"before": now - _KEPT_AFTER_EXPIRY})

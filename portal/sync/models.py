@@ -78,9 +78,13 @@ class BatchPull(Base):
 
 
 class BatchPullItem(Base):
-    """One subject of a batch pull: `waiting`, `answered` (with the envelope, sealed to the company) or `refused`."""
+    """One subject of a batch pull: `waiting`, `answered` (with the envelope, sealed to the company) or `refused`.
+
+    An answered one names its row in the disclosure log, which stays `sending` until the company fetches.
+    """
 
     __tablename__ = "batch_pull_item"
+    __table_args__ = ({"info": {"directory": "found by the pull a company asks for"}},)
 
     pull_id: Mapped[UUID] = mapped_column(primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
@@ -88,3 +92,6 @@ class BatchPullItem(Base):
     state: Mapped[str] = mapped_column(default="waiting")
     problem: Mapped[str | None]
     message: Mapped[str | None]
+    person_id: Mapped[UUID | None]
+    disclosed_at: Mapped[datetime | None]
+    disclosure_id: Mapped[UUID | None]

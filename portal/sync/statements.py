@@ -160,10 +160,11 @@ DUE = text("""
      WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
        AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) AND e.state = 'enabled'
 """)
+# What a batch pull prepared waits for the company, not for a worker: `UNFETCHED` settles it.
 STALE = text("""
     SELECT d.person_id, d.at, d.disclosure_id
       FROM disclosure d
-     WHERE d.outcome = 'sending' AND d.at < :before AND d.at > :after
+     WHERE d.outcome = 'sending' AND d.channel <> 'batch' AND d.at < :before AND d.at > :after
        AND NOT EXISTS (SELECT 1 FROM disclosure_outcome o WHERE o.person_id = d.person_id AND o.at = d.at
                           AND o.disclosure_id = d.disclosure_id)
      LIMIT 500
@@ -222,19 +223,36 @@ UNFINISHED_PULLS = text("""
      LIMIT 20
 """)
 ANSWER_ITEMS = text("""
-    UPDATE batch_pull_item i SET state = v.state, problem = v.problem, message = v.message
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(position int, state text, problem text, message text)
+    UPDATE batch_pull_item i
+       SET state = v.state, problem = v.problem, message = v.message,
+           person_id = v.person_id, disclosed_at = v.disclosed_at, disclosure_id = v.disclosure_id
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
+           position int, state text, problem text, message text, person_id uuid, disclosed_at timestamptz,
+           disclosure_id uuid)
      WHERE i.pull_id = :pull_id AND i.position = v.position AND i.state = 'waiting'
+""")
+REFUSE_ITEMS = text("""
+    UPDATE batch_pull_item i SET state = 'refused', problem = v.problem, message = NULL
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(position int, problem text)
+     WHERE i.pull_id = :pull_id AND i.position = v.position
 """)
 COUNT_ITEMS = text("""
     SELECT count(*) FILTER (WHERE state = 'answered') AS answered, count(*) FILTER (WHERE state = 'refused') AS refused
       FROM batch_pull_item WHERE pull_id = :pull_id
 """)
+OLD_PULLS = text("""
+    SELECT pull_id FROM batch_pull WHERE state <> 'expired' AND expires_at < :now LIMIT 20 FOR UPDATE SKIP LOCKED
+""")
+UNFETCHED = text("""
+    SELECT i.person_id, i.disclosed_at, i.disclosure_id
+      FROM batch_pull_item i
+     WHERE i.pull_id = ANY(:pull_ids) AND i.state = 'answered'
+       AND NOT EXISTS (SELECT 1 FROM disclosure_outcome o WHERE o.person_id = i.person_id
+                          AND o.at = i.disclosed_at AND o.disclosure_id = i.disclosure_id)
+""")
 FORGET_PULLS = text("""
-    WITH old AS (
-        SELECT pull_id FROM batch_pull WHERE state <> 'expired' AND expires_at < :now LIMIT 20 FOR UPDATE SKIP LOCKED),
-    gone AS (DELETE FROM batch_pull_item WHERE pull_id IN (SELECT pull_id FROM old))
-    UPDATE batch_pull SET state = 'expired' WHERE pull_id IN (SELECT pull_id FROM old)
+    WITH gone AS (DELETE FROM batch_pull_item WHERE pull_id = ANY(:pull_ids))
+    UPDATE batch_pull SET state = 'expired' WHERE pull_id = ANY(:pull_ids)
 """)
 FORGET_OAUTH = tuple(
     text(f"""
@@ -268,13 +286,24 @@ HOLD_GRANTS = text("""
      WHERE person_id = ANY(:person_ids) AND grant_id = ANY(:grant_ids)
      ORDER BY person_id, grant_id FOR SHARE
 """)
-BATCH_STANDING = text(f"""
-    SELECT i.position, i.sub, i.state AS item_state, i.problem, i.message, {_GRANT}
+# Whoever stops sharing while a result is handed out comes either before it or after its outcome.
+HOLD_PREPARED = text("""
+    SELECT g.grant_id FROM batch_pull_item i
+      JOIN disclosure d ON d.person_id = i.person_id AND d.at = i.disclosed_at AND d.disclosure_id = i.disclosure_id
+      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+     WHERE i.pull_id = :pull_id AND i.state = 'answered'
+     ORDER BY g.person_id, g.grant_id FOR SHARE OF g
+""")
+# What was prepared is judged by the very grant it was prepared under.
+PREPARED = text(f"""
+    SELECT i.position, i.sub, i.problem, i.message, i.person_id AS prepared_for, i.disclosed_at, i.disclosure_id,
+           d.given, {_GRANT}
       FROM batch_pull_item i
-      JOIN client c ON c.client_id = :client_id
-      JOIN company co ON co.company_id = c.company_id
-      LEFT JOIN subject s ON s.sub = i.sub AND s.company_id = c.company_id
-      {_NEWEST_GRANT}
+      LEFT JOIN disclosure d
+             ON d.person_id = i.person_id AND d.at = i.disclosed_at AND d.disclosure_id = i.disclosure_id
+      LEFT JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+      LEFT JOIN client c ON c.client_id = g.client_id
+      LEFT JOIN company co ON co.company_id = c.company_id
       LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
      WHERE i.pull_id = :pull_id
      ORDER BY i.position

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
+from werkzeug import Response
 
 from portal import db
 from portal.app import create_app
+from portal.consent import services as consent
 from portal.ledger import queries as ledger
-from portal.sync import batches, jobs
-from portal.sync.models import BatchPull
+from portal.sync import batches, jobs, rules
+from portal.sync.models import BatchPull, BatchPullItem
 from tests.sync.caller import Caller
 from tests.sync.receiver import read
 
@@ -168,6 +171,12 @@ def test_once_is_once(http: FlaskClient, world: World) -> None:
     assert code(caller.get(f"/api/v1/people/{shared.sub}")) == "consent-used-up"
 
 
+def items(world: World, state: dict[str, Any]) -> list[tuple[str, str | None]]:
+    found = select(BatchPullItem.state, BatchPullItem.message).where(BatchPullItem.pull_id == state["id"])
+    rows = world.transact(lambda session: session.execute(found).all())
+    return [(row.state, row.message) for row in rows]
+
+
 def batch(caller: Caller, subjects: list[str], **more: Any) -> dict[str, Any]:  # noqa: ANN401 - members of the body
     response = caller.post("/api/v1/pulls", json={"subjects": subjects, **more})
     assert response.status_code == 202, response.text
@@ -186,6 +195,7 @@ def test_batch_is_answered_by_the_job(
     jobs.run_pull(state["id"])
     done = caller.get(state["links"]["self"]).get_json()
     assert (done["state"], done["answered"], done["refused"]) == ("done", 1, 2)
+    assert [row.outcome for row in log(world, shared)] == ["sending"]
     first, second, third = caller.get(done["links"]["result"]).get_json()["results"]
     assert opened(first["message"]).values == {"name.full": (1, "Ada Byrne")}
     assert second == {"sub": gone.sub, "problem": "consent-withdrawn"}
@@ -198,8 +208,68 @@ def test_batch_result_is_not_handed_out_after_a_stop(world: World, shared: Share
     state = batch(caller, [shared.sub])
     jobs.run_pull(state["id"])
     world.step("withdraw", shared)
+    for _ in range(2):
+        (only,) = caller.get(state["links"]["self"] + "/result").get_json()["results"]
+        assert only == {"sub": shared.sub, "problem": "consent-withdrawn"}
+    (row,) = log(world, shared)
+    assert (row.outcome, row.detail) == ("suppressed", "Not handed out: the person changed what is shared.")
+    assert items(world, state) == [("refused", None)]
+
+
+def test_batch_answer_of_what_is_shared_no_longer_is_refused(world: World, shared: Shared, caller: Caller) -> None:
+    state = batch(caller, [shared.sub])
+    jobs.run_pull(state["id"])
+    world.transact(
+        lambda session: consent.change(
+            session, person_id=shared.person_id, grant_id=shared.grant_id, attributes=["name.full"],
+            mode="kept-up-to-date", days=None, shown={}, now=db.now(),
+        )
+    )  # fmt: skip
     (only,) = caller.get(state["links"]["self"] + "/result").get_json()["results"]
-    assert only == {"sub": shared.sub, "problem": "consent-withdrawn"}
+    assert only == {"sub": shared.sub, "problem": "consent-changed"}
+    assert [row.outcome for row in log(world, shared)] == ["suppressed"]
+
+
+def test_batch_answer_waits_for_the_company_and_not_for_a_worker(world: World, shared: Shared, caller: Caller) -> None:
+    state = batch(caller, [shared.sub])
+    jobs.run_pull(state["id"])
+    world.transact(lambda session: jobs.settle_stale(session, db.now() + timedelta(minutes=30)))
+    assert [row.outcome for row in log(world, shared)] == ["sending"]
+    for _ in range(2):
+        assert "message" in caller.get(state["links"]["self"] + "/result").get_json()["results"][0]
+    assert [row.outcome for row in log(world, shared)] == ["completed"]
+
+
+def test_batch_answer_nobody_fetched_is_not_called_received(
+    world: World, firm: Firm, shared: Shared, caller: Caller
+) -> None:
+    fetched = world.share(world.person(), firm)
+    taken, left = batch(caller, [fetched.sub]), batch(caller, [shared.sub])
+    for state in (taken, left):
+        jobs.run_pull(state["id"])
+    caller.get(taken["links"]["self"] + "/result")
+    world.transact(lambda session: batches.expire(session, now=db.now() + rules.RESULT_KEPT + timedelta(hours=1)))
+    (row,) = log(world, shared)
+    assert (row.outcome, row.detail) == ("failed", "The company did not fetch the result in time.")
+    assert [row.outcome for row in log(world, fetched)] == ["completed"]
+    assert items(world, left) == []
+
+
+def test_batch_outcome_is_kept_before_a_byte_leaves(
+    world: World, shared: Shared, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = batch(caller, [shared.sub])
+    jobs.run_pull(state["id"])
+    seen: list[str] = []
+    kept = Response.__call__
+
+    def look(response: Response, *arguments: Any) -> Any:  # noqa: ANN401 - WSGI's own
+        seen.extend(row.outcome for row in log(world, shared))
+        return kept(response, *arguments)
+
+    monkeypatch.setattr(Response, "__call__", look)
+    caller.get(state["links"]["self"] + "/result")
+    assert seen[-1] == "completed"
 
 
 def test_batch_of_another_company_is_nobodys(http: FlaskClient, world: World, shared: Shared, caller: Caller) -> None:

@@ -71,7 +71,11 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("problem", sa.String(), nullable=True),
         sa.Column("message", sa.String(), nullable=True),
+        sa.Column("person_id", sa.Uuid(), nullable=True),
+        sa.Column("disclosed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("disclosure_id", sa.Uuid(), nullable=True),
         sa.PrimaryKeyConstraint("pull_id", "position", name=op.f("batch_pull_item_pkey")),
+        info={"directory": "found by the pull a company asks for"},
     )
     op.create_table(
         "browser_session",

@@ -1,4 +1,4 @@
-"""The one place where slices meet: every edge is registered here, facts find their listeners, slots are filled."""
+"""The one place where slices meet: every edge is registered here, slots are filled."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from apiflask import APIFlask
 from flask_wtf import CSRFProtect
 
-from portal import config, events
+from portal import config, wiring
 from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import web as consent_web
-from portal.consumer import services as consumer_services
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
 from portal.identity import browser
@@ -20,15 +19,12 @@ from portal.ledger import web as ledger_web
 from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
-from portal.sync import services as sync_services
 from portal.sync import web as sync_web
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
 from portal.web import context, front, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from portal.config import Settings
 
 _BODY_BYTES = 256 * 1024
@@ -42,7 +38,7 @@ APIS = (oauth_api, sync_api)
 def create_app(settings: Settings | None = None) -> APIFlask:
     """Return the portal as a WSGI application (PEP 3333)."""
     settings = settings or config.current()
-    wire()
+    wiring.wire()
     app = APIFlask(
         __name__,
         title=settings.service_name,
@@ -59,20 +55,6 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     context.init_app(app, settings, keyrings.load(settings.keyring_file))
     _register(app)
     return app
-
-
-def wire() -> None:
-    """Say who listens to what; workers call it as well."""
-    events.listen(events.PersonConfirmed, _begin_record)
-    events.listen(events.RecordChanged, sync_services.on_record_changed)
-    events.listen(events.GrantChanged, sync_services.on_grant_changed)
-
-
-def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:
-    # Whoever signs up has typed one detail already and is not asked for it again.
-    keyring = keyrings.load(config.current().keyring_file)
-    changes = {"email.main": fact.email}
-    consumer_services.save(session, keyring=keyring, person_id=fact.person_id, changes=changes, now=fact.at)
 
 
 def _configure(app: APIFlask, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Facts announced upward: a service says what happened, and `app.py` decides who listens.
+"""Facts announced upward: a service says what happened, and `wiring.py` decides who listens.
 
 Listeners run in the announcer's transaction, so a fact and what follows from it are kept or lost together.
 """

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisError
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
-from werkzeug.utils import import_string
 
-from portal import app
+from portal import wiring
 from portal.logs import wordless
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def work(settings: Settings, name: str) -> int:
     One queue a worker: only then does RQ move a job atomically and find it again after a crash.  When Valkey goes
     away the worker ends with 1, and whoever supervises it starts it again.
     """
-    app.wire()
+    wiring.wire()
     try:
         worker = worker_of(settings.redis_url, name)
         log.info("worker answers %s", name)
@@ -85,9 +85,9 @@ def reconcile_for_ever() -> None:
 
     PostgreSQL or Valkey may be away: the next sweep tries again, and the log says so once each time it begins.
     """
-    app.wire()
+    wiring.wire()
     stop = _stop_on_signal()
-    sweep: Callable[[], object] = import_string(_SWEEP)
+    sweep: Callable[[], object] = resolve_name(_SWEEP)
     well = True
     log.info("reconciler sweeps")
     while not stop.wait(_SWEEP_SECONDS):

@@ -5,15 +5,14 @@ A value is a string for every format but the address, which is a dictionary (see
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import phonenumbers
-from babel import Locale, localedata
 from email_validator import EmailNotValidError, validate_email
 
 from portal.consumer import addresses, birthdays
 from portal.consumer.catalogue import Attribute, Format
+from portal.consumer.languages import LANGUAGES
 from portal.consumer.text import LONGEST_NAME, LONGEST_TEXT, InvalidValueError, clean
 
 if TYPE_CHECKING:
@@ -56,20 +55,6 @@ def lines(attribute: Attribute, value: JsonValue | None) -> list[str]:
     if isinstance(value, dict):
         return addresses.lines(value)
     return [_SHOWN.get(attribute.format, str)(value)]
-
-
-@cache
-def languages() -> dict[str, str]:
-    """Return the languages to choose from, as BCP 47 code → "Irish (Gaeilge)", by English name."""
-    english = Locale("en").languages
-    codes = {code for code in localedata.locale_identifiers() if code.isalpha() and code in english}
-    return dict(sorted(((code, _language(code)) for code in codes), key=lambda item: item[1].casefold()))
-
-
-def _language(code: str) -> str:
-    english = Locale("en").languages[code]
-    own = Locale(code).get_display_name() or english
-    return english if own.casefold() == english.casefold() else f"{english} ({own})"
 
 
 def _text(attribute: Attribute, form: Mapping[str, str], _today: date | None) -> str:
@@ -134,7 +119,7 @@ def _shown_phone(value: str) -> str:
 
 
 def _language_code(_attribute: Attribute, form: Mapping[str, str], _today: date | None) -> str:
-    return _chosen(form, languages(), "Choose a language from the list")
+    return _chosen(form, LANGUAGES, "Choose a language from the list")
 
 
 def _channel(_attribute: Attribute, form: Mapping[str, str], _today: date | None) -> str:
@@ -175,6 +160,6 @@ _PARSERS: dict[Format, Callable[[Attribute, Mapping[str, str], date | None], Jso
 _SHOWN: dict[Format, Callable[[str], str]] = {
     Format.DATE: birthdays.shown,
     Format.PHONE: _shown_phone,
-    Format.LANGUAGE: lambda code: languages().get(code, code),
+    Format.LANGUAGE: lambda code: LANGUAGES.get(code, code),
     Format.CHANNEL: lambda channel: CHANNELS.get(channel, channel),
 }

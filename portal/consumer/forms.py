@@ -12,6 +12,7 @@ from wtforms import Form, HiddenField, RadioField, SelectField, StringField, Tex
 
 from portal.consumer import addresses, birthdays, formats
 from portal.consumer.catalogue import Attribute, Format
+from portal.consumer.languages import LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ def _single(attribute: Attribute) -> Field:
         return RadioField(attribute.label, choices=formats.CHANNELS, **described)
     keywords = {"autocomplete": attribute.autocomplete}
     if attribute.format is Format.LANGUAGE:
-        return SelectField(attribute.label, choices=_CHOOSE | formats.languages(), render_kw=keywords, **described)
+        return SelectField(attribute.label, choices=_CHOOSE | dict(LANGUAGES), render_kw=keywords, **described)
     keywords |= {"type": _TYPES.get(attribute.format, "text"), "spellcheck": "false", "dir": "auto"}
     return StringField(attribute.label, render_kw=keywords, **described)
 

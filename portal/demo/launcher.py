@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from portal import app, config, db, schema
+from portal import config, db, schema, wiring
 from portal.demo import seed
 from portal.demo.cast import BILLS, BRIGHTWELL, CAST, COMPANIES, DANA, TEST_CLIENT_COMPANY
 from portal.demo.mailbox import Mailbox
@@ -212,7 +212,7 @@ def _callback(slug: str) -> str:
 
 
 def _seed(settings: Settings, places: Places) -> seed.Seeded:
-    app.wire()
+    wiring.wire()
     metadata = {
         company.slug: (places.company if company.slug == BRIGHTWELL else places.client(company.slug)) / _METADATA
         for company in COMPANIES

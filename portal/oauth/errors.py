@@ -87,6 +87,14 @@ class InvalidTokenError(OAuthError):
     public = "The access token is not valid."
 
 
+class TokenUnknownError(InvalidTokenError):
+    pass
+
+
+class KeyDiffersError(InvalidTokenError):
+    pass
+
+
 class InsufficientScopeError(OAuthError):
     code = "insufficient_scope"
     status = 403

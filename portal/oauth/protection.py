@@ -12,7 +12,14 @@ from flask import g, request
 from portal.companies import queries as companies
 from portal.oauth import dpop, tokens
 from portal.oauth.compact import ALGORITHMS
-from portal.oauth.errors import InsufficientScopeError, InvalidProofError, InvalidTokenError, OAuthError
+from portal.oauth.errors import (
+    InsufficientScopeError,
+    InvalidProofError,
+    InvalidTokenError,
+    KeyDiffersError,
+    OAuthError,
+    TokenUnknownError,
+)
 from portal.web import context
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -41,14 +48,6 @@ class TokenMissingError(InvalidTokenError):
 
 class SchemeError(InvalidTokenError):
     public = "The access token is bound to a key: send it with the scheme DPoP and a proof."
-
-
-class KeyDiffersError(InvalidTokenError):
-    pass
-
-
-class TokenUnknownError(InvalidTokenError):
-    pass
 
 
 class ClientNotActiveError(InvalidTokenError):

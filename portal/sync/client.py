@@ -183,7 +183,11 @@ class _Pinned(HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": _Plain, "https": _Tls}
 
     def get_connection_with_tls_context(
-        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None  # noqa: ANN401
+        self,
+        request: requests.PreparedRequest,
+        verify: object,
+        proxies: object = None,
+        cert: object = None,
     ) -> HTTPConnectionPool:
         del request, verify, proxies, cert
         target: guard.Target = _current.target

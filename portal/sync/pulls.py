@@ -18,8 +18,7 @@ from portal.errors import NotFoundError, PortalError
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 from portal.oauth.dpop import ProofReplayedError
-from portal.oauth.errors import InsufficientScopeError
-from portal.oauth.protection import KeyDiffersError, TokenUnknownError
+from portal.oauth.errors import InsufficientScopeError, KeyDiffersError, TokenUnknownError
 from portal.sync import messages, statements
 from portal.sync.messages import Addressee, Profile
 from portal.vault import persons, signing

@@ -8,11 +8,13 @@ import unicodedata
 from datetime import date
 
 import pytest
+from babel import Locale, localedata
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.consumer import addresses, formats
 from portal.consumer.catalogue import CATALOGUE
+from portal.consumer.languages import LANGUAGES
 from portal.consumer.text import InvalidValueError
 
 TODAY = date(2026, 11, 22)
@@ -254,3 +256,12 @@ def test_any_address_is_kept_whole_or_refused_by_field(country: str, form: dict[
         return
     assert isinstance(value, dict)
     assert parse("address.home", **addresses.fill(value)) == value
+
+
+def test_languages_are_those_of_the_cldr() -> None:
+    english = Locale("en").languages
+    codes = {code for code in localedata.locale_identifiers() if code.isalpha() and code in english}
+    assert codes == LANGUAGES.keys()
+    for code, name in LANGUAGES.items():
+        own = Locale(code).get_display_name() or english[code]
+        assert name == (english[code] if own.casefold() == english[code].casefold() else f"{english[code]} ({own})")

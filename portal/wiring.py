@@ -1,0 +1,27 @@
+"""Who listens to what: the web processes and the ones behind them are wired alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portal import config, events
+from portal.consumer import services as consumer
+from portal.sync import services as sync
+from portal.vault import keyring as keyrings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def wire() -> None:
+    """Say who listens to what; every process calls it once before it works."""
+    events.listen(events.PersonConfirmed, _begin_record)
+    events.listen(events.RecordChanged, sync.on_record_changed)
+    events.listen(events.GrantChanged, sync.on_grant_changed)
+
+
+def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:
+    # Whoever signs up has typed one detail already and is not asked for it again.
+    keyring = keyrings.load(config.current().keyring_file)
+    changes = {"email.main": fact.email}
+    consumer.save(session, keyring=keyring, person_id=fact.person_id, changes=changes, now=fact.at)

@@ -125,3 +125,10 @@ def test_a_wrong_method_is_told_the_right_one(cast: Cast) -> None:
     answer = cast.ada.client.put("/sharing")
     assert answer.status_code == 405
     assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_raw_bytes_in_a_query_break_nothing(app: Flask, cast: Cast, who: str) -> None:
+    for address in _addresses(app, cast):
+        answer = getattr(cast, who).client.get(address, environ_overrides={"QUERY_STRING": "next=\xff"})
+        assert answer.status_code < 500, address

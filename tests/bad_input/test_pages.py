@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import pytest
+from markupsafe import escape
 
 from tests.bad_input.pages import FORMS, path, posts
 
@@ -145,3 +146,39 @@ def test_unknown_field_changes_nothing_more(app: Flask, fresh: Cast, state: Stat
     }
     form.visitor(fresh).send(_address(app, fresh, endpoint), (fields | more).items())
     assert not state.holds(CANARY)
+
+
+# Whoever fills these in sees them again with what they typed; the others are buttons, secrets, or lead elsewhere.
+KEPT = (
+    "identity.try_create", "consumer.change", "consent.change", "oauth.answer", "companies.join", "companies.new_app",
+    "companies.new_purpose", "companies.client_keys", "sync.endpoint",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", KEPT)
+def test_what_was_typed_stays(app: Flask, cast: Cast, state: State, endpoint: str) -> None:
+    """One answer is wrong: the page says which, and the others stand as they were."""
+    form = FORMS[endpoint]
+    fields, address, visitor = form.fields(cast), _address(app, cast, endpoint), form.visitor(cast)
+    wrong = next(name for name in reversed(form.needed) if name not in {"mode", "longest_days"})
+    with state.kept():
+        answer = visitor.send(address, (fields | {wrong: f"{CANARY}\x07"}).items())
+    assert answer.status_code == 422, answer.text
+    assert "<title>Error: " in answer.text
+    assert "There is a problem" in answer.text
+    assert 'id="e-' in answer.text
+    for name, value in fields.items():
+        if name not in {wrong, "answer"}:
+            assert str(escape(value)) in answer.text, name
+
+
+def test_a_password_is_never_sent_back(app: Flask, cast: Cast, state: State) -> None:
+    secret = f"{CANARY} 7"
+    for endpoint, fields in (
+        ("identity.try_sign_in", {"email": "a@example.org", "password": secret}),
+        ("identity.set_password", {"password": secret[:10]}),
+    ):
+        with state.kept():
+            answer = FORMS[endpoint].visitor(cast).send(_address(app, cast, endpoint), fields.items())
+        assert answer.status_code == 422
+        assert secret[:10] not in answer.text

@@ -77,6 +77,8 @@ def run(*, port: int, company_port: int, data: Path, ready_file: Path | None) ->
     """Run the demo until Ctrl-C or SIGTERM; `ready_file` is written once everything answers."""
     places = Places(data.absolute())
     program = demo_company()
+    # Both by name: a shell's background jobs are started with SIGINT ignored.
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)

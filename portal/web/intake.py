@@ -50,8 +50,17 @@ def _check() -> None:
     # PostgreSQL has no way to ask for a name with this character in it, so there is nothing of that name.
     if any("\x00" in str(value) for value in (request.view_args or {}).values()):
         raise NotFoundError(private="NUL in the address")
+    _check_query()
     if request.method in _BODY and not is_api():
         _check_form()
+
+
+def _check_query() -> None:
+    # Werkzeug reads it without asking, and would fail in the midst of a view.
+    try:
+        request.query_string.decode()
+    except UnicodeDecodeError:
+        raise FormUnreadableError(private="raw bytes in the query") from None
 
 
 def _check_form() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import threading
 from typing import TYPE_CHECKING, Any
 
 from portal import config, queue
@@ -37,6 +38,15 @@ class ProofFailedError(InvalidError):
 
     code = "endpoint-not-proven"
     public = "The endpoint did not send the challenge back."
+
+
+class BusyProvingError(InvalidError):
+    code = "endpoint-proof-busy"
+    public = "Another endpoint is being proven at this moment. Try again in a few seconds."
+
+
+# A proof waits up to ten seconds for a stranger's server; of a process's few threads one may do so at a time.
+_PROVING = threading.BoundedSemaphore(1)
 
 
 def on_record_changed(session: Session, fact: RecordChanged) -> None:
@@ -75,8 +85,8 @@ def prove_endpoint(
 ) -> Endpoint:
     """Send a signed challenge and enable the endpoint when it comes back as JSON `{"state": …}` with 200.
 
-    Raises `ProofFailedError` or `guard.UnsafeAddressError`.  Whoever shares with the client already is
-    owed to it from then on.
+    Raises `ProofFailedError`, `BusyProvingError` or `guard.UnsafeAddressError`.  Whoever shares with the client
+    already is owed to it from then on.
     """
     endpoint = queries.endpoint_of(session, client_id=client_id)
     if endpoint is None:
@@ -86,7 +96,12 @@ def prove_endpoint(
         signing.current(session, keyring=keyring),
         issuer=config.current().issuer, client_id=client_id, jti=new_id().hex, state=state, now=now,
     )  # fmt: skip
-    problem = _challenge(client or outbound.shared(config.current().egress_allow), endpoint.url, token, state)
+    if not _PROVING.acquire(blocking=False):
+        raise BusyProvingError
+    try:
+        problem = _challenge(client or outbound.shared(config.current().egress_allow), endpoint.url, token, state)
+    finally:
+        _PROVING.release()
     if problem:
         raise ProofFailedError(problem)
     endpoint.state, endpoint.verified_at, endpoint.last_problem = "enabled", now, ""

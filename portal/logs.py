@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _FRAMES = 12
-_QUIET = ("mail.log", "rq.worker", "urllib3", "alembic")
+_QUIET = ("mail.log", "rq.worker", "alembic")
+# Its warnings quote receivers' addresses and headers.
+_SILENT = "urllib3"
 
 
 class WordlessFormatter(logging.Formatter):
@@ -57,6 +59,7 @@ def configure(level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(_SILENT).setLevel(logging.CRITICAL)
 
 
 def _places(trace: TracebackType | None) -> str:

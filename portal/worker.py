@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 
 from portal import wiring
 from portal.logs import wordless
+from portal.queue import FAST, SLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PROMPT = (FAST, SLOW)
 _WORKER_SECONDS = 60
 _MONITORING_SECONDS = 5
 _MAINTENANCE_SECONDS = 30
 _SWEEP = "portal.sync.jobs:reconcile"
+_WARM = "portal.sync.jobs:warm"
 _SWEEP_SECONDS = 1.0
 
 
@@ -56,6 +59,8 @@ def work(settings: Settings, name: str) -> int:
     away the worker ends with 1, and whoever supervises it starts it again.
     """
     wiring.wire()
+    if name in _PROMPT:
+        _attempt(resolve_name(_WARM))
     try:
         worker = worker_of(settings.redis_url, name)
         log.info("worker answers %s", name)
@@ -92,6 +97,14 @@ def reconcile_for_ever() -> None:
     log.info("reconciler sweeps")
     while not stop.wait(_SWEEP_SECONDS):
         well = _sweep_once(sweep, well=well)
+
+
+def _attempt(warm: Callable[[], object]) -> None:
+    """Load beforehand what the first job needs; when the database is away, that job will say so itself."""
+    try:
+        warm()
+    except Exception as error:  # noqa: BLE001 - whatever it is, jobs are still answered
+        log.warning("nothing could be loaded beforehand\n%s", wordless(error))
 
 
 def _sweep_once(sweep: Callable[[], object], *, well: bool) -> bool:

@@ -10,12 +10,14 @@ from redis import Redis
 
 from portal import queue, worker
 from portal.errors import NotFoundError
+from portal.sync import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from portal.config import Settings
+    from portal.vault.keyring import Keyring
 
 CANARY = "14 Canary Lane"
 QUEUE = "words"
@@ -51,6 +53,30 @@ def test_a_failed_job_leaves_no_words(settings: Settings, caplog: pytest.LogCapt
 def test_each_worker_answers_one_queue(settings: Settings) -> None:
     for name in queue.QUEUES:
         assert worker.worker_of(settings.redis_url, name).queue_names() == [name]
+
+
+@pytest.mark.parametrize(("name", "warmed"), [(queue.FAST, 1), (queue.SLOW, 1), (queue.WORK, 0)])
+def test_a_worker_of_pushes_is_warm_before_its_first_job(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, warmed: int
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(jobs, "warm", lambda: calls.append(name))
+    worker.work(replace(settings, redis_url=f"unix://{tmp_path}/nobody.sock"), name)
+    assert len(calls) == warmed
+
+
+def test_warming_loads_keys_and_certificates(settings: Settings, keys: Keyring) -> None:
+    assert settings
+    assert keys
+    jobs.warm()
+
+
+def test_a_worker_that_cannot_be_warmed_works(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise NotFoundError(private="no database")
+
+    worker._attempt(broken)  # noqa: SLF001 - `work` ends only by a signal
+    assert "nothing could be loaded beforehand" in caplog.text
 
 
 def test_without_valkey_a_worker_ends_to_be_started_again(settings: Settings, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-THREADS = 16
+THREADS = 24
+# An endpoint gets one parcel until it has answered in time, so that many that hang take one thread each.
+_ROOM_AT_FIRST = 1
+_ROOM = 8
+# Long enough for a claim to find several parcels, short enough for news to set out while others hang.
+_LOOK_SECONDS = 0.04
 # RQ ends a job after 60 s; what is left then is another drain's.
 _LONGEST_SECONDS = 40.0
 
@@ -41,7 +47,7 @@ class Lane:
     batch: int
 
 
-FAST = Lane(seconds=rules.FAST_SECONDS, lease_seconds=20, batch=100)
+FAST = Lane(seconds=rules.FAST_SECONDS, lease_seconds=20, batch=48)
 SLOW = Lane(seconds=rules.SLOW_SECONDS, lease_seconds=45, batch=4)
 
 
@@ -50,22 +56,58 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="courier")
 
 
+class _Traffic:
+    """What is on its way in one drain, and how much more each endpoint may have on its way."""
+
+    def __init__(self) -> None:
+        self._flying: dict[Future[Sent], UUID] = {}
+        self._prompt: set[UUID] = set()
+        self.slow: set[UUID] = set()
+
+    def __len__(self) -> int:
+        return len(self._flying)
+
+    def add(self, flight: Future[Sent], endpoint_id: UUID) -> None:
+        self._flying[flight] = endpoint_id
+
+    def rooms(self) -> dict[UUID, int]:
+        """Return how many parcels may set out to each endpoint that has a room of its own."""
+        flying = Counter(self._flying.values())
+        known = self._prompt | set(flying)
+        return {key: (_ROOM if key in self._prompt else _ROOM_AT_FIRST) - flying[key] for key in known}
+
+    def landed(self) -> list[Sent]:
+        """Wait a moment; return what has been answered, or has not been in time."""
+        done = wait(self._flying, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED).done
+        sent = [flight.result() for flight in done]
+        for flight in done:
+            del self._flying[flight]
+        self.slow |= {each.parcel.endpoint_id for each in sent if each.result.too_slow}
+        self._prompt |= {each.parcel.endpoint_id for each in sent}
+        self._prompt -= self.slow
+        return sent
+
+
 def drain(settings: Settings, *, lane: Lane, endpoint_id: UUID | None = None) -> set[UUID]:
-    """Send what is due until nothing is; return the endpoints that proved too slow for the lane."""
-    ends = time.monotonic() + _LONGEST_SECONDS
-    flying: set[Future[Sent]] = set()
-    slow: set[UUID] = set()
+    """Send what is due until nothing is; return the endpoints that proved too slow for the lane.
+
+    A drain of one endpoint ends with its first timeout, so that others that need patience have their turn.
+    """
+    ends, looked = time.monotonic() + _LONGEST_SECONDS, 0.0
+    traffic = _Traffic()
     while True:
+        now = time.monotonic()
+        hopeless = endpoint_id is not None and traffic.slow
         # Claimed only when a thread is about to be free, so that no lease runs out while it waits for one.
-        if len(flying) < min(THREADS, lane.batch) and time.monotonic() < ends:
-            flying |= _launch(settings, lane, endpoint_id)
-        if not flying:
-            return slow
-        done, flying = wait(flying, return_when=FIRST_COMPLETED)
-        sent = [future.result() for future in done]
-        with db.transaction(settings.database_url) as session:
-            outbox.finish(session, sent, now=db.now())
-        slow |= {each.parcel.endpoint_id for each in sent if each.result.too_slow}
+        free = len(traffic) < min(THREADS, lane.batch) and now < ends and not hopeless
+        if free and (not traffic or now - looked > _LOOK_SECONDS):
+            looked = now
+            _launch(settings, lane, endpoint_id, traffic)
+        if not traffic:
+            return traffic.slow
+        if sent := traffic.landed():
+            with db.transaction(settings.database_url) as session:
+                outbox.finish(session, sent, now=db.now())
 
 
 def send(settings: Settings, signer: Signer, parcel: Parcel, *, seconds: float) -> Sent:
@@ -91,21 +133,25 @@ def send(settings: Settings, signer: Signer, parcel: Parcel, *, seconds: float) 
     return Sent(parcel, result)
 
 
-def _launch(settings: Settings, lane: Lane, endpoint_id: UUID | None) -> set[Future[Sent]]:
+def _launch(settings: Settings, lane: Lane, endpoint_id: UUID | None, traffic: _Traffic) -> None:
     keyring = keyrings.load(settings.keyring_file)
     with db.transaction(settings.database_url) as session:
         parcels = outbox.claim(
             session,
             keyring=keyring,
             now=db.now(),
-            limit=lane.batch,
+            limit=lane.batch - len(traffic),
             lease_seconds=lane.lease_seconds,
             endpoint_id=endpoint_id,
+            room=_ROOM_AT_FIRST,
+            rooms=traffic.rooms(),
         )
-        signer = signing.current(session, keyring=keyring) if parcels else None
-    if signer is None:
-        return set()
-    return {_threads().submit(send, settings, signer, parcel, seconds=lane.seconds) for parcel in parcels}
+        if not parcels:
+            return
+        signer = signing.current(session, keyring=keyring)
+    for parcel in parcels:
+        flight = _threads().submit(send, settings, signer, parcel, seconds=lane.seconds)
+        traffic.add(flight, parcel.endpoint_id)
 
 
 def _sent(settings: Settings, signer: Signer, parcel: Parcel, seconds: float) -> Result:

@@ -77,16 +77,32 @@ class _Verdict:
 
 
 def claim(
-    session: Session, *, keyring: Keyring, now: datetime, limit: int, lease_seconds: float, endpoint_id: UUID | None
+    session: Session,
+    *,
+    keyring: Keyring,
+    now: datetime,
+    limit: int,
+    lease_seconds: float,
+    endpoint_id: UUID | None,
+    room: int | None = None,
+    rooms: Mapping[UUID, int] | None = None,
 ) -> list[Parcel]:
     """Lease up to `limit` due deliveries and log them; the caller commits before it sends.
 
-    Without `endpoint_id` those of every endpoint that is not parked as slow, else those of this one.
+    Without `endpoint_id` those of every endpoint that is not parked as slow, else those of this one; of each no
+    more than `rooms` says, or `room` where it says nothing.
     """
     lease_id = new_id()
     rows = session.execute(
         statements.CLAIM,
-        {"endpoint_id": endpoint_id, "limit": limit, "lease_id": lease_id, "lease_seconds": lease_seconds},
+        {
+            "endpoint_id": endpoint_id,
+            "limit": limit,
+            "lease_id": lease_id,
+            "lease_seconds": lease_seconds,
+            "room": limit if room is None else room,
+            "rooms": json.dumps([{"endpoint_id": str(key), "left_over": left} for key, left in (rooms or {}).items()]),
+        },
     ).all()
     records = _records(session, {row.person_id for row in rows})
     verdicts = [_judge(row, records.get(row.person_id), keyring, lease_id, now) for row in rows]

@@ -78,21 +78,34 @@ BACKFILL = text("""
      ORDER BY g.person_id, g.grant_id
         ON CONFLICT (person_id, grant_id) DO UPDATE SET due_at = clock_timestamp()
 """)
+# Endpoints take turns: of each, no more than it has room for, and the first of each before the second of any.
 # Both locks skip what is taken: someone who stops sharing holds the grant and then wants the delivery, so
 # waiting here could end in a deadlock.  The lease runs by the database's clock only.
 CLAIM = text(f"""
-    WITH due AS (
-        SELECT d.person_id, d.grant_id
+    WITH room AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rooms AS jsonb)) AS r(endpoint_id uuid, left_over int)),
+    waiting AS (
+        SELECT d.person_id, d.grant_id, d.due_at, d.client_id, COALESCE(r.left_over, :room) AS left_over
           FROM delivery d
           JOIN endpoint e ON e.client_id = d.client_id
-          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+          LEFT JOIN room r ON r.endpoint_id = e.endpoint_id
          WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
            AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp())
-           AND e.state = 'enabled'
+           AND e.state = 'enabled' AND COALESCE(r.left_over, :room) > 0
            AND CASE WHEN CAST(:endpoint_id AS uuid) IS NULL
                     THEN e.slow_until IS NULL OR e.slow_until <= clock_timestamp()
                     ELSE e.endpoint_id = :endpoint_id END
-         ORDER BY d.due_at LIMIT :limit
+         ORDER BY d.due_at LIMIT 10 * :limit),
+    turns AS (
+        SELECT *, row_number() OVER (PARTITION BY client_id ORDER BY due_at) AS turn FROM waiting),
+    due AS (
+        SELECT d.person_id, d.grant_id
+          FROM turns t
+          JOIN delivery d ON d.person_id = t.person_id AND d.grant_id = t.grant_id
+          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+         WHERE t.turn <= t.left_over AND d.generation > d.acked_generation
+           AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp())
+         ORDER BY t.turn, t.due_at LIMIT :limit
            FOR UPDATE OF d SKIP LOCKED FOR SHARE OF g SKIP LOCKED),
     taken AS (
         UPDATE delivery d

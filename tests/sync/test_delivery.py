@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -269,6 +271,67 @@ def test_one_hanging_endpoint_does_not_keep_others_waiting(world: World) -> None
         firm.receiver.newest(shared.sub)["email.main"][1] == "x@example.org"
         for firm, shared in list(zip(firms, everyone, strict=True))[1:]
     )
+
+
+def test_twenty_hanging_endpoints_do_not_keep_another_waiting(world: World) -> None:
+    people = [world.person() for _ in range(3)]
+    hanging = [world.firm() for _ in range(20)]
+    for firm in hanging:
+        firm.receiver.behave = lambda _number: 1.5
+        for person_id in people:
+            world.share(person_id, firm)
+    healthy = world.firm()
+    shared = world.share(people[0], healthy)
+    began = time.monotonic()
+    jobs.drain()
+    assert healthy.receiver.journal[0].at - began < 1.5
+    assert healthy.receiver.newest(shared.sub)["email.main"][1] == "ada@example.org"
+    # One thread each until they have answered: the rest of what they are owed did not set out here.
+    assert [firm.receiver.requests for firm in hanging] == [1] * 20
+    assert all(world.endpoint(firm).slow_until is not None for firm in hanging)
+
+
+def test_news_sets_out_while_another_endpoint_hangs(world: World, firm: Firm, shared: Shared) -> None:
+    slow = world.firm()
+    world.share(world.person(), slow)
+    slow.receiver.behave = lambda _number: 1.5
+    drain = threading.Thread(target=jobs.drain)
+    drain.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    world.save(shared.person_id, email__main="x@example.org")
+    drain.join()
+    assert firm.receiver.journal[-1].at - began < 0.6
+
+
+def test_endpoint_that_answers_gets_many_at_once(world: World, firm: Firm) -> None:
+    everyone = [world.share(world.person(), firm) for _ in range(30)]
+    running, most, lock = 0, 0, threading.Lock()
+
+    def count(_number: int) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+
+    firm.receiver.behave = count
+    jobs.drain()
+    assert 1 < most <= 8
+    assert all(firm.receiver.newest(shared.sub)["email.main"][1] == "ada@example.org" for shared in everyone)
+
+
+def test_drain_of_one_endpoint_ends_with_its_first_timeout(
+    world: World, firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "SLOW", courier.Lane(seconds=0.3, lease_seconds=20, batch=4))
+    for _ in range(3):
+        world.share(world.person(), firm)
+    firm.receiver.behave = lambda _number: 0.8
+    jobs.drain_endpoint(str(world.endpoint(firm).endpoint_id))
+    assert firm.receiver.requests == 1
 
 
 def test_garbage_counts_by_its_status_only(world: World, firm: Firm, shared: Shared) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
+from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, MetaData, Uuid, create_engine, event
+from psycopg import OperationalError, errors
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PGconn
+from sqlalchemy import DateTime, MetaData, Uuid, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from psycopg.pq.abc import PGresult
     from sqlalchemy import Engine
 
     from portal.errors import PortalError
@@ -89,6 +96,105 @@ def _use_utc(connection: Any, _record: object) -> None:  # noqa: ANN401 - the dr
     with connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
     connection.commit()
+
+
+class _Line:
+    """A connection of libpq's own, and the statements it has prepared; used by one thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._libpq = PGconn.connect(plain.encode())
+        if self._libpq.status != ConnStatus.OK:
+            raise OperationalError("no connection to the database")
+        _checked(self._libpq.exec_(b"SET TIME ZONE 'UTC'; SET DateStyle TO 'ISO'; SET client_encoding TO 'UTF8'"))
+        self._prepared: set[bytes] = set()
+
+    def run(self, name: bytes, sql: bytes, values: list[Any]) -> PGresult:
+        if name not in self._prepared:
+            _checked(self._libpq.prepare(name, sql))
+            self._prepared.add(name)
+        return _checked(self._libpq.exec_prepared(name, values))
+
+
+@cache
+def _idle(_url: str) -> deque[_Line]:
+    # As many as there are threads that ask at once; taking and giving back are atomic.
+    return deque()
+
+
+# By PostgreSQL's own number of the type; any other is text.
+_READ: dict[int, Callable[[bytes], Any]] = {
+    16: b"t".__eq__,
+    17: lambda value: bytes.fromhex(value[2:].decode()),
+    20: int,
+    21: int,
+    23: int,
+    114: json.loads,
+    1184: lambda value: datetime.fromisoformat(value.decode()),
+    2950: lambda value: UUID(value.decode()),
+    3802: json.loads,
+}
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
+
+
+class Prepared:
+    """One statement of a hot path: planned once a connection, one round trip, committed by itself.
+
+    libpq sends it and the row is read here, which costs a tenth of what a session does
+    (docs/decisions/0007-libpq-for-the-pull.md).  Parameters are written `:name`, as in `text()`.
+    """
+
+    def __init__(self, name: str, sql: str) -> None:
+        self._names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
+        self._sql = _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql).encode()
+        self._name = name.encode()
+        self._readers: dict[str, Callable[[bytes], Any]] = {}
+
+    def one(self, url: str, parameters: Mapping[str, object]) -> Any:  # noqa: ANN401 - a row of this statement
+        """Return the first row by column names, or None; raise the driver's error, without the server's words."""
+        idle = _idle(url)
+        try:
+            line = idle.pop()
+        except IndexError:
+            line = _Line(url)
+        try:
+            result = line.run(self._name, self._sql, [_written(parameters[name]) for name in self._names])
+        except BaseException:
+            # The server may be gone, or a plan no longer fit: whoever comes next begins anew.
+            idle.clear()
+            raise
+        idle.append(line)
+        return self._row(result)
+
+    def _row(self, result: PGresult) -> SimpleNamespace | None:
+        if not result.ntuples:
+            return None
+        readers = self._readers or self._described(result)
+        values = {name: result.get_value(0, column) for column, name in enumerate(readers)}
+        return SimpleNamespace(
+            **{name: None if value is None else readers[name](value) for name, value in values.items()}
+        )
+
+    def _described(self, result: PGresult) -> dict[str, Callable[[bytes], Any]]:
+        names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
+        types = [result.ftype(column) for column in range(result.nfields)]
+        self._readers = {name: _READ.get(kind, bytes.decode) for name, kind in zip(names, types, strict=True)}
+        return self._readers
+
+
+def _written(value: object) -> bytes | None:
+    # In text form, which for a bytea is hexadecimal.
+    if value is None:
+        return None
+    return b"\\x" + value.hex().encode() if isinstance(value, bytes) else str(value).encode()
+
+
+def _checked(result: PGresult) -> PGresult:
+    if result.status in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+        return result
+    # The server's own words may quote a value.
+    state = result.error_field(DiagnosticField.SQLSTATE)
+    raise (errors.lookup(state.decode()) if state else OperationalError)("a statement of the hot path failed")
 
 
 @cache

@@ -7,10 +7,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, g, request, url_for
+from flask import Response, g, request, url_for
 from pydantic import BaseModel, ValidationError
 
-from portal import db
 from portal.errors import InvalidError, NotFoundError, PortalError
 from portal.oauth import compact, protection
 from portal.oauth.errors import OAuthError
@@ -156,15 +155,16 @@ def _pulled(sub: str) -> Response:
     if len(sub) > _LONGEST_SUB or "\x00" in sub:
         raise NotFoundError
     settings, keyring = context.settings(), context.keyring()
-    with db.at_once(settings.database_url).connect() as connection:
-        message = pulls.pull(
-            connection, keyring=keyring, issuer=settings.issuer, credentials=credentials, sub=sub,
-            requested=requested, now=context.now(),
-        )  # fmt: skip
+    message = pulls.pull(
+        settings.database_url, keyring=keyring, issuer=settings.issuer, credentials=credentials, sub=sub,
+        requested=requested, now=context.now(),
+    )  # fmt: skip
     return _private(message, messages.MEDIA_TYPE)
 
 
 def _requested() -> Sequence[str] | None:
+    if not request.query_string:
+        return None
     if set(request.args) - {"attributes"}:
         raise InvalidError("The only parameter is attributes.", pointer="/")
     given = request.args.getlist("attributes")
@@ -230,7 +230,4 @@ def _sentence(kind: str, words: str) -> str:
 
 
 def _private(body: str, content_type: str) -> Response:
-    response = current_app.make_response(body)
-    response.content_type = content_type
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})

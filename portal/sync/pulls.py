@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from psycopg import OperationalError
-from psycopg.rows import namedtuple_row
-from sqlalchemy.orm import Session
-
+from portal import db
 from portal.consent import rules as consent
 from portal.consent.rules import Channel, Decision, Refusal
 from portal.consumer import queries as consumer
@@ -17,6 +14,7 @@ from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
+from portal.oauth import dpop
 from portal.oauth.dpop import ProofReplayedError
 from portal.oauth.errors import InsufficientScopeError, KeyDiffersError, TokenUnknownError
 from portal.sync import messages, statements
@@ -26,8 +24,10 @@ from portal.vault import persons, signing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Row
+    from sqlalchemy.orm import Session
 
     from portal.oauth.protection import Credentials
     from portal.vault.keyring import Keyring
@@ -79,30 +79,42 @@ class Desk:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """Who asks, for which attributes, and when."""
+
+    credentials: Credentials
+    requested: Sequence[str] | None
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Log:
     """The row a pull leaves, as parameters of `PULL_LOG`."""
 
     row: Row[Any]
-    credentials: Credentials
-    now: datetime
-    asked: Sequence[str]
+    asking: _Asking
     given: Mapping[str, int]
     refusal: Refusal | None
+    disclosure_id: UUID = field(default_factory=new_id)
+
+    @property
+    def message_id(self) -> str:
+        return self.disclosure_id.hex
 
     def parameters(self) -> dict[str, Any]:
-        disclosure_id = new_id()
-        proof = self.credentials.proof
+        proof = self.asking.credentials.proof
         return {
             "proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at,
             "person_id": self.row.person_id, "grant_id": self.row.grant_id, "context_id": self.row.context_id,
-            "grant_version": self.row.grant_version, "at": self.now, "disclosure_id": disclosure_id,
+            "grant_version": self.row.grant_version, "at": self.asking.now, "disclosure_id": self.disclosure_id,
             "outcome": "denied" if self.refusal else "completed", "reason": self.refusal,
-            "asked": json.dumps(self.asked), "given": json.dumps(self.given), "message_id": disclosure_id.hex,
+            "asked": json.dumps(asked(self.row, self.asking.requested)), "given": json.dumps(self.given),
+            "message_id": self.message_id,
         }  # fmt: skip
 
 
 def pull(
-    connection: Connection,
+    url: str,
     *,
     keyring: Keyring,
     issuer: str,
@@ -111,49 +123,22 @@ def pull(
     requested: Sequence[str] | None,
     now: datetime,
 ) -> str:
-    """Return the signed message about `sub`: one statement reads, one logs; `connection` commits each by itself.
+    """Return the signed message about `sub`; in the database at `url` one statement reads, one logs and commits.
 
     Raises an `OAuthError` for a bad token or proof, `NotFoundError` for a subject that is not this company's,
     `NotSharedError` with the policy's reason.
     """
-    found = _one(connection, statements.PULL_SQL, {"token_hash": credentials.token_hash, "sub": sub})
+    found = statements.PULL.one(url, {"token_hash": credentials.token_hash, "sub": sub})
     row = _admitted(found, credentials, now)
-    if row.subject_person is None:
-        _use_up(connection, credentials)
-        raise NotFoundError
+    asking = _Asking(credentials=credentials, requested=requested, now=now)
     if row.grant_id is None:
-        _log_stranger(connection, row, credentials, requested, now)
-        raise NotSharedError(Refusal.NO_CONSENT)
-    with Session(connection) as session:
-        decision = decide(session, row, requested=requested, channel=Channel.PULL, now=now)
-    names = held(row, decision)
-    given = {name: row.entries[name]["version"] for name in names}
-    if decision.allowed and row.kid is None:
-        raise messages.NoKeyError
-    log = _Log(
-        row=row, credentials=credentials, now=now, asked=asked(row, requested), given=given,
-        refusal=decision.refusal,
-    )  # fmt: skip
-    parameters = log.parameters()
-    _write(connection, parameters)
-    if decision.refusal:
-        raise NotSharedError(decision.refusal)
+        _turn_away(url, row, asking)
+    log = _logged_once(url, row, asking) if row.mode == _ONCE else _logged(url, row, asking)
+    if log.refusal:
+        raise NotSharedError(log.refusal)
     signer = signing.of_row(keyring, row.signing_kid, row.signing_version, row.wrapped_private)
     desk = Desk(keyring=keyring, signer=signer, issuer=issuer, now=now)
-    return message(row, names, desk, sub=sub, jti=parameters["message_id"])
-
-
-def _one(connection: Connection, sql: str, parameters: dict[str, Any]) -> Row[Any] | None:
-    """Return the statement's one row from the driver itself, which is worth a fifth of a pull's time."""
-    driver: Any = connection.connection.driver_connection
-    try:
-        with driver.cursor(row_factory=namedtuple_row) as cursor:
-            row: Row[Any] | None = cursor.execute(sql, parameters).fetchone()
-    except OperationalError:
-        # The pool cannot know that this connection is dead, as it was not asked.
-        connection.invalidate()
-        raise
-    return row
+    return message(row, log.given, desk, sub=sub, jti=log.message_id)
 
 
 def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> Row[Any]:
@@ -171,11 +156,12 @@ def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> 
 def decide(
     session: Session, row: Row[Any], *, requested: Sequence[str] | None, channel: Channel, now: datetime
 ) -> Decision:
-    """Decide on a row of `PULL` or `BATCH`; a grant for one request costs a look into the ledger."""
+    """Decide on a row of `PULL` or `BATCH`; a grant for one request costs a look into the ledger.
+
+    For such a grant the caller holds the grant's row: whoever else asks at this moment is then seen.
+    """
     used = row.mode == _ONCE and ledger_queries.was_used(session, person_id=row.person_id, grant_id=row.grant_id)
-    return consent.decide(
-        statements.standing(row, used=used), client_id=row.client_id, channel=channel, requested=requested, now=now
-    )
+    return _decision(row, requested=requested, channel=channel, now=now, used=used)
 
 
 def held(row: Row[Any], decision: Decision) -> list[str]:
@@ -188,39 +174,66 @@ def asked(row: Row[Any], requested: Sequence[str] | None) -> list[str]:
     return sorted(row.attributes if requested is None else requested)
 
 
-def _write(connection: Connection, parameters: dict[str, Any]) -> None:
-    done = _one(connection, statements.PULL_LOG_SQL, parameters)
-    if done is None or not done.fresh:
+def _decision(
+    row: Row[Any], *, requested: Sequence[str] | None, channel: Channel, now: datetime, used: bool
+) -> Decision:
+    return consent.decide(
+        statements.standing(row, used=used), client_id=row.client_id, channel=channel, requested=requested, now=now
+    )
+
+
+def _logged(url: str, row: Row[Any], asking: _Asking) -> _Log:
+    decision = _decision(row, requested=asking.requested, channel=Channel.PULL, now=asking.now, used=False)
+    log = _log(row, asking, decision)
+    _check(statements.PULL_LOG.one(url, log.parameters()))
+    return log
+
+
+def _logged_once(url: str, row: Row[Any], asking: _Asking) -> _Log:
+    # Of two at the same moment the second waits for the grant, and then finds the first one's row.
+    with db.transaction(url) as session:
+        session.execute(statements.HOLD_GRANT, {"person_id": row.person_id, "grant_id": row.grant_id})
+        decision = decide(session, row, requested=asking.requested, channel=Channel.PULL, now=asking.now)
+        log = _log(row, asking, decision)
+        done = session.execute(statements.PULL_LOG_HELD, log.parameters()).one()
+    _check(done)
+    return log
+
+
+def _log(row: Row[Any], asking: _Asking, decision: Decision) -> _Log:
+    if decision.allowed and row.kid is None:
+        raise messages.NoKeyError
+    given = {name: row.entries[name]["version"] for name in held(row, decision)}
+    return _Log(row=row, asking=asking, given=given, refusal=decision.refusal)
+
+
+def _check(done: Row[Any]) -> None:
+    if not done.fresh:
         raise ProofReplayedError
     if not done.logged:
         raise ChangedMeanwhileError
 
 
-def _use_up(connection: Connection, credentials: Credentials) -> None:
-    proof = credentials.proof
-    used = connection.execute(
-        statements.USE_PROOF, {"proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at}
-    )
-    if not used.rowcount:
-        raise ProofReplayedError
+def _turn_away(url: str, row: Row[Any], asking: _Asking) -> NoReturn:
+    with db.transaction(url) as session:
+        dpop.use(session, asking.credentials.proof)
+        if row.subject_person is not None:
+            _log_stranger(session, row, asking)
+    raise NotFoundError if row.subject_person is None else NotSharedError(Refusal.NO_CONSENT)
 
 
-def _log_stranger(
-    connection: Connection, row: Row[Any], credentials: Credentials, requested: Sequence[str] | None, now: datetime
-) -> None:
+def _log_stranger(session: Session, row: Row[Any], asking: _Asking) -> None:
     # The company knows this person by another of its apps, so the person gets to see that it asked.
-    _use_up(connection, credentials)
-    with Session(connection) as session:
-        context_id = ledger.context(
-            session, company_id=row.company_id, client_id=row.token_client, company_name=row.trading_name, purpose=""
-        )
-        ledger.record(
-            session,
-            ledger.NewDisclosure(
-                person_id=row.subject_person, at=now, context_id=context_id, channel="pull", outcome="denied",
-                reason=Refusal.NO_CONSENT, asked=sorted(requested or ()), given={},
-            ),
-        )  # fmt: skip
+    context_id = ledger.context(
+        session, company_id=row.company_id, client_id=row.token_client, company_name=row.trading_name, purpose=""
+    )
+    ledger.record(
+        session,
+        ledger.NewDisclosure(
+            person_id=row.subject_person, at=asking.now, context_id=context_id, channel="pull", outcome="denied",
+            reason=Refusal.NO_CONSENT, asked=sorted(asking.requested or ()), given={},
+        ),
+    )  # fmt: skip
 
 
 def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: str) -> str:

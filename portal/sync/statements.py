@@ -7,15 +7,15 @@ proof and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from portal.consent.rules import Standing
+from portal.db import Prepared
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row, TextClause
+    from sqlalchemy import Row
 
 _GRANT = """
     g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
@@ -183,7 +183,7 @@ STALE = text("""
      LIMIT 500
 """)
 # A token is good here when it names this person or, being the client's own, may read people.
-PULL = text(f"""
+_PULL = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
            t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {_GRANT},
            r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk,
@@ -200,10 +200,11 @@ PULL = text(f"""
           SELECT kid, keyring_version, wrapped_private FROM signing_key
            WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1) y ON true
      WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
-""")  # noqa: S608 - put together from constants
+"""  # noqa: S608 - put together from constants
+PULL = Prepared("pull", _PULL)
 # The proof is used up and the row written together, and the row only for the consent that was read: whoever
 # stopped sharing in between comes first.
-PULL_LOG = text("""
+_LOG = """
     WITH fresh AS (
         INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at)
             ON CONFLICT DO NOTHING RETURNING proof_hash),
@@ -218,6 +219,12 @@ PULL_LOG = text("""
           FROM fresh, unchanged
         RETURNING disclosure_id)
     SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM logged) AS logged
+"""
+PULL_LOG = Prepared("pull_log", _LOG)
+# A grant for one request is held before the ledger is asked whether it was used: the second of two waits.
+PULL_LOG_HELD = text(_LOG)
+HOLD_GRANT = text("""
+    SELECT version FROM "grant" WHERE person_id = :person_id AND grant_id = :grant_id FOR NO KEY UPDATE
 """)
 USE_PROOF = text("""
     INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at) ON CONFLICT DO NOTHING
@@ -297,7 +304,7 @@ BATCH = text(f"""
 HOLD_GRANTS = text("""
     SELECT grant_id, version FROM "grant"
      WHERE person_id = ANY(:person_ids) AND grant_id = ANY(:grant_ids)
-     ORDER BY person_id, grant_id FOR SHARE
+     ORDER BY person_id, grant_id FOR NO KEY UPDATE
 """)
 # Whoever stops sharing while a result is handed out comes either before it or after its outcome.
 HOLD_PREPARED = text("""
@@ -337,15 +344,6 @@ STATUS = text(f"""
      WHERE g.state = 'active' AND g.mode = 'kept-up-to-date'
      ORDER BY lower(co.trading_name), g.grant_id
 """)  # noqa: S608 - put together from constants
-
-
-def for_driver(statement: TextClause) -> str:
-    """Return `statement` as the driver takes it: SQLAlchemy describes every column of every result anew."""
-    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement.text)
-
-
-PULL_SQL = for_driver(PULL)
-PULL_LOG_SQL = for_driver(PULL_LOG)
 
 
 def standing(row: Row[Any], *, used: bool = False) -> Standing | None:

@@ -85,14 +85,19 @@ def test_pull_answers_with_the_sealed_message_and_logs_it(
 def test_pull_takes_two_statements(shared: Shared, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = caller.headers("GET", f"/api/v1/people/{shared.sub}")
     statements: list[object] = []
-    execute = psycopg.Cursor.execute
 
-    def counted(cursor: Any, query: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - the driver's signature
-        statements.append(query)
-        return execute(cursor, query, *rest, **more)
+    def count(owner: type, method: str) -> None:
+        kept = getattr(owner, method)
+
+        def counted(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - the signature of either
+            statements.append(arguments)
+            return kept(*arguments, **more)
+
+        monkeypatch.setattr(owner, method, counted)
 
     caller.get(f"/api/v1/people/{shared.sub}")  # connects
-    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    count(psycopg.Cursor, "execute")
+    count(db.Prepared, "one")
     response = caller.http.get(f"/api/v1/people/{shared.sub}", headers=headers)
     assert response.status_code == 200
     assert len(statements) == 2

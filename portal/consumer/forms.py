@@ -44,6 +44,9 @@ def slug(attribute: Attribute) -> str:
 
 def form_for(attribute: Attribute, given: Mapping[str, str]) -> EditForm:
     """Return the form of `attribute` showing `given` (fields as in `formats.fill`)."""
+    if "country" in given:
+        # As `addresses.parse` reads it, or the form would lack the fields that its errors stand beside.
+        given = {**given, "country": given["country"].strip().upper()}
     fields = dict(_fields(attribute, given))
     made = type("EditForm", (EditForm,), fields)
     form: EditForm = made(formdata=None, data={name: given.get(name, "") for name in fields})

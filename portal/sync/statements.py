@@ -52,19 +52,24 @@ FAN_OUT = text("""
         ON CONFLICT (person_id, grant_id) DO UPDATE
        SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
 """)
+# An edit that has not been committed may have asked who subscribes before this step: it is waited for, so that
+# whoever claims the news of the step finds the edit in the record.  An edit that begins later finds the step.
 TELL_GRANT = text("""
+    WITH steady AS (SELECT sequence FROM current_record WHERE person_id = :person_id FOR SHARE)
     INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
                                told_version, due_at, attempts, last_problem)
     SELECT g.person_id, g.grant_id, g.client_id, 1, 0, 0, 0, clock_timestamp(), 0, ''
       FROM "grant" g JOIN endpoint e ON e.client_id = g.client_id
      WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
+       AND COALESCE((SELECT sequence FROM steady), 0) >= 0
         ON CONFLICT (person_id, grant_id) DO UPDATE
        SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
 """)
-# The whole state once more: as if nothing of it had been received.
+# The whole state once more: as if nothing of it had been received.  What is on its way loses its lease, or its
+# acknowledgement would say that this was.
 SEND_AGAIN = text("""
     UPDATE delivery
-       SET generation = generation + 1, acked_sequence = 0, told_version = 0,
+       SET generation = generation + 1, acked_sequence = 0, told_version = 0, lease_id = NULL, leased_until = NULL,
            due_at = LEAST(due_at, clock_timestamp())
      WHERE person_id = :person_id AND grant_id = :grant_id
 """)

@@ -1,0 +1,54 @@
+"""Two things at the same moment: whoever wins, the company ends up with the newest state."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from portal import db
+from portal.consumer import services as consumer
+from portal.sync import jobs, outbox, rules, services
+from tests.sync.test_delivery import claim
+
+if TYPE_CHECKING:
+    from tests.sync.cast import World
+
+_A_MOMENT = 0.5
+
+
+def test_an_edit_under_way_while_sharing_begins_again(world: World) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.step("pause", shared)
+    jobs.drain()
+    with ThreadPoolExecutor(1) as other, db.sessions(world.settings.database_url)() as editing:
+        consumer.save(
+            editing,
+            keyring=world.keyring, person_id=shared.person_id, changes={"email.main": "new@example.org"}, now=db.now(),
+        )  # fmt: skip
+        resuming = other.submit(world.step, "resume", shared)
+        wait([resuming], timeout=_A_MOMENT)
+        jobs.drain()
+        editing.commit()
+        resuming.result()
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub)["email.main"] == (2, "new@example.org")
+
+
+def test_asking_for_everything_again_while_something_is_on_its_way(world: World) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.save(shared.person_id, email__main="new@example.org")
+    [parcel] = claim(world)
+    world.transact(
+        lambda session: services.send_again(session, person_id=shared.person_id, grant_id=shared.grant_id)
+    )
+    arrived = outbox.Sent(parcel, rules.Result(outcome=rules.Outcome.COMPLETED))
+    world.transact(lambda session: outbox.finish(session, [arrived], now=db.now()))
+    jobs.drain()
+    _first, message = firm.receiver.journal
+    assert message.profile is not None
+    assert message.profile["complete"] is True
+    assert set(message.values) == {"name.full", "email.main"}

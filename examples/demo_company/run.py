@@ -1,6 +1,7 @@
-"""Brightwell Energy: a small company that keeps its customers' details right by subscribing to them.
+"""A small company that keeps its customers' details right by subscribing to them: Brightwell Energy, or as told.
 
     python run.py --folder DIR --portal http://localhost:8000 --client-id test_… --port 8001
+    python run.py … --name "Northside Gym" --look green --purpose membership
 
 DIR holds the keys and `metadata.json` that `make_keys.py` made.  It listens on this machine only.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import secrets
 from pathlib import Path
 
@@ -20,11 +22,13 @@ import keys
 import pages
 import receiver
 from asking import Asking
+from make_keys import NAME
 from portal_client import PortalClient
 from receiver import Receiver
 from store import Store
 
 PURPOSE = "bills"
+LOOKS = ("orange", "green")
 _LARGEST_BODY = 512 * 1024
 
 
@@ -37,19 +41,22 @@ class QuietHandler(WSGIRequestHandler):
         """Write nothing: what arrived is in the journal."""
 
 
-def make_app(folder: Path, *, portal: PortalClient, company_keys: keys.CompanyKeys) -> Flask:
-    """Put the program together; `folder` holds the customers' file."""
+def make_app(
+    folder: Path, *, portal: PortalClient, company_keys: keys.CompanyKeys, name: str = NAME, look: str = LOOKS[0]
+) -> Flask:
+    """Put the program together; `folder` holds the customers' file, `look` is a class of `company.css`."""
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=secrets.token_bytes(32),
         # Cookies do not know ports: a name of its own keeps the portal's on the same host apart.
-        SESSION_COOKIE_NAME="brightwell",
+        SESSION_COOKIE_NAME=re.sub(r"[^a-z0-9]+", "-", name.lower()),
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=_LARGEST_BODY,
     )
     store = Store(folder)
     inbox = Receiver(portal, store, company_keys.encryption)
+    app.jinja_env.globals.update(company=name, look=look)
     pages.protect(app, portal.portal)
     app.register_blueprint(receiver.events(inbox))
     app.register_blueprint(pages.customer_pages(store, portal, Asking(portal, inbox, store)))
@@ -63,6 +70,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--client-id", required=True, help="the id the portal gave at registration")
     parser.add_argument("--port", type=int, required=True, help="where to listen on this machine")
     parser.add_argument("--purpose", default=PURPOSE, help="the code of the purpose to ask for (default: %(default)s)")
+    parser.add_argument("--name", default=NAME, help="what the company is called (default: %(default)s)")
+    parser.add_argument("--look", choices=LOOKS, default=LOOKS[0], help="its colours (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -78,7 +87,7 @@ def main() -> None:
         redirect_uri=redirect_uri,
         purpose=options.purpose,
     )
-    app = make_app(options.folder, portal=portal, company_keys=company_keys)
+    app = make_app(options.folder, portal=portal, company_keys=company_keys, name=options.name, look=options.look)
     server = make_server("127.0.0.1", options.port, app, threaded=True, request_handler=QuietHandler)
     try:
         server.serve_forever()

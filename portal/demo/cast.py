@@ -113,6 +113,7 @@ COMPANIES = (
                     "email.main": "We confirm bookings by email.",
                 },
                 optional={
+                    "address.home": "To send your card and find the gym nearest to you.",
                     "phone.mobile": "To tell you when a class is cancelled.",
                     "birth.date": "To give you the price for your age.",
                 },
@@ -190,7 +191,7 @@ CAST = (
         },
         shares=(
             Share(company=BRIGHTWELL, purpose=BILLS, optional=("email.main", "phone.mobile")),
-            Share(company=NORTHSIDE, purpose=MEMBERSHIP, optional=("birth.date",)),
+            Share(company=NORTHSIDE, purpose=MEMBERSHIP, optional=("address.home", "birth.date")),
             Share(company=HALDEN, purpose=POLICY, optional=("email.main",)),
         ),
     ),

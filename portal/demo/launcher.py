@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
 
 import click
 
 from portal import config, db, schema, wiring
-from portal.demo import seed
-from portal.demo.cast import BILLS, BRIGHTWELL, CAST, COMPANIES, DANA, TEST_CLIENT_COMPANY
+from portal.demo import firms, seed
+from portal.demo.cast import BRIGHTWELL, CAST, DANA, TEST_CLIENT_COMPANY
+from portal.demo.firms import KeyMakers
 from portal.demo.mailbox import Mailbox
 from portal.demo.places import LOOPBACK, Places, demo_company, free_port, port_or_any
-from portal.demo.processes import Child, Supervisor, portal_command, portal_environment, stranger_environment
+from portal.demo.processes import Child, Supervisor, portal_command, portal_environment
 from portal.demo.steps import answers, step, until
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.errors import MisconfiguredError
 from portal.queue import QUEUES, connection
-from portal.sync import queries as sync_queries
-from portal.sync import services as sync
 from portal.vault import keyring, signing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from redis import Redis
 
     from portal.config import Settings
+    from portal.demo.firms import Firm
 
 _SETTINGS = (
     "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "KEYRING_FILE", "PORTAL_URL", "SMTP_URL", "MAIL_FROM",
     "EGRESS_ALLOW", "PORTAL_DEMO",
 )  # fmt: skip
 _READY_SECONDS = 60.0
-_METADATA = "metadata.json"
 
 
 class OtherKeyringError(MisconfiguredError):
@@ -54,23 +50,11 @@ class Addresses:
     """Where the demo answers; `localhost`, so that browsers and cookies treat it as a trustworthy origin."""
 
     portal_port: int
-    company_port: int
+    firms: tuple[Firm, Firm]
 
     @property
     def portal(self) -> str:
         return f"http://localhost:{self.portal_port}"
-
-    @property
-    def company(self) -> str:
-        return f"http://localhost:{self.company_port}"
-
-    @property
-    def redirect_uri(self) -> str:
-        return f"{self.company}/callback"
-
-    @property
-    def events(self) -> str:
-        return f"{self.company}/events"
 
 
 def run(*, port: int, company_port: int, data: Path, ready_file: Path | None) -> None:
@@ -83,7 +67,7 @@ def run(*, port: int, company_port: int, data: Path, ready_file: Path | None) ->
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     with places.alone(), Supervisor() as supervisor:
-        addresses = _addresses(places, port, company_port)
+        addresses = Addresses(free_port(port, purpose="the portal"), firms.running(places, company_port))
         try:
             _bring_up(supervisor, places, addresses, program, ready_file)
             supervisor.watch()
@@ -94,24 +78,6 @@ def run(*, port: int, company_port: int, data: Path, ready_file: Path | None) ->
                 ready_file.unlink(missing_ok=True)
 
 
-def _addresses(places: Places, port: int, company_port: int) -> Addresses:
-    """Choose the ports; the company's stays what it was, since people's consents name its address."""
-    known = _registered_port(places)
-    if known and company_port not in {0, known}:
-        sentence = f"This data folder knows the demo company at port {known}: use it, or empty the folder by reset."
-        raise MisconfiguredError(sentence)
-    return Addresses(
-        free_port(port, purpose="the portal"), free_port(known or company_port, purpose="the demo company")
-    )
-
-
-def _registered_port(places: Places) -> int:
-    metadata = places.company / _METADATA
-    if not metadata.exists():
-        return 0
-    return urlsplit(json.loads(metadata.read_text())["redirect_uris"][0]).port or 0
-
-
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -120,19 +86,25 @@ def _bring_up(
     supervisor: Supervisor, places: Places, addresses: Addresses, program: Path, ready_file: Path | None
 ) -> None:
     click.echo("Starting the demo.")
-    mailbox = Mailbox(page_port=port_or_any(addresses.company_port + 1, purpose="the mailbox"))
+    makers = KeyMakers(places, addresses.firms, program)
+    mailbox = Mailbox(page_port=port_or_any(addresses.firms[0].port + 1, purpose="the mailbox"))
     _start_servers(supervisor, places, mailbox)
     settings = _settle(places, addresses, mailbox)
     with step("database at the newest version"):
         _migrate(settings)
+    # They load while the people are made; what they would find unfinished is committed at once.
+    children = _start_portal(supervisor, places, addresses)
     with step("companies' keys"):
-        _make_keys(places, addresses, program)
+        makers.wait()
     with step("people, companies and consents"):
-        seeded = _seed(settings, places)
+        seeded = _seed(settings, places, addresses)
+    started = _start_companies(supervisor, places, addresses, program=program, clients=seeded.clients)
     with step("portal, workers and reconciler"):
-        _start_portal(supervisor, settings, places, addresses)
-    with step("demo company"):
-        _start_company(supervisor, settings, places, addresses, program=program, client_id=seeded.clients[BRIGHTWELL])
+        _wait_for_portal(children, settings, addresses)
+        # The sweeper finds what others lost: nothing waits for it.
+        _run(supervisor, places, "reconciler", ("reconciler",))
+    with step("demo companies"):
+        _wait_for_companies(started, settings, seeded.clients)
     report = _report(places, addresses, mailbox, seeded)
     _say(report)
     if ready_file is not None:
@@ -158,7 +130,7 @@ def _settle(places: Places, addresses: Addresses, mailbox: Mailbox) -> Settings:
     """Put the demo's settings into the environment of every process to come, and beside the data."""
     if not places.keyring.exists():
         keyring.create(places.keyring)
-    allowed = [f"localhost:{addresses.company_port}", f"{LOOPBACK}:{addresses.company_port}"]
+    allowed = [f"{host}:{firm.port}" for firm in addresses.firms for host in ("localhost", LOOPBACK)]
     os.environ |= {
         "KEYRING_FILE": str(places.keyring),
         "PORTAL_URL": addresses.portal,
@@ -184,56 +156,26 @@ def _migrate(settings: Settings) -> None:
             raise OtherKeyringError from error
 
 
-def _make_keys(places: Places, addresses: Addresses, program: Path) -> None:
-    """Have each company's keys made by the company's own program; the portal sees the public halves only."""
-    folders = {
-        company.slug: places.company if company.slug == BRIGHTWELL else places.client(company.slug)
-        for company in COMPANIES
-    }
-    makers = [
-        subprocess.Popen(  # noqa: S603 - our own program and arguments
-            [
-                *(sys.executable, str(program / "make_keys.py"), "--folder", str(folder)),
-                *("--redirect-uri", addresses.redirect_uri if slug == BRIGHTWELL else _callback(slug)),
-            ],
-            env=stranger_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for slug, folder in folders.items()
-        if slug == BRIGHTWELL or not (folder / _METADATA).exists()
-    ]
-    statuses = [maker.wait() for maker in makers]
-    if any(statuses):
-        raise MisconfiguredError(f"The keys of a demo company could not be made: try {program / 'make_keys.py'}.")
-
-
-def _callback(slug: str) -> str:
-    # Nobody listens there: these companies are registered, not running.
-    return f"https://{slug}.example/callback"
-
-
-def _seed(settings: Settings, places: Places) -> seed.Seeded:
+def _seed(settings: Settings, places: Places, addresses: Addresses) -> seed.Seeded:
     wiring.wire()
-    metadata = {
-        company.slug: (places.company if company.slug == BRIGHTWELL else places.client(company.slug)) / _METADATA
-        for company in COMPANIES
-    }
-    return seed.ensure(settings, metadata=metadata, now=db.now())
+    return seed.ensure(settings, metadata=firms.metadata(places, addresses.firms), now=db.now())
 
 
-def _start_portal(supervisor: Supervisor, settings: Settings, places: Places, addresses: Addresses) -> None:
+def _start_portal(supervisor: Supervisor, places: Places, addresses: Addresses) -> dict[str, Child]:
     commands = {
         "portal": ("serve", "--port", str(addresses.portal_port)),
         **{f"worker-{name}": ("worker", "--queue", name) for name in QUEUES},
-        "reconciler": ("reconciler",),
     }
-    children = {
-        name: Child(name, portal_command(*arguments), portal_environment(), places.log(name))
-        for name, arguments in commands.items()
-    }
-    for child in children.values():
-        supervisor.run(child)
+    return {name: _run(supervisor, places, name, arguments) for name, arguments in commands.items()}
+
+
+def _run(supervisor: Supervisor, places: Places, name: str, arguments: Sequence[str]) -> Child:
+    child = Child(name, portal_command(*arguments), portal_environment(), places.log(name))
+    supervisor.run(child)
+    return child
+
+
+def _wait_for_portal(children: Mapping[str, Child], settings: Settings, addresses: Addresses) -> None:
     discovery = f"{addresses.portal}/.well-known/oauth-authorization-server"
     until(children["portal"], lambda: answers(discovery), seconds=_READY_SECONDS)
     valkey = connection(settings.redis_url)
@@ -245,56 +187,45 @@ def _answered(valkey: Redis, name: str) -> bool:
     return bool(valkey.exists(f"rq:workers:{name}"))
 
 
-def _start_company(
-    supervisor: Supervisor,
-    settings: Settings,
-    places: Places,
-    addresses: Addresses,
-    *,
-    program: Path,
-    client_id: str,
-) -> None:
-    command = [
-        *(sys.executable, str(program / "run.py"), "--folder", str(places.company), "--portal", addresses.portal),
-        *("--client-id", client_id, "--port", str(addresses.company_port)),
-        *("--purpose", BILLS),
+def _start_companies(
+    supervisor: Supervisor, places: Places, addresses: Addresses, *, program: Path, clients: Mapping[str, str]
+) -> list[tuple[Firm, Child]]:
+    started = [
+        (firm, firm.child(places, program, portal=addresses.portal, client_id=clients[firm.slug]))
+        for firm in addresses.firms
     ]
-    child = Child("demo-company", command, stranger_environment(), places.log("demo-company"))
-    supervisor.run(child)
-    until(child, lambda: answers(addresses.company + "/"), seconds=_READY_SECONDS)
-    _prove_endpoint(settings, client_id, addresses.events)
+    for _firm, child in started:
+        supervisor.run(child)
+    return started
 
 
-def _prove_endpoint(settings: Settings, client_id: str, url: str) -> None:
-    with db.transaction(settings.database_url) as session:
-        known = sync_queries.endpoint_of(session, client_id=client_id)
-        if known is not None and known.url == url and known.state == "enabled":
-            return
-        sync.register_endpoint(session, client_id=client_id, url=url, now=db.now())
-    with db.transaction(settings.database_url) as session:
-        sync.prove_endpoint(session, keyring=keyring.load(settings.keyring_file), client_id=client_id, now=db.now())
+def _wait_for_companies(started: Sequence[tuple[Firm, Child]], settings: Settings, clients: Mapping[str, str]) -> None:
+    for firm, child in started:
+        until(child, partial(answers, f"{firm.address}/"), seconds=_READY_SECONDS)
+        firms.prove(settings, firm, clients[firm.slug])
 
 
 def _report(places: Places, addresses: Addresses, mailbox: Mailbox, seeded: seed.Seeded) -> dict[str, Any]:
     keys = places.client(TEST_CLIENT_COMPANY)
     return {
         "portal": addresses.portal,
-        "company": addresses.company,
+        "company": addresses.firms[0].address,
         "mailbox": mailbox.url,
         "people": [
             {"name": person.name, "email": person.email, "password": person.password, "story": person.story}
             for person in CAST
         ],
         "staff": {"name": DANA.name, "email": DANA.email, "password": DANA.password, "company": BRIGHTWELL},
-        "demo_company": {"slug": BRIGHTWELL, "client_id": seeded.clients[BRIGHTWELL], "purpose": BILLS},
+        "demo_company": firms.report(addresses.firms[0], seeded.clients),
+        "second_company": firms.report(addresses.firms[1], seeded.clients),
         "test_client": {
             "company": TEST_CLIENT_COMPANY,
             "client_id": seeded.clients[TEST_CLIENT_COMPANY],
-            "redirect_uri": _callback(TEST_CLIENT_COMPANY),
+            "redirect_uri": firms.callback(TEST_CLIENT_COMPANY),
             "private_key_file": str(keys / "signing.private.json"),
             "encryption_key_file": str(keys / "encryption.private.json"),
             "dpop_key_file": str(keys / "dpop.private.json"),
-            "metadata_file": str(keys / _METADATA),
+            "metadata_file": str(keys / firms.METADATA),
             "purposes": list(seeded.test_client_purposes),
             "subjects": dict(seeded.test_client_subjects),
         },
@@ -304,9 +235,13 @@ def _report(places: Places, addresses: Addresses, mailbox: Mailbox, seeded: seed
 
 
 def _say(report: dict[str, Any]) -> None:
-    click.echo(f"\nPortal        {report['portal']}")
-    click.echo(f"Demo company  {report['company']}")
-    click.echo(f"Mailbox       {report['mailbox']}\n\nSign in as")
+    lines = {"Portal": report["portal"]}
+    lines |= {report[role]["name"]: report[role]["address"] for role in ("demo_company", "second_company")}
+    lines |= {"Mailbox": report["mailbox"]}
+    click.echo()
+    for name, address in lines.items():
+        click.echo(f"{name:<18} {address}")
+    click.echo("\nSign in as")
     for person in report["people"]:
         click.echo(f"  {person['email']:<34} {person['password']:<30} {person['story']}")
     staff = report["staff"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import shutil
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+_OWN_PORTS = range(20_000, 30_000)
+_TRIES = 20
 _LOG_BYTES = 5_000_000
 _MARK = "ucm-demo"
 
@@ -52,6 +55,11 @@ class Places:
     @property
     def company(self) -> Path:
         return self.data / "company"
+
+    @property
+    def second(self) -> Path:
+        """What the second demo company keeps."""
+        return self.data / "second-company"
 
     def client(self, slug: str) -> Path:
         """Return the folder with the keys of another company's client."""
@@ -116,6 +124,16 @@ def demo_company() -> Path:
 
 def free_port(wanted: int, *, purpose: str) -> int:
     """Return `wanted` if nobody listens there, any free one for 0; raise `MisconfiguredError` otherwise."""
+    if wanted:
+        return _taken_by_nobody(wanted, purpose)
+    # Not one of those that the system gives to calls going out: it has to be free again at the next start.
+    for port in random.sample(_OWN_PORTS, _TRIES):
+        with suppress(MisconfiguredError):
+            return _taken_by_nobody(port, purpose)
+    return _taken_by_nobody(0, purpose)
+
+
+def _taken_by_nobody(wanted: int, purpose: str) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

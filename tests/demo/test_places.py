@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 
 from portal.demo.places import DemoRunningError, NotDemoDataError, Places, free_port, port_or_any
 from portal.errors import MisconfiguredError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_secrets_are_written_for_the_owner_alone(tmp_path: Path) -> None:
@@ -59,6 +57,14 @@ def test_a_taken_port_is_named() -> None:
         with pytest.raises(MisconfiguredError, match=str(port)):
             free_port(port, purpose="the portal")
         assert port_or_any(port, purpose="the mailbox") != port
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_free_port_is_none_that_calls_going_out_may_take() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port(0, purpose="the portal") for _ in range(20)}
+    assert max(ports) < lowest
+    assert len(ports) > 1
 
 
 def test_a_long_log_starts_anew(tmp_path: Path) -> None:

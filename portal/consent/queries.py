@@ -42,6 +42,16 @@ def grant(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
     return session.get(Grant, (person_id, grant_id))
 
 
+def hold(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
+    """Return one of a person's grants as it stands now, held still until the transaction ends.
+
+    For whoever discloses: somebody who stops at this moment, or asks for a single use, comes before or after.
+    """
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.grant_id == grant_id)
+    held = mine.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return session.scalars(held).one_or_none()
+
+
 def live_grant(session: Session, *, person_id: UUID, client_id: str) -> Grant | None:
     """Return the newest grant of a person for a client that is active or paused."""
     mine = select(Grant).where(Grant.person_id == person_id, Grant.client_id == client_id, Grant.state.in_(LIVE))

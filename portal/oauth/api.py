@@ -16,6 +16,7 @@ from portal.oauth.protection import token_required
 from portal.oauth.request import MachineRequest
 from portal.web import context
 from portal.web.access import marked, public
+from portal.web.problems import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,12 @@ def revoke(asked: MachineRequest) -> Answer:
 @api.route("/oauth/userinfo", methods=["GET", "POST"])
 @token_required("openid")
 def person() -> Response:
-    claims = userinfo.claims(context.session(), keyring=context.keyring(), token=g.token, now=context.now())
+    try:
+        claims = userinfo.claims(context.session(), keyring=context.keyring(), token=g.token, now=context.now())
+    except userinfo.NotSharedError as error:
+        # An answer, not an exception, so that the person finds the refusal in their log.
+        log.info("%s refused: %s", g.request_id, error.code)
+        return problem(error.status, error.code, error.public)
     return _json(200, claims)
 
 

@@ -41,27 +41,34 @@ class OwnTokenError(InvalidTokenError):
 
 
 def claims(session: Session, *, keyring: Keyring, token: TokenInfo, now: datetime) -> dict[str, Any]:
-    """Return `sub` and the claims; each disclosed attribute is in the log before this returns."""
+    """Return `sub` and the claims; each disclosed attribute is in the log before this returns.
+
+    Raises `NotSharedError`; the refusal is in the log as well, so the caller commits all the same.
+    """
     if token.person_id is None or token.grant_id is None:
         raise OwnTokenError
-    grant = consents.grant(session, person_id=token.person_id, grant_id=token.grant_id)
-    allowed = _allowed(session, grant, token, now)
-    sub = consent.subject(session, person_id=token.person_id, company_id=token.company_id)
+    grant = consents.hold(session, person_id=token.person_id, grant_id=token.grant_id)
     asked = of_scopes(token.scope)
+    allowed = _allowed(session, grant, token, asked=asked, now=now)
+    sub = consent.subject(session, person_id=token.person_id, company_id=token.company_id)
     shared = [name for name in asked if name in allowed and CATALOGUE[name].claim]
     if grant is None or not shared:
         return {"sub": sub}
     return {"sub": sub, **_disclosed(session, keyring, grant, asked=asked, shared=shared, now=now)}
 
 
-def _allowed(session: Session, grant: Grant | None, token: TokenInfo, now: datetime) -> tuple[str, ...]:
+def _allowed(
+    session: Session, grant: Grant | None, token: TokenInfo, *, asked: Sequence[str], now: datetime
+) -> tuple[str, ...]:
     standing = None if grant is None else consents.standing_of(session, grant)
     decision = rules.decide(
         standing, client_id=token.client_id, channel=rules.Channel.USERINFO, requested=None, now=now
     )
-    if decision.refusal is not None:
-        raise NotSharedError(decision.refusal)
-    return decision.attributes
+    if decision.refusal is None:
+        return decision.attributes
+    if grant is not None:
+        _log(session, grant, asked, {}, now, refusal=decision.refusal)
+    raise NotSharedError(decision.refusal)
 
 
 def _disclosed(
@@ -75,13 +82,22 @@ def _disclosed(
     return {claim: value for claim, value in values.items() if value is not None}
 
 
-def _log(session: Session, grant: Grant, asked: Sequence[str], given: dict[str, int], now: datetime) -> None:
+def _log(
+    session: Session,
+    grant: Grant,
+    asked: Sequence[str],
+    given: dict[str, int],
+    now: datetime,
+    *,
+    refusal: rules.Refusal | None = None,
+) -> None:
     row = ledger.NewDisclosure(
         person_id=grant.person_id,
         at=now,
         context_id=grant.context_id,
         channel="userinfo",
-        outcome="completed",
+        outcome="denied" if refusal else "completed",
+        reason=refusal,
         asked=asked,
         given=given,
         grant_id=grant.grant_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from joserfc import jws
@@ -14,10 +15,12 @@ from portal import db
 from portal.consent import queries as consents
 from portal.consent import services as consent
 from portal.consent.models import Grant, GrantVersion
+from portal.ledger import queries as ledger
 from tests.oauth.rp import RelyingParty, query
 
 if TYPE_CHECKING:
     from portal.config import Settings
+    from portal.ledger.queries import Entry
     from tests.oauth.conftest import Person
 
 
@@ -126,6 +129,27 @@ def test_userinfo_tells_what_scopes_and_consent_cover(rp: RelyingParty, person: 
     refused = rp.call("/oauth/userinfo", body["access_token"])
     assert refused.status_code == 403
     assert refused.json["type"].endswith("consent-withdrawn")
+    assert [entry.outcome for entry in userinfo_entries(settings, person)] == ["denied", "completed"]
+
+
+def test_userinfo_waits_for_somebody_who_is_stopping(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    code = query(rp.answer(person.browser, rp.push(scope="openid profile")))["code"]
+    token = rp.redeem(code).json["access_token"]
+    with ThreadPoolExecutor(1) as other, db.sessions(settings.database_url)() as stopping:
+        consent.withdraw(stopping, person_id=person.person_id, grant_id=_grant_id(stopping, person), now=db.now())
+        asking = other.submit(rp.call, "/oauth/userinfo", token)
+        wait([asking], timeout=0.5)
+        stopping.commit()
+        assert asking.result().status_code == 403
+
+
+def test_one_use_is_one_use_whatever_way_it_is_asked(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    code = query(rp.answer(person.browser, rp.push(scope="openid profile"), duration="once"))["code"]
+    token = rp.redeem(code).json["access_token"]
+    with ThreadPoolExecutor(2) as both:
+        asked = [both.submit(rp.call, "/oauth/userinfo", token) for _ in range(2)]
+        assert sorted(one.result().status_code for one in asked) == [200, 403]
+    assert len([entry for entry in userinfo_entries(settings, person) if entry.given]) == 1
 
 
 def test_stopping_acts_on_the_next_call(rp: RelyingParty, person: Person, settings: Settings) -> None:
@@ -140,6 +164,12 @@ def test_stopping_acts_on_the_next_call(rp: RelyingParty, person: Person, settin
     ):
         assert answer.status_code == 400
         assert answer.json["error"] == "invalid_grant"
+
+
+def userinfo_entries(settings: Settings, person: Person) -> list[Entry]:
+    with db.transaction(settings.database_url) as session:
+        found = ledger.of_person(session, person_id=person.person_id)
+    return [entry for entry in found if entry.channel == "userinfo"]
 
 
 def verified(rp: RelyingParty, token: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -45,8 +45,14 @@ class Visitor:
 
     client: FlaskClient = field(repr=False)
     person_id: UUID | None = None
+    _token: str = field(default="", repr=False)
 
     def csrf(self) -> str:
+        """Return the form token of this browser; it stays the same until somebody signs in or out."""
+        self._token = self._token or self._read_token()
+        return self._token
+
+    def _read_token(self) -> str:
         found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', self.client.get("/account/sign-in?again=1").text)
         assert found
         return found.group(1)

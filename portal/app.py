@@ -22,7 +22,7 @@ from portal.sync import api as sync_api
 from portal.sync import web as sync_web
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
-from portal.web import context, front, pages, problems, reference, security, slots
+from portal.web import context, cookie, front, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
     from portal.config import Settings
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         json_errors=False,
     )
     _configure(app, settings)
-    for part in (problems, security, pages, browser):
+    for part in (problems, security, cookie, pages, browser):
         part.init_app(app)
     context.init_app(app, settings, keyrings.load(settings.keyring_file))
     _register(app)

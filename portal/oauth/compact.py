@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 ALGORITHMS: Final = ("ES256", "PS256", "EdDSA", "Ed25519")
 _LONGEST = 8192
+_COORDINATE_BYTES = 32
+_ES256 = ec.ECDSA(SHA256())
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _SECRET_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}
@@ -61,7 +67,7 @@ def parse(text: str) -> Compact:
 def read_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     """Return the value of JSON `text`; raise `MalformedError` for duplicate members, NaN and deep nesting."""
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise MalformedError("not JSON") from error
 
@@ -83,11 +89,17 @@ def verify(parsed: Compact, key: VerifyKey) -> None:
     if algorithm not in algorithms_of(key):
         raise MalformedError("the algorithm is not allowed with this key")
     try:
-        good = JWSRegistry.algorithms[str(algorithm)].verify(parsed.signed, parsed.signature, key)
+        good = _signed_by(key, str(algorithm), parsed)
     except (JoseError, ValueError) as error:
         raise MalformedError("the signature cannot be checked") from error
     if not good:
         raise MalformedError("the signature is wrong")
+
+
+def thumbprint(key: VerifyKey) -> str:
+    """Return the RFC 7638 thumbprint of a key that `public_key` made; it is kept with the key as its name."""
+    key.ensure_kid()
+    return str(key.kid)
 
 
 def algorithms_of(key: VerifyKey) -> tuple[str, ...]:
@@ -95,6 +107,20 @@ def algorithms_of(key: VerifyKey) -> tuple[str, ...]:
     if isinstance(key, ECKey):
         return ("ES256",)
     return ("PS256",) if isinstance(key, RSAKey) else ("EdDSA", "Ed25519")
+
+
+def _signed_by(key: VerifyKey, algorithm: str, parsed: Compact) -> bool:
+    if not isinstance(key, ECKey):
+        return JWSRegistry.algorithms[algorithm].verify(parsed.signed, parsed.signature, key)
+    # ES256 (RFC 7518 section 3.4) comes with every request: r and s, 32 bytes each.
+    if len(parsed.signature) != 2 * _COORDINATE_BYTES:
+        return False
+    r, s = parsed.signature[:_COORDINATE_BYTES], parsed.signature[_COORDINATE_BYTES:]
+    try:
+        key.public_key.verify(encode_dss_signature(int.from_bytes(r), int.from_bytes(s)), parsed.signed, _ES256)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)
@@ -152,3 +178,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise MalformedError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant)

@@ -107,7 +107,7 @@ def verify(header: str | None, *, method: str, url: str, now: datetime, access_t
     _check_address(parsed, url)
     _check_age(parsed, now)
     _check_token(parsed, access_token)
-    jkt = key.thumbprint()
+    jkt = compact.thumbprint(key)
     return Proof(jkt, replay.fingerprint("dpop", jkt, _jti(parsed)), now + KEPT)
 
 
@@ -142,7 +142,7 @@ def _check_method(parsed: Compact, method: str) -> None:
 
 def _check_address(parsed: Compact, url: str) -> None:
     htu = parsed.claims.get("htu")
-    if not isinstance(htu, str) or _normal(htu) != _normal(url):
+    if not isinstance(htu, str) or (htu != url and _normal(htu) != _normal(url)):
         raise ProofAddressError
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
+
+_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def encode(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+    return b2a_base64(data, newline=False).translate(_SAFE, b"=").decode()
 
 
 def decode(text: str) -> bytes:

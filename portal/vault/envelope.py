@@ -32,6 +32,7 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _COORDINATE_BYTES = 32
 _WRAP = "ECDH-ES+A256KW"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class UnusableKeyError(InvalidError):
@@ -89,8 +90,12 @@ def recipient(jwk: bytes) -> ec.EllipticCurvePublicKey | x25519.X25519PublicKey:
 
 
 def _seal_field(name: str, field: Field, key: bytes) -> str:
-    header = {"alg": "dir", "enc": "A256GCM", "kid": f"{name}#{field.version}", "cty": "json"}
-    return _compact(header, b"", key, field.value.encode())
+    return _compact(_field_header(f"{name}#{field.version}"), b"", key, field.value.encode())
+
+
+@lru_cache(maxsize=4096)
+def _field_header(kid: str) -> str:
+    return _protected({"alg": "dir", "enc": "A256GCM", "kid": kid, "cty": "json"})
 
 
 def _seal_to(plain: bytes, kid: str, public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> str:
@@ -98,7 +103,7 @@ def _seal_to(plain: bytes, kid: str, public: ec.EllipticCurvePublicKey | x25519.
     content_key = os.urandom(_KEY_BYTES)
     wrapped = aes_key_wrap(_derive(shared), content_key)
     header = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": "jwk-set+json", "epk": epk}
-    return _compact(header, wrapped, content_key, plain)
+    return _compact(_protected(header), wrapped, content_key, plain)
 
 
 def _agree(public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> tuple[bytes, dict[str, str]]:
@@ -121,8 +126,11 @@ def _derive(shared: bytes) -> bytes:
     return ConcatKDFHash(algorithm=SHA256(), length=_KEY_BYTES, otherinfo=info).derive(shared)
 
 
-def _compact(header: dict[str, Any], wrapped: bytes, key: bytes, plain: bytes) -> str:
-    protected = base64url.encode(_json(header))
+def _protected(header: dict[str, Any]) -> str:
+    return base64url.encode(_json(header))
+
+
+def _compact(protected: str, wrapped: bytes, key: bytes, plain: bytes) -> str:
     nonce = os.urandom(_NONCE_BYTES)
     sealed = AESGCM(key).encrypt(nonce, plain, protected.encode())
     body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
@@ -130,4 +138,4 @@ def _compact(header: dict[str, Any], wrapped: bytes, key: bytes, plain: bytes) -
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _COORDINATE_BYTES = 32
 _CREATE_LOCK = 0x55434D01
+_ES256 = ec.ECDSA(SHA256())
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,8 @@ class Signer:
 
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """Return the compact JWS of `claims` with protected header `{alg: ES256, kid, typ}`."""
-        header = _json({"alg": "ES256", "kid": self.kid, "typ": typ})
-        signed = base64url.encode(header) + "." + base64url.encode(_json(claims))
-        r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(SHA256())))
+        signed = _header(self.kid, typ) + "." + base64url.encode(_json(claims))
+        r, s = decode_dss_signature(self._key.sign(signed.encode(), _ES256))
         return signed + "." + base64url.encode(r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES))
 
 
@@ -98,5 +99,10 @@ def _parse(keyring: Keyring, kid: str, version: int, wrapped: bytes) -> Signer:
     return Signer(kid, key)
 
 
+@lru_cache(maxsize=64)
+def _header(kid: str, typ: str) -> str:
+    return base64url.encode(_json({"alg": "ES256", "kid": kid, "typ": typ}))
+
+
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

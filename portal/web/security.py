@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flask import g
@@ -29,12 +30,16 @@ def init_app(app: Flask) -> None:
     intake.init_app(app)
 
 
+@lru_cache(maxsize=256)
+def _policy(form_action_origins: tuple[str, ...]) -> str:
+    policy = {**_POLICY, "form-action": " ".join(["'self'", *form_action_origins])}
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
 def _protect(response: Response) -> Response:
     # The consent answer redirects to its client, which form-action would stop; that one origin is added
     # by the page that knows it (`g.form_action_origins`).
-    form_action = " ".join(["'self'", *g.get("form_action_origins", ())])
-    policy = {**_POLICY, "form-action": form_action}
-    response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
+    response.headers["Content-Security-Policy"] = _policy(tuple(g.get("form_action_origins", ())))
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

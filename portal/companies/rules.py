@@ -74,6 +74,12 @@ _NOT_A_VERB = frozenset(
 )
 _VERBS_IN_ING = frozenset({"bring", "ring", "string", "ping"})
 _COUNTRY = re.compile(r"[A-Z]{2}")
+# They turn a text round or hide in it, so that one name reads as another (Unicode TR 36); the two joiners of
+# category Cf are spelling in some languages.
+_JOINERS = frozenset("\u200c\u200d")
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")
+# Alphabets whose capitals and small letters look like those of Latin.
+_ALIKE = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"})
 
 
 class RedirectUriError(InvalidError):
@@ -106,8 +112,27 @@ def line(text: str, *, what: str, longest: int = NAME_LENGTH, pointer: str = "")
     return cleaned
 
 
+def name(text: str, *, what: str, pointer: str) -> str:
+    """Return the name of a company as `line` does; raise `DetailsError` also when a word mixes like alphabets."""
+    cleaned = line(text, what=what, pointer=pointer)
+    if any(len(_alphabets(word)) > 1 for word in cleaned.split()):
+        raise DetailsError(f"Write each word of {what} in one alphabet.", pointer=pointer)
+    return cleaned
+
+
+def _alphabets(word: str) -> set[str]:
+    letters = unicodedata.normalize("NFKD", word)
+    return {unicodedata.name(letter, "").partition(" ")[0] for letter in letters if letter.isalpha()} & _ALIKE
+
+
 def _unshowable(text: str) -> bool:
-    return any(unicodedata.category(character) in {"Cc", "Cs", "Co"} for character in text)
+    return any(map(_hides, text))
+
+
+def _hides(character: str) -> bool:
+    if character in _BLANK_LETTERS:
+        return True
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co"} and character not in _JOINERS
 
 
 def slug(*candidates: str) -> str:

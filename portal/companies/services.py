@@ -84,11 +84,11 @@ def register_company(
 
     Its slug is derived from the trading name and unique.  Raises `CompanyTakenError`, `rules.DetailsError`.
     """
-    name = rules.line(trading_name, what="the trading name", pointer="/trading_name")
+    name = rules.name(trading_name, what="the trading name", pointer="/trading_name")
     number = rules.line(registration_number, what="the registration number", longest=60, pointer="/registration_number")
     found = Company(
         slug=rules.slug(name, f"{country}-{number}"),
-        legal_name=rules.line(legal_name, what="the legal name", pointer="/legal_name"),
+        legal_name=rules.name(legal_name, what="the legal name", pointer="/legal_name"),
         trading_name=name,
         registration_number=number,
         country=rules.country(country),

@@ -82,6 +82,22 @@ class Ask:
         return f"Share your details with {self.organisation.name}?"
 
     @property
+    def asker(self) -> str:
+        """Who asks, at the beginning of a sentence: a name nobody has checked is only what they call themselves."""
+        name = self.organisation.legal_name
+        return name if self.organisation.checked_on else f"Someone who gives the name {name}"
+
+    @property
+    def warning(self) -> str:
+        """What stands first where nobody has checked who asks, empty elsewhere (OWASP ASVS 5.0, 10.4.7)."""
+        if self.organisation.checked_on:
+            return ""
+        return (
+            f"We have not checked who {self.organisation.name} is. Anyone can register a name here. "
+            "Share only if you are certain that you know who is asking."
+        )
+
+    @property
     def missing(self) -> list[Item]:
         """Details they need that the person has not provided: until then nothing can be shared."""
         return [item for item in self.needs if item.value is None]
@@ -148,6 +164,8 @@ def shown(ask: Ask) -> dict[str, Any]:
     return {
         "language": LANGUAGE,
         "title": ask.title,
+        "warning": ask.warning,
+        "asker": ask.asker,
         "organisation": asdict(ask.organisation) | {"checked_on": _iso(ask.organisation.checked_on)},
         "sentence": ask.sentence,
         "needs": [_words(item) for item in ask.needs],

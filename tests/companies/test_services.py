@@ -317,6 +317,27 @@ def test_a_company_is_complete(session: Session, facts: Make, change: dict[str, 
     assert refusal.value.pointer == pointer
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["\u202eygrenE llewthgirB", "Brightwell\u200b Energy", "Bright\u3164well", "\u0412rightwell Energy",
+     "Brightw\u0435ll", "\u0391cme", "Brightwell \u2066Energy\u2069"],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["trading_name", "legal_name"])
+def test_a_name_does_not_read_as_another(session: Session, facts: Make, field: str, name: str) -> None:
+    with pytest.raises(rules.DetailsError) as refusal:
+        services.register_company(session, **facts(**{field: name}))
+    assert refusal.value.pointer == f"/{field}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Ångström & Søn", "Яндекс Go", "ΔΕΗ Energy", "\u0646\u0627\u0645\u0647\u200c\u0631\u0633", "株式会社Linden", "3µ"],
+)
+def test_names_of_many_alphabets_pass(session: Session, facts: Make, name: str) -> None:
+    made = services.register_company(session, **facts(trading_name=f"{name} {uuid4().hex[:8]}"))
+    assert made.trading_name.startswith(name)
+
+
 def test_a_name_without_latin_letters_is_found_by_its_number(session: Session, facts: Make) -> None:
     number = uuid4().hex[:12]
     made = services.register_company(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import render_template_string
+from sqlalchemy import update
 
+from portal.companies.models import Company
 from portal.consent import asking, services, terms
 from portal.consent.forms import AskForm
 from tests.consent.offers import NOW, Offer
@@ -72,6 +74,21 @@ def test_what_is_kept_of_the_screen_has_every_word_and_no_value(
     assert NAME not in repr(ask)
     for words in (ask.sentence, ask.title, "To write to you", "They never see your password.", ask.durations[0].label):
         assert words in text
+
+
+def test_nobody_has_checked_who_asks(
+    *, app: Flask, session: Session, keys: Keyring, offer: Offer, person: Callable[..., UUID]
+) -> None:
+    who = person(name__full=NAME)
+    checked = build(session, keys, offer, who)
+    assert "We have not checked" not in drawn(app, checked)[1]
+    session.execute(update(Company).where(Company.company_id == offer.company_id).values(state="draft"))
+    ask = build(session, keys, offer, who)
+    _, html = drawn(app, ask)
+    before_the_question = html.partition("They need these")[0]
+    assert f"We have not checked who {offer.name} is." in before_the_question
+    assert f"Someone who gives the name {offer.name} Energy Ltd wants" in before_the_question
+    assert asking.shown(ask)["warning"] == ask.warning
 
 
 def test_without_a_needed_detail_nothing_can_be_shared(

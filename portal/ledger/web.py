@@ -12,6 +12,7 @@ from flask import Blueprint, render_template, request
 
 from portal.errors import InvalidError, NotFoundError
 from portal.ledger import queries, rules
+from portal.web import cursor
 from portal.web.access import person_id, person_required
 from portal.web.context import session
 from portal.web.dates import ZONE
@@ -79,7 +80,7 @@ def activity() -> Response:
         session(),
         person_id=person_id(),
         limit=PAGE + 1,
-        before=_cursor(request.args.get("before", "")),
+        before=cursor.before(),
         company_id=filters.company_id,
         grant_id=filters.grant_id,
         month=_span(filters.month) if filters.month else None,
@@ -148,15 +149,4 @@ def _span(month: str) -> tuple[datetime, datetime]:
 
 
 def _after(entry: Entry) -> str:
-    return f"{entry.at.isoformat()}~{entry.disclosure_id}"
-
-
-def _cursor(given: str) -> tuple[datetime, UUID] | None:
-    if not given:
-        return None
-    at, _, disclosure_id = given.partition("~")
-    try:
-        moment = datetime.fromisoformat(at)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=ZONE)), UUID(disclosure_id)
-    except ValueError:
-        raise InvalidError("Start again from the Activity page.", pointer="/before") from None
+    return cursor.after(entry.at, entry.disclosure_id)

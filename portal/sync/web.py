@@ -12,10 +12,11 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
 from portal.consent import queries as consents
-from portal.errors import InvalidError, NotFoundError, PortalError
+from portal.errors import NotFoundError, PortalError
 from portal.ledger import queries as ledger
 from portal.sync import chart, queries, services
 from portal.sync.forms import EndpointForm
+from portal.web import cursor
 from portal.web.access import person_id, person_required
 from portal.web.context import keyring, now, session
 from portal.web.dates import ZONE
@@ -148,7 +149,7 @@ def endpoint(client_id: str) -> ResponseReturnValue:
 @pages.get("/org/deliveries")
 @staff_required
 def deliveries() -> Response:
-    before = _cursor(request.args.get("before", ""))
+    before = cursor.before()
     entries = ledger.of_company(
         session(), company_id=g.company.company_id, channels=CHANNELS, limit=_TRIES_WITHIN, before=before
     )
@@ -254,15 +255,4 @@ def _chart() -> chart.Chart:
 
 
 def _after(entry: Entry) -> str:
-    return f"{entry.at.isoformat()}~{entry.disclosure_id}"
-
-
-def _cursor(given: str) -> tuple[datetime, UUID] | None:
-    if not given:
-        return None
-    at, _, disclosure_id = given.partition("~")
-    try:
-        moment = datetime.fromisoformat(at)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=ZONE)), UUID(disclosure_id)
-    except ValueError:
-        raise InvalidError("Start again from the Deliveries page.", pointer="/before") from None
+    return cursor.after(entry.at, entry.disclosure_id)

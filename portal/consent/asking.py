@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from portal.companies import queries as companies
@@ -75,6 +77,7 @@ class Ask:
     removed: Sequence[str]
     durations: Sequence[terms.Duration]
     retention_days: int
+    purpose_version: int
     grant: Grant | None
 
     @property
@@ -101,6 +104,11 @@ class Ask:
     def missing(self) -> list[Item]:
         """Details they need that the person has not provided: until then nothing can be shared."""
         return [item for item in self.needs if item.value is None]
+
+    @property
+    def mark(self) -> str:
+        """The SHA-256 of every word on the screen: an answer that carries another one was given to another question."""
+        return sha256(json.dumps(shown(self), sort_keys=True).encode()).hexdigest()
 
     @property
     def how(self) -> str:
@@ -155,6 +163,7 @@ def build(
         removed=[label(name) for name in held.attributes if name not in purpose.attributes] if held else [],
         durations=terms.durations(mode=purpose.mode, longest_days=purpose.longest_days),
         retention_days=purpose.retention_days,
+        purpose_version=purpose.version,
         grant=held,
     )
 

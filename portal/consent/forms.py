@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 from flask_wtf import FlaskForm
-from wtforms import SelectField, SelectMultipleField
+from wtforms import HiddenField, SelectField, SelectMultipleField
 from wtforms.validators import ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
@@ -43,6 +43,7 @@ class _Details(SelectMultipleField):
 class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
     """Nothing is ticked beforehand, except what the person shares already."""
 
+    seen = HiddenField()
     attributes = _Details("You choose these", choices=())
     duration = SelectField("How long may they use them?", validate_choice=False)
 
@@ -50,7 +51,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         """Ask what `ask` asks; `ends` is the label of "as it is now" where something is shared already."""
         held = [item.attribute for item in ask.chooses if item.held]
         first = KEEP if ends else ask.durations[0].value
-        super().__init__(data={"attributes": held, "duration": first}, **values)
+        super().__init__(data={"seen": ask.mark, "attributes": held, "duration": first}, **values)
         self.ask = ask
         self.attributes.choices = [(item.attribute, item.label) for item in ask.chooses]
         self.attributes.known = frozenset(item.attribute for item in ask.chooses)
@@ -59,12 +60,20 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         self.offered = {value for value, _ in choices}
 
     def validate(self, extra_validators: Mapping[str, Sequence[Any]] | None = None) -> bool:
-        """Refuse to share while a detail they need is not provided, and whatever the fields refuse."""
-        valid = bool(super().validate(extra_validators))
+        """Refuse an answer to another question, one without a detail they need, and whatever the fields refuse."""
+        valid = bool(super().validate(extra_validators)) and self._seen_as_it_is()
         missing = [item.label[:1].lower() + item.label[1:] for item in self.ask.missing]
         if missing:
             self.form_errors.append(f"Add your {' and your '.join(missing)} before you share.")
         return valid and not missing
+
+    def _seen_as_it_is(self) -> bool:
+        # The page may have stood open while the organisation, its purpose or the person's own sharing changed.
+        same = bool(self.seen.data == self.ask.mark)
+        self.seen.data = self.ask.mark
+        if not same:
+            self.form_errors.append("Something on this page has changed since you opened it. Read it again.")
+        return same
 
     def validate_duration(self, field: SelectField) -> None:
         """Refuse a duration that is not offered."""

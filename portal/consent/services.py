@@ -16,6 +16,7 @@ from portal.consent import chain, queries, terms
 from portal.consent.models import Grant, GrantVersion, Subject
 from portal.db import new_id
 from portal.errors import NotFoundError, RefusedError
+from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def give(
     content |= {"state": "active", "changed_at": now}
     subject(session, person_id=person_id, company_id=client.company_id)
     for _ in range(_ROUNDS):
-        if held := _live(session, person_id, purpose_id):
+        held = _live(session, person_id, purpose_id)
+        if held and not _closed(session, held, now):
             held.context_id = _context(session, client, purpose)
             return _step(session, held, "given", "person", content, shown=shown)
         made = _begin(session, person_id, client, purpose, content)
@@ -200,6 +202,17 @@ def _live(session: Session, person_id: UUID, purpose_id: UUID) -> Grant | None:
         Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(queries.LIVE)
     )
     return session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
+
+
+def _closed(session: Session, held: Grant, now: datetime) -> bool:
+    """Close a grant that is over though nobody has said so: a new consent then begins anew, with a new use."""
+    used_up = held.mode == terms.ONCE and ledger_queries.was_used(
+        session, person_id=held.person_id, grant_id=held.grant_id
+    )
+    over = used_up or (held.expires_at is not None and held.expires_at <= now)
+    if over:
+        _step(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
+    return over
 
 
 def _lock(session: Session, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, g, redirect, request
 from flask_login import current_user
 
-from portal.consent import asking
+from portal.consent import asking, terms
 from portal.consent import services as consent
 from portal.consent.forms import AskForm
 from portal.oauth import authorization, authorization_code
@@ -96,14 +96,20 @@ def _ask(pushed: PushedRequest) -> Ask:
 
 
 def _form(ask: Ask, pushed: PushedRequest) -> AskForm | ConfirmForm:
-    return ConfirmForm() if _covered(ask, pushed) else AskForm(ask)
+    # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
+    chosen = "duration" in request.form
+    return ConfirmForm() if _covered(ask, pushed) and not chosen else AskForm(ask)
 
 
 def _covered(ask: Ask, pushed: PushedRequest) -> bool:
     # What is shared already is only confirmed; anything that was not answered yet is asked in full.
-    return ask.grant is not None and ask.grant.state == "active" and (
-        set(pushed.parameters["attributes"]) <= set(ask.grant.attributes) and not ask.removed
-    )  # fmt: skip
+    held = ask.grant
+    if held is None or held.state != "active" or held.mode == terms.ONCE:
+        return False
+    if held.expires_at is not None and held.expires_at <= context.now():
+        return False
+    same = held.purpose_version == ask.purpose_version and not ask.removed
+    return same and set(pushed.parameters["attributes"]) <= set(held.attributes)
 
 
 def _screen(

@@ -133,7 +133,8 @@ class RelyingParty:
         """Open the screen as the person and press a button."""
         screen = browser.get(self.address(request_uri))
         assert screen.status_code == 200, screen.text
-        fields = {"client_id": self.client_id, "request_uri": request_uri, "answer": answer, "duration": "year"}
+        fields = {"client_id": self.client_id, "request_uri": request_uri, "answer": answer}
+        fields |= {"duration": "year"} if 'name="duration"' in screen.text else {}
         answered = browser.post("/oauth/authorize", data=fields | form | {"csrf_token": csrf(screen.text)})
         return cast("Answer", answered)
 

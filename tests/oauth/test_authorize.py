@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -12,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.companies.models import Client
+from portal.companies.models import Client, Purpose
 from portal.consent.models import Grant
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
@@ -88,6 +90,51 @@ def test_a_second_answer_from_a_stale_tab(rp: RelyingParty, person: Person) -> N
     assert rp.answer(person.browser, uri).status_code == 303
     form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year"}
     stays_here(person.browser.post("/oauth/authorize", data=form | {"csrf_token": csrf(screen.text)}), 410)
+
+
+def test_a_choice_counts_although_another_window_answered(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    first, second = rp.push(), rp.push()
+    screen = person.browser.get(rp.address(first))
+    assert rp.answer(person.browser, second, attributes=["address.home", "email.main"]).status_code == 303
+    seen = re.search(r'name="seen"[^>]*value="([^"]+)"', screen.text)
+    assert seen
+    form = {"client_id": rp.client_id, "request_uri": first, "answer": "share", "duration": "year", "seen": seen[1]}
+    changed = person.browser.post("/oauth/authorize", data=form | {"csrf_token": csrf(screen.text)})
+    stays_here(changed, 422)
+    assert "has changed since you opened it" in changed.text
+    now_seen = re.search(r'name="seen"[^>]*value="([^"]+)"', changed.text)
+    assert now_seen
+    assert now_seen[1] != seen[1]
+    form |= {"seen": now_seen[1], "csrf_token": csrf(changed.text)}
+    assert person.browser.post("/oauth/authorize", data=form).status_code == 303
+    with db.transaction(settings.database_url) as session:
+        [grant] = session.scalars(select(Grant).where(Grant.person_id == person.person_id)).all()
+        assert grant.attributes == ["name.full"]
+
+
+@pytest.mark.parametrize(
+    "column", [{"sentence": "sell what we know about you"}, {"retention_days": 3000}, {"mode": "asked"}]
+)
+def test_what_is_agreed_to_is_what_was_read(
+    rp: RelyingParty, person: Person, settings: Settings, column: dict[str, object]
+) -> None:
+    uri = rp.push()
+    screen = person.browser.get(rp.address(uri))
+    with db.transaction(settings.database_url) as session:
+        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(version=2, **column))
+    seen = re.search(r'name="seen"[^>]*value="([^"]+)"', screen.text)
+    assert seen
+    form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year", "seen": seen[1]}
+    stays_here(person.browser.post("/oauth/authorize", data=form | {"csrf_token": csrf(screen.text)}), 422)
+
+
+def test_another_version_of_the_purpose_is_asked_in_full(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    wanted = json.dumps([{"type": "ucm_profile", "purpose": rp.purpose, "attributes": ["name.full"]}])
+    assert rp.answer(person.browser, rp.push(authorization_details=wanted)).status_code == 303
+    assert "Continue with" in person.browser.get(rp.address(rp.push(authorization_details=wanted))).text
+    with db.transaction(settings.database_url) as session:
+        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(version=2))
+    assert "Continue with" not in person.browser.get(rp.address(rp.push(authorization_details=wanted))).text
 
 
 def test_two_answers_at_once(app: APIFlask, rp: RelyingParty, person: Person, settings: Settings) -> None:

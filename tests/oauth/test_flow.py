@@ -152,6 +152,17 @@ def test_one_use_is_one_use_whatever_way_it_is_asked(rp: RelyingParty, person: P
     assert len([entry for entry in userinfo_entries(settings, person) if entry.given]) == 1
 
 
+def test_once_again_is_a_new_question_and_a_new_use(rp: RelyingParty, person: Person) -> None:
+    bodies = []
+    for _ in range(2):
+        code = query(rp.answer(person.browser, rp.push(scope="openid profile"), duration="once"))["code"]
+        bodies.append(rp.redeem(code).json)
+        assert rp.call("/oauth/userinfo", bodies[-1]["access_token"]).status_code == 200
+    assert bodies[0]["grant_id"] != bodies[1]["grant_id"]
+    for body in bodies:
+        assert rp.call("/oauth/userinfo", body["access_token"]).status_code == 403
+
+
 def test_stopping_acts_on_the_next_call(rp: RelyingParty, person: Person, settings: Settings) -> None:
     code = rp.code(person.browser)
     body = rp.redeem(code).json

@@ -122,6 +122,7 @@ def _idle(_url: str) -> deque[_Line]:
     return deque()
 
 
+_JSON = json.JSONDecoder().decode
 # By PostgreSQL's own number of the type; any other is text.
 _READ: dict[int, Callable[[bytes], Any]] = {
     16: b"t".__eq__,
@@ -129,10 +130,10 @@ _READ: dict[int, Callable[[bytes], Any]] = {
     20: int,
     21: int,
     23: int,
-    114: json.loads,
+    114: lambda value: _JSON(value.decode()),
     1184: lambda value: datetime.fromisoformat(value.decode()),
     2950: lambda value: UUID(value.decode()),
-    3802: json.loads,
+    3802: lambda value: _JSON(value.decode()),
 }
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 

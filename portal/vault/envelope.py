@@ -8,6 +8,7 @@ Assembled here, because every push pays for it; any JOSE library opens it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -16,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -32,6 +31,7 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _COORDINATE_BYTES = 32
 _WRAP = "ECDH-ES+A256KW"
+_OTHER_INFO = len(_WRAP).to_bytes(4) + _WRAP.encode() + bytes(4) + bytes(4) + (_KEY_BYTES * 8).to_bytes(4)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -120,10 +120,8 @@ def _agree(public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> tuple[
 
 
 def _derive(shared: bytes) -> bytes:
-    # Concat KDF with empty PartyUInfo and PartyVInfo (RFC 7518 section 4.6.2).
-    algorithm = _WRAP.encode()
-    info = len(algorithm).to_bytes(4) + algorithm + bytes(4) + bytes(4) + (_KEY_BYTES * 8).to_bytes(4)
-    return ConcatKDFHash(algorithm=SHA256(), length=_KEY_BYTES, otherinfo=info).derive(shared)
+    # Concat KDF with empty PartyUInfo and PartyVInfo (RFC 7518 section 4.6.2); a key of one hash is one round.
+    return hashlib.sha256((1).to_bytes(4) + shared + _OTHER_INFO).digest()
 
 
 def _protected(header: dict[str, Any]) -> str:

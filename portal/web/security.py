@@ -30,21 +30,25 @@ def init_app(app: Flask) -> None:
     intake.init_app(app)
 
 
-@lru_cache(maxsize=256)
-def _policy(form_action_origins: tuple[str, ...]) -> str:
-    policy = {**_POLICY, "form-action": " ".join(["'self'", *form_action_origins])}
-    return "; ".join(f"{name} {value}" for name, value in policy.items())
-
-
 def _protect(response: Response) -> Response:
     # The consent answer redirects to its client, which form-action would stop; that one origin is added
     # by the page that knows it (`g.form_action_origins`).
-    response.headers["Content-Security-Policy"] = _policy(tuple(g.get("form_action_origins", ())))
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
-    if context.settings().secure:
-        response.headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
+    origins = tuple(g.get("form_action_origins", ()))
+    response.headers.extend(_headers(origins, secure=context.settings().secure))
     return response
+
+
+@lru_cache(maxsize=256)
+def _headers(form_action_origins: tuple[str, ...], *, secure: bool) -> tuple[tuple[str, str], ...]:
+    policy = {**_POLICY, "form-action": " ".join(["'self'", *form_action_origins])}
+    headers = {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    }
+    if secure:
+        headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
+    return tuple(headers.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,13 +20,15 @@ from portal.sync import services as sync
 from portal.vault import keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from portal.config import Settings
     from portal.demo.places import Places
 
 METADATA = "metadata.json"
+_NEWS_SECONDS = 15.0
+_LOOK_SECONDS = 0.1
 _NAMES = {company.slug: company.trading_name for company in COMPANIES}
 
 
@@ -115,16 +118,27 @@ class KeyMakers:
         )
 
 
-def prove(settings: Settings, firm: Firm, client_id: str) -> None:
-    """Register where the company is told of changes, and have it prove itself, unless it has."""
+def prove(settings: Settings, firm: Firm, client_id: str) -> bool:
+    """Register where the company is told of changes, and have it prove itself; False when it has before."""
     url = f"{firm.address}/events"
     with db.transaction(settings.database_url) as session:
         known = sync_queries.endpoint_of(session, client_id=client_id)
         if known is not None and known.url == url and known.state == "enabled":
-            return
+            return False
         sync.register_endpoint(session, client_id=client_id, url=url, now=db.now())
     with db.transaction(settings.database_url) as session:
         sync.prove_endpoint(session, keyring=keyring.load(settings.keyring_file), client_id=client_id, now=db.now())
+    return True
+
+
+def wait_for_news(settings: Settings, client_ids: Collection[str]) -> None:
+    """Wait until the companies that run have what people shared before, but not longer than anyone would."""
+    deadline = time.monotonic() + _NEWS_SECONDS
+    while time.monotonic() < deadline:
+        with db.transaction(settings.database_url) as session:
+            if not sync_queries.waiting(session, client_ids=client_ids):
+                return
+        time.sleep(_LOOK_SECONDS)
 
 
 def report(firm: Firm, clients: Mapping[str, str]) -> dict[str, str]:

@@ -104,7 +104,10 @@ def _bring_up(
         # The sweeper finds what others lost: nothing waits for it.
         _run(supervisor, places, "reconciler", ("reconciler",))
     with step("demo companies"):
-        _wait_for_companies(started, settings, seeded.clients)
+        newly_proved = _wait_for_companies(started, settings, seeded.clients)
+    if newly_proved:
+        with step("what people share with them already"):
+            firms.wait_for_news(settings, newly_proved)
     report = _report(places, addresses, mailbox, seeded)
     _say(report)
     if ready_file is not None:
@@ -199,10 +202,16 @@ def _start_companies(
     return started
 
 
-def _wait_for_companies(started: Sequence[tuple[Firm, Child]], settings: Settings, clients: Mapping[str, str]) -> None:
+def _wait_for_companies(
+    started: Sequence[tuple[Firm, Child]], settings: Settings, clients: Mapping[str, str]
+) -> list[str]:
+    """Wait until they answer; return the clients whose endpoint has proved itself only now."""
+    proved = []
     for firm, child in started:
         until(child, partial(answers, f"{firm.address}/"), seconds=_READY_SECONDS)
-        firms.prove(settings, firm, clients[firm.slug])
+        if firms.prove(settings, firm, clients[firm.slug]):
+            proved.append(clients[firm.slug])
+    return proved
 
 
 def _report(places: Places, addresses: Addresses, mailbox: Mailbox, seeded: seed.Seeded) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _CODES = 5
 class Pending:
     """`known` is 0 for an address nobody has; `joining` says the visitor came to create an account."""
 
-    email: str
+    email: str = field(repr=False)
     known: int
     person_id: str
     joining: bool

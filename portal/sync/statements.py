@@ -157,11 +157,13 @@ FINISH = text("""
      WHERE o.person_id = v.person_id AND o.grant_id = v.grant_id
        AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
 """)
+# An endpoint is held for as long as its company takes to prove it, and no other company's messages wait for that:
+# what one attempt says of it is then left out.
 ENDPOINT_WORKS = text("""
     UPDATE endpoint SET failures = 0, failing_since = NULL, last_problem = ''
      WHERE endpoint_id IN (SELECT endpoint_id FROM endpoint
                             WHERE endpoint_id = ANY(:endpoint_ids) AND (failures > 0 OR last_problem <> '')
-                            ORDER BY endpoint_id FOR UPDATE)
+                            ORDER BY endpoint_id FOR UPDATE SKIP LOCKED)
 """)
 ENDPOINT_FAILS = text("""
     UPDATE endpoint
@@ -170,7 +172,7 @@ ENDPOINT_FAILS = text("""
            state = CASE WHEN :gone AND state = 'enabled' THEN 'disabled' ELSE state END,
            slow_until = CASE WHEN :too_slow THEN clock_timestamp() + make_interval(secs => :parked)
                              ELSE slow_until END
-     WHERE endpoint_id = :endpoint_id
+     WHERE endpoint_id IN (SELECT endpoint_id FROM endpoint WHERE endpoint_id = :endpoint_id FOR UPDATE SKIP LOCKED)
 """)
 DUE = text("""
     SELECT DISTINCT CASE WHEN e.slow_until > clock_timestamp() THEN e.endpoint_id END AS endpoint_id

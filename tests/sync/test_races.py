@@ -50,3 +50,20 @@ def test_asking_for_everything_again_while_something_is_on_its_way(world: World)
     assert message.profile is not None
     assert message.profile["complete"] is True
     assert set(message.values) == {"name.full", "email.main"}
+
+
+def test_an_endpoint_under_proof_holds_up_nobody(world: World) -> None:
+    firm = world.firm()
+    world.share(world.person(), firm)
+    [parcel] = claim(world)
+    failed = outbox.Sent(parcel, rules.Result(outcome=rules.Outcome.FAILED, status=500))
+
+    def finish() -> None:
+        world.transact(lambda session: outbox.finish(session, [failed], now=db.now()))
+
+    with ThreadPoolExecutor(1) as other, db.sessions(world.settings.database_url)() as proving:
+        services.register_endpoint(proving, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
+        finishing = other.submit(finish)
+        done = wait([finishing], timeout=_A_MOMENT).done
+        proving.rollback()
+        assert done

@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_SECRET_BYTES = _KEY_BYTES + _NONCE_BYTES
 _TAG_BYTES = 16
 _COORDINATE_BYTES = 32
 _WRAP = "ECDH-ES+A256KW"
@@ -48,6 +49,13 @@ class Field:
     value: str
 
 
+class _Secret(NamedTuple):
+    """A key that encrypts once, and the nonce for it."""
+
+    key: bytes
+    nonce: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """`values` maps each attribute to its JWE; `keys` is the JWE of the JWK Set that opens them."""
@@ -58,15 +66,16 @@ class Envelope:
 
 def seal(fields: Mapping[str, Field], *, kid: str, jwk: Mapping[str, str]) -> Envelope:
     """Seal `fields` to the company's public `jwk` named `kid`; raise `UnusableKeyError` for a bad key."""
-    one_time = {name: os.urandom(_KEY_BYTES) for name in fields}
-    values = {name: _seal_field(name, field, one_time[name]) for name, field in fields.items()}
+    *one_time, outer = _secrets(len(fields) + 1)
+    secrets = dict(zip(fields, one_time, strict=True))
+    values = {name: _seal_field(name, field, secrets[name]) for name, field in fields.items()}
     key_set = {
         "keys": [
-            {"kty": "oct", "kid": f"{name}#{fields[name].version}", "use": "enc", "k": base64url.encode(key)}
-            for name, key in one_time.items()
+            {"kty": "oct", "kid": f"{name}#{fields[name].version}", "use": "enc", "k": base64url.encode(secret.key)}
+            for name, secret in secrets.items()
         ]
     }
-    return Envelope(values=values, keys=_seal_to(_json(key_set), kid, recipient(_json(dict(jwk)))))
+    return Envelope(values=values, keys=_seal_to(_json(key_set), kid, recipient(_json(dict(jwk))), outer))
 
 
 @lru_cache(maxsize=4096)
@@ -89,8 +98,15 @@ def recipient(jwk: bytes) -> ec.EllipticCurvePublicKey | x25519.X25519PublicKey:
     raise UnusableKeyError
 
 
-def _seal_field(name: str, field: Field, key: bytes) -> str:
-    return _compact(_field_header(f"{name}#{field.version}"), b"", key, field.value.encode())
+def _secrets(count: int) -> list[_Secret]:
+    # One call to the system for all of a message's randomness.
+    drawn = os.urandom(count * _SECRET_BYTES)
+    parts = [drawn[start : start + _SECRET_BYTES] for start in range(0, len(drawn), _SECRET_BYTES)]
+    return [_Secret(part[:_KEY_BYTES], part[_KEY_BYTES:]) for part in parts]
+
+
+def _seal_field(name: str, field: Field, secret: _Secret) -> str:
+    return _compact(_field_header(f"{name}#{field.version}"), b"", secret, field.value.encode())
 
 
 @lru_cache(maxsize=4096)
@@ -98,12 +114,13 @@ def _field_header(kid: str) -> str:
     return _protected({"alg": "dir", "enc": "A256GCM", "kid": kid, "cty": "json"})
 
 
-def _seal_to(plain: bytes, kid: str, public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> str:
+def _seal_to(
+    plain: bytes, kid: str, public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey, secret: _Secret
+) -> str:
     shared, epk = _agree(public)
-    content_key = os.urandom(_KEY_BYTES)
-    wrapped = aes_key_wrap(_derive(shared), content_key)
+    wrapped = aes_key_wrap(_derive(shared), secret.key)
     header = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": "jwk-set+json", "epk": epk}
-    return _compact(_protected(header), wrapped, content_key, plain)
+    return _compact(_protected(header), wrapped, secret, plain)
 
 
 def _agree(public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> tuple[bytes, dict[str, str]]:
@@ -128,11 +145,10 @@ def _protected(header: dict[str, Any]) -> str:
     return base64url.encode(_json(header))
 
 
-def _compact(protected: str, wrapped: bytes, key: bytes, plain: bytes) -> str:
-    nonce = os.urandom(_NONCE_BYTES)
-    sealed = AESGCM(key).encrypt(nonce, plain, protected.encode())
+def _compact(protected: str, wrapped: bytes, secret: _Secret, plain: bytes) -> str:
+    sealed = AESGCM(secret.key).encrypt(secret.nonce, plain, protected.encode())
     body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
-    return ".".join((protected, *(base64url.encode(part) for part in (wrapped, nonce, body, tag))))
+    return ".".join((protected, *(base64url.encode(part) for part in (wrapped, secret.nonce, body, tag))))
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, flash, g, redirect, render_template, r
 from flask_login import current_user
 
 from portal.companies import forms, keys, queries, services
-from portal.companies.access import CHOSEN, own_client, staff_required, take_place
+from portal.companies.access import CHOSEN, own_client, recent_staff_required, staff_required, take_place
 from portal.companies.purposes import MODES, PURPOSES
 from portal.errors import NotFoundError, PortalError
 from portal.web.access import person_id, person_required, public
@@ -166,7 +166,7 @@ def new_purpose(client_id: str) -> ResponseReturnValue:
 
 
 @pages.route("/org/apps/<client_id>/keys", methods=["GET", "POST"])
-@staff_required
+@recent_staff_required
 def client_keys(client_id: str) -> ResponseReturnValue:
     client = own_client(client_id)
     form = forms.KeysForm()
@@ -184,7 +184,7 @@ def client_keys(client_id: str) -> ResponseReturnValue:
 
 
 @pages.post("/org/apps/<client_id>/keys/retire")
-@staff_required
+@recent_staff_required
 def retire_key(client_id: str) -> ResponseReturnValue:
     own_client(client_id)
     kid = request.form.get("kid", "")

@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from portal.companies import queries as companies
-from portal.companies.access import own_client, staff_required
+from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.consent import queries as consents
 from portal.errors import NotFoundError, PortalError
 from portal.ledger import queries as ledger
@@ -128,7 +128,7 @@ def endpoint_status_slot(client_id: str) -> str:
 
 
 @pages.route("/org/apps/<client_id>/endpoint", methods=["GET", "POST"])
-@staff_required
+@recent_staff_required
 def endpoint(client_id: str) -> ResponseReturnValue:
     client = own_client(client_id)
     form = EndpointForm(data={"url": getattr(_place(client).endpoint, "url", "")})

@@ -52,11 +52,16 @@ def recent_sign_in(view: View) -> View:
     def guarded(*args: object, **kwargs: object) -> ResponseReturnValue:
         if not current_user.is_authenticated:
             return to_sign_in()
-        if context.now() - current_user.authenticated_at > RECENT:
+        if not signed_in_recently():
             return to_sign_in(again=True)
         return cast("ResponseReturnValue", view(*args, **kwargs))
 
     return marked(cast("View", guarded), "recent")
+
+
+def signed_in_recently() -> bool:
+    """Say whether the person at the keyboard has shown within the last 15 minutes who they are."""
+    return bool(context.now() - current_user.authenticated_at <= RECENT)
 
 
 def to_sign_in(*, again: bool = False) -> ResponseReturnValue:

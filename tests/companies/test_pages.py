@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
 from portal import db
 from portal.app import create_app
 from portal.companies import queries, services
+from portal.identity.models import BrowserSession
 from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
@@ -262,3 +265,22 @@ def test_a_live_app_needs_a_checked_organisation(settings: Settings, staff: Brow
     with db.transaction(settings.database_url) as session:
         services.verify_company(session, slug=own.slug, now=db.now())
     assert "/org/apps/live_" in staff.send("/org/apps/new", **APP | {"environment": "live"}).headers["Location"]
+
+
+@pytest.mark.parametrize("page", ["keys", "endpoint"])
+def test_keys_and_endpoints_ask_who_it_is_once_more(
+    settings: Settings, staff: Browser, own: CompanyFacts, page: str
+) -> None:
+    now = db.now()
+    with db.transaction(settings.database_url) as session:
+        client_id = services.create_client(
+            session, company_id=own.company_id, name="Billing", redirect_uris=["https://brightwell.example/b"], now=now
+        )
+        mine = update(BrowserSession).where(BrowserSession.person_id == staff.person_id)
+        session.execute(mine.values(authenticated_at=now - timedelta(minutes=16)))
+    path = f"/org/apps/{client_id}/{page}"
+    assert staff.get(f"/org/apps/{client_id}").status_code == 200
+    for answer in (staff.get(path), staff.send(path, jwks="{}", url="https://elsewhere.example/")):
+        assert answer.status_code == 303
+        assert answer.headers["Location"].startswith("/account/sign-in?next=")
+        assert "again=1" in answer.headers["Location"]

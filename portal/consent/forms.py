@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from portal.consent.asking import Ask
 
 SHARE = "share"
-DECLINE = "decline"
 KEEP = "keep"
 
 

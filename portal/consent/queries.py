@@ -52,22 +52,6 @@ def hold(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
     return session.scalars(held).one_or_none()
 
 
-def live_grant(session: Session, *, person_id: UUID, client_id: str) -> Grant | None:
-    """Return the newest grant of a person for a client that is active or paused."""
-    mine = select(Grant).where(Grant.person_id == person_id, Grant.client_id == client_id, Grant.state.in_(LIVE))
-    return session.scalars(mine.order_by(Grant.given_at.desc(), Grant.grant_id.desc()).limit(1)).one_or_none()
-
-
-def newest_grant(session: Session, *, person_id: UUID, client_id: str) -> Grant | None:
-    """Return the live grant, or else the one that stopped last: it says why a pull is refused.
-
-    A refusal comes last of all: somebody who stopped and later declined has stopped.
-    """
-    mine = select(Grant).where(Grant.person_id == person_id, Grant.client_id == client_id)
-    rank = (Grant.state.in_(LIVE).desc(), (Grant.state != "refused").desc(), Grant.changed_at.desc())
-    return session.scalars(mine.order_by(*rank).limit(1)).one_or_none()
-
-
 def live_for_purpose(session: Session, *, person_id: UUID, purpose_id: UUID) -> Grant | None:
     """Return the live grant of a person for a purpose; there is at most one."""
     mine = select(Grant).where(Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(LIVE))

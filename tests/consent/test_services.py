@@ -67,7 +67,7 @@ def test_after_a_stop_giving_starts_afresh(session: Session, offer: Offer, stop:
     stop(session, person_id=person_id, grant_id=first.grant_id, now=NOW + timedelta(hours=1))
     second = offer.give(session, person_id, now=NOW + timedelta(hours=2))
     assert second.grant_id != first.grant_id
-    assert queries.live_grant(session, person_id=person_id, client_id=offer.client_id) == second
+    assert queries.live_for_purpose(session, person_id=person_id, purpose_id=offer.purpose_id) == second
 
 
 def test_each_step_is_kept_told_and_shown(session: Session, offer: Offer, told: list[events.GrantChanged]) -> None:
@@ -111,7 +111,7 @@ def test_declining_is_recorded_and_leaves_what_is_shared(
     )
     assert (refused.state, refused.attributes, steps(session, refused)) == ("refused", [], ["refused"])
     assert activity(session, person_id)[0] == ("consent", "denied", "refused")
-    assert queries.newest_grant(session, person_id=person_id, client_id=offer.client_id) == held
+    assert queries.live_for_purpose(session, person_id=person_id, purpose_id=offer.purpose_id) == held
     assert [fact.grant_id for fact in told] == [held.grant_id]
 
 

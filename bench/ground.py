@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portal import config, db, events, schema
+from portal.embedded.lifeline import tied
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.sync import services
@@ -63,6 +64,7 @@ class Ground:
             stderr=subprocess.DEVNULL,
             text=True,
             process_group=0,
+            preexec_fn=tied(),  # noqa: PLW1509 - one prctl call; see lifeline
         )
         return self.processes[name]
 
@@ -81,12 +83,17 @@ class Ground:
         self.valkey.stop()
         self.postgres.stop()
 
-    def memory(self) -> dict[str, list[int]]:
-        """Return the resident memory of every process in MB, parents before children."""
-        roots = {name: process.pid for name, process in self.processes.items()}
-        roots |= {"postgres": self.postgres.pid, "valkey": self.valkey.pid}
-        children = _children()
-        return {name: [_resident(pid) for pid in _tree(root, children)] for name, root in roots.items()}
+    def memory(self, name: str) -> list[int]:
+        """Return the resident memory of a process and its children in MB, parents before children."""
+        return [_resident(pid) for pid in _tree(self._pid(name), _children())]
+
+    def cpu(self, name: str) -> float:
+        """Return the CPU seconds that a process and its children have used."""
+        return sum(_used(pid) for pid in _tree(self._pid(name), _children()))
+
+    def _pid(self, name: str) -> int:
+        servers = {"postgres": self.postgres.pid, "valkey": self.valkey.pid}
+        return servers[name] if name in servers else self.processes[name].pid
 
 
 @contextmanager
@@ -144,6 +151,14 @@ def wait_for_port(port: int, seconds: float = 30) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def _used(pid: int) -> float:
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _children() -> dict[int, list[int]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 VERIFIED = "verified"
+SUSPENDED = "suspended"
 # PostgreSQL holds no text with this character: nothing is named so.
 _NUL = "\0"
 
@@ -218,7 +219,7 @@ def _client(row: Row[Client, Company]) -> ClientFacts:
         name=found.name,
         environment=found.environment,
         redirect_uris=tuple(found.redirect_uris),
-        active=found.state == "active" and owner.state != "suspended",
+        active=found.state == "active" and owner.state != SUSPENDED,
         created_at=found.created_at,
     )
 

@@ -60,6 +60,12 @@ class NotVerifiedError(RefusedError):
     public = "A live app needs a checked organisation. Make a test app until then."
 
 
+class SuspendedError(RefusedError):
+    code = "company-suspended"
+    status = 409
+    public = "This organisation is suspended."
+
+
 class ClientMetadataError(InvalidError):
     """RFC 7591 section 3.2.2."""
 
@@ -114,10 +120,15 @@ def add_staff(session: Session, *, company_id: UUID, person_id: UUID, role: str 
 
 
 def verify_company(session: Session, *, slug: str, now: datetime) -> None:
-    """Note that someone has checked who a company is: it appears in the register and may have live apps."""
+    """Note that someone has checked who a company is: it appears in the register and may have live apps.
+
+    Raises `SuspendedError`: lifting a suspension is another decision than checking a name.
+    """
     found = session.scalar(select(Company).where(Company.slug == slug).with_for_update())
     if found is None:
         raise NotFoundError("No organisation has this name.")
+    if found.state == queries.SUSPENDED:
+        raise SuspendedError
     found.state, found.verified_at = queries.VERIFIED, now
     session.flush()
 

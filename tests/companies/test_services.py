@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
 from portal import db
 from portal.companies import keys, queries, rules, services
+from portal.companies.models import Company
 from portal.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
@@ -229,6 +231,12 @@ def test_a_live_client_needs_a_checked_company(session: Session, company: Compan
         session, company_slug=company.slug, metadata=metadata, environment="live", now=db.now()
     )
     assert made.startswith("live_")
+
+
+def test_checking_a_name_lifts_no_suspension(session: Session, company: CompanyFacts) -> None:
+    session.execute(update(Company).values(state="suspended").where(Company.company_id == company.company_id))
+    with pytest.raises(services.SuspendedError):
+        services.verify_company(session, slug=company.slug, now=db.now())
 
 
 def test_keys_overlap_until_the_old_ones_are_retired(session: Session, client_id: str, public: Make) -> None:

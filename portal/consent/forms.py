@@ -56,7 +56,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         self.attributes.known = frozenset(item.attribute for item in ask.chooses)
         choices = [(KEEP, ends)] * bool(ends) + [(one.value, one.label) for one in ask.durations]
         self.duration.choices = choices
-        self.offered = {value for value, _ in choices}
+        self.offered = dict(choices)
 
     def validate(self, extra_validators: Mapping[str, Sequence[Any]] | None = None) -> bool:
         """Refuse an answer to another question, one without a detail they need, and whatever the fields refuse."""

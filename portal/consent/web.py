@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
 from flask_login import current_user
@@ -208,9 +208,18 @@ def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:
         mode=choice.mode,
         days=choice.days,
         keep_end=form.keeps_end,
-        shown=asking.shown(ask),
+        shown=asking.shown(ask) | _words_of_change(ask, form),
         now=now(),
     )
+
+
+def _words_of_change(ask: asking.Ask, form: AskForm) -> dict[str, Any]:
+    # This page asks in other words than the first one did, so its words are the ones to keep.
+    return {
+        "title": f"Change what {ask.organisation.name} gets",
+        "durations": list(form.offered.values()),
+        "answers": ["Save these choices", "Leave as it is"],
+    }
 
 
 def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyResponse:

@@ -145,6 +145,9 @@ def test_changing_keeps_the_choice_the_end_and_the_words(settings: Settings, bro
     assert held is not None
     assert (held.attributes, held.expires_at) == (["name.full", "phone.mobile"], None)
     assert last.shown["sentence"] == "send bills to the right address"
+    asked = browser.get(path).text
+    for words in (last.shown["title"], *last.shown["durations"], *last.shown["answers"]):
+        assert words in asked
     assert not any(value in str(last.shown) for value in VALUES)
 
 

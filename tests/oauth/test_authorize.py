@@ -16,8 +16,11 @@ from sqlalchemy import select, update
 from portal import db
 from portal.companies.models import Client, Purpose
 from portal.consent.models import Grant
+from portal.identity import services as identity
+from portal.identity.queries import email_of
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
+from tests.oauth.conftest import make_person
 from tests.oauth.rp import RelyingParty, csrf, query
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from portal.config import Settings
+    from portal.vault.keyring import Keyring
     from tests.oauth.conftest import Person
 
 
@@ -90,6 +94,25 @@ def test_a_second_answer_from_a_stale_tab(rp: RelyingParty, person: Person) -> N
     assert rp.answer(person.browser, uri).status_code == 303
     form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year"}
     stays_here(person.browser.post("/oauth/authorize", data=form | {"csrf_token": csrf(screen.text)}), 410)
+
+
+def test_somebody_else_signed_in_meanwhile(
+    app: APIFlask, rp: RelyingParty, person: Person, settings: Settings, keys: Keyring
+) -> None:
+    uri, other = rp.push(), make_person(app, settings, keys)
+    password = "four words that differ"
+    with db.transaction(settings.database_url) as session:
+        identity.set_password(session, keyring=keys, person_id=other.person_id, password=password, now=db.now())
+        email = email_of(session, keyring=keys, person_id=other.person_id)
+    screen = person.browser.get(rp.address(uri))
+    again = person.browser.get("/account/sign-in?again=1")
+    form = {"email": email, "password": password, "csrf_token": csrf(again.text)}
+    assert person.browser.post("/account/sign-in?again=1", data=form).status_code == 303
+    answer = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year"}
+    stays_here(person.browser.post("/oauth/authorize", data=answer | {"csrf_token": csrf(screen.text)}))
+    with db.transaction(settings.database_url) as session:
+        people = [person.person_id, other.person_id]
+        assert not session.scalars(select(Grant).where(Grant.person_id.in_(people))).all()
 
 
 def test_a_choice_counts_although_another_window_answered(rp: RelyingParty, person: Person, settings: Settings) -> None:

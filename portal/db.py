@@ -8,7 +8,7 @@ import re
 import time
 from collections import deque
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -106,14 +106,14 @@ class _Line:
         self._libpq = PGconn.connect(plain.encode())
         if self._libpq.status != ConnStatus.OK:
             raise OperationalError("no connection to the database")
-        _checked(self._libpq.exec_(b"SET TIME ZONE 'UTC'; SET DateStyle TO 'ISO'; SET client_encoding TO 'UTF8'"))
+        _checked(self._libpq.exec_(b"SET client_encoding TO 'UTF8'"))
         self._prepared: set[bytes] = set()
 
     def run(self, name: bytes, sql: bytes, values: list[Any]) -> PGresult:
         if name not in self._prepared:
             _checked(self._libpq.prepare(name, sql))
             self._prepared.add(name)
-        return _checked(self._libpq.exec_prepared(name, values))
+        return _checked(self._libpq.exec_prepared(name, values, None, _BINARY))
 
 
 @cache
@@ -123,18 +123,20 @@ def _idle(_url: str) -> deque[_Line]:
 
 
 _JSON = json.JSONDecoder().decode
-# By PostgreSQL's own number of the type; any other is text.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+# The binary form of each type, by PostgreSQL's own number of it; any other is text.
 _READ: dict[int, Callable[[bytes], Any]] = {
-    16: b"t".__eq__,
-    17: lambda value: bytes.fromhex(value[2:].decode()),
-    20: int,
-    21: int,
-    23: int,
+    16: b"\x01".__eq__,
+    17: bytes,
+    20: lambda value: int.from_bytes(value, signed=True),
+    21: lambda value: int.from_bytes(value, signed=True),
+    23: lambda value: int.from_bytes(value, signed=True),
     114: lambda value: _JSON(value.decode()),
-    1184: lambda value: datetime.fromisoformat(value.decode()),
-    2950: lambda value: UUID(value.decode()),
-    3802: lambda value: _JSON(value.decode()),
+    1184: lambda value: _EPOCH + timedelta(microseconds=int.from_bytes(value, signed=True)),
+    2950: lambda value: UUID(bytes=value),
+    3802: lambda value: _JSON(value[1:].decode()),
 }
+_BINARY = 1
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 

@@ -1,10 +1,13 @@
-"""What is promised for after the commit happens then: not at a savepoint, not after a rollback."""
+"""What waits for a commit, and the statements that commit by themselves."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+from psycopg import errors
 from sqlalchemy import text
 
 from portal import db
@@ -36,3 +39,47 @@ def test_a_rollback_forgets_it(settings: Settings) -> None:
         session.execute(text("SELECT 1"))
         session.commit()
     assert done == []
+
+
+def test_a_prepared_statement_reads_what_it_was_given(settings: Settings) -> None:
+    every = db.Prepared(
+        "every",
+        """
+        SELECT CAST(:flag AS boolean) AS flag, CAST(:bytes AS bytea) AS bytes, CAST(:id AS uuid) AS id,
+               CAST(:at AS timestamptz) AS at, CAST(:big AS bigint) AS big, CAST(:small AS int) AS small,
+               CAST(:words AS text) AS words, CAST(:tree AS jsonb) AS tree, CAST(:none AS text) AS none,
+               CAST(:words AS text) || '::x' AS twice
+        """,
+    )
+    at = datetime(2026, 11, 22, 5, 30, 1, 234567, tzinfo=timezone(timedelta(hours=2)))
+    given = {
+        "flag": True, "bytes": bytes(range(256)), "id": uuid4(), "at": at, "big": -(2**40), "small": 7,
+        "words": "Zoë \\ 'quoted' 漢", "tree": '{"a": ["ü", 1, null]}', "none": None,
+    }  # fmt: skip
+    for _ in range(2):
+        row = every.one(settings.database_url, given)
+        assert vars(row) == given | {"tree": {"a": ["ü", 1, None]}, "twice": f"{given['words']}::x"}
+        assert row.at.tzinfo is UTC
+
+
+def test_a_prepared_statement_without_a_row_is_none(settings: Settings) -> None:
+    nothing = db.Prepared("nothing", "SELECT 1 AS x WHERE CAST(:no AS int) = 1")
+    assert nothing.one(settings.database_url, {"no": 2}) is None
+
+
+def test_a_failing_statement_tells_no_value_and_the_next_one_works(settings: Settings) -> None:
+    cast = db.Prepared("cast", "SELECT CAST(CAST(:words AS text) AS int) AS x")
+    with pytest.raises(errors.InvalidTextRepresentation) as caught:
+        cast.one(settings.database_url, {"words": "Ada Byrne"})
+    assert "Ada" not in str(caught.value)
+    assert cast.one(settings.database_url, {"words": "5"}).x == 5
+
+
+def test_a_connection_that_died_costs_one_request(settings: Settings) -> None:
+    own = db.Prepared("own", "SELECT pg_backend_pid() AS pid")
+    pid = own.one(settings.database_url, {}).pid
+    with db.sessions(settings.database_owner_url)() as session:
+        session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    with pytest.raises(errors.OperationalError):
+        own.one(settings.database_url, {})
+    assert own.one(settings.database_url, {}).pid != pid

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from portal import config, db, schema
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.vault import keyring, signing
+from tests.journeys import browser as browsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
@@ -76,3 +79,16 @@ def session(settings: Settings) -> Iterator[Session]:
     with db.sessions(settings.database_url)() as session:
         yield session
         session.rollback()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for the whole run: Playwright can be started once a process."""
+    program_file = browsers.path()
+    if program_file is None:
+        missing = "chromium-headless-shell is not installed, and CHROMIUM_BIN does not say where another one is"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    with sync_playwright() as playwright:
+        browser = browsers.launch(playwright, program_file)
+        yield browser
+        browser.close()

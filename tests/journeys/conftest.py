@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.journeys import browser as browsers
 from tests.journeys import program
@@ -29,18 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.journey)
             item.add_marker(pytest.mark.timeout(300))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    program_file = browsers.path()
-    if program_file is None:
-        missing = "chromium-headless-shell is not installed, and CHROMIUM_BIN does not say where another one is"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-    with sync_playwright() as playwright:
-        browser = browsers.launch(playwright, program_file)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

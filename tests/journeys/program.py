@@ -50,9 +50,9 @@ class Demo:
         lines = Path(self.report["settings_file"]).read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
 
-    def customers_file(self) -> Path:
-        """What the demo company keeps: its own data, in clear, as any company's."""
-        return self.data / "company"
+    def customers_files(self) -> tuple[Path, Path]:
+        """What the two demo companies keep: their own data, in clear, as any company's."""
+        return self.data / "company", self.data / "second-company"
 
 
 def start(folder: Path, *, allow: str) -> Demo:

@@ -11,7 +11,7 @@ from psycopg import sql
 from redis import Redis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
 _BLOCK = 1 << 22
@@ -75,14 +75,14 @@ def valkey(needles: Needles, url: str) -> list[Find]:
     return found
 
 
-def files(needles: Needles, *folders: Path, leave_out: Path) -> list[Find]:
-    """Search every file below `folders`; what is `leave_out`, or lies below it, is somebody else's."""
+def files(needles: Needles, *folders: Path, leave_out: Collection[Path] = ()) -> list[Find]:
+    """Search every file below `folders`; what lies below `leave_out` is somebody else's."""
     return [find for folder in folders for file in _below(folder, leave_out) for find in needles.in_file(file)]
 
 
-def _below(folder: Path, leave_out: Path) -> Iterator[Path]:
+def _below(folder: Path, leave_out: Collection[Path]) -> Iterator[Path]:
     for file in folder.rglob("*"):
-        if file.is_file() and leave_out not in file.parents:
+        if file.is_file() and not set(leave_out) & set(file.parents):
             yield file
 
 

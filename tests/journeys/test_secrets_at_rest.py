@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,6 +17,8 @@ from tests.journeys.search import Needles
 from tests.journeys.steps import BRIGHTWELL, CANARY, PHONE_CANARY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.journeys.program import Demo
     from tests.journeys.steps import World
 
@@ -71,14 +72,20 @@ def test_no_file_holds_any_of_it(demo: Demo, needles: Needles) -> None:
     logs = list(demo.data.glob("logs/*.log"))
     assert len(logs) > 3
     assert list(demo.data.rglob("*.aof"))
-    assert search.files(needles, *folders, leave_out=demo.customers_file()) == []
+    assert search.files(needles, *folders, leave_out=demo.customers_files()) == []
     assert needles.in_file(demo.output) == []
 
 
 def test_the_company_does_hold_it(demo: Demo, needles: Needles) -> None:
     """The values were on their way: what the search leaves out, because it is the company's own, has them."""
-    nowhere = Path("/nonexistent")
-    assert search.files(needles, demo.customers_file(), leave_out=nowhere) != []
+    assert search.files(needles, demo.customers_files()[0]) != []
+
+
+def test_a_company_she_did_not_choose_holds_nothing_of_her(demo: Demo) -> None:
+    hers = Needles([f"Nora {CANARY}"])
+    chosen, other = demo.customers_files()
+    assert search.files(hers, chosen) != []
+    assert search.files(hers, other) == []
 
 
 @pytest.mark.parametrize("shift", range(12))

@@ -37,7 +37,7 @@ def test_stopping_acts_on_both_sides(world: World) -> None:
     person.change("What should we call you?", f"{CANARY} after")
     company.go()
     assert CANARY not in company.find_number(sub).inner_text()
-    told = [row for row in Store(world.demo.customers_file()).journal() if row["sub"] == sub]
+    told = [row for row in Store(world.demo.customers_files()[0]).journal() if row["sub"] == sub]
     assert told[0]["kind"] == "consent", "nothing came after the news that they stopped"
     assert [line for line in person.activity() if line["How"] == "Kept up to date"] == [
         line for line in lines if line["How"] == "Kept up to date"

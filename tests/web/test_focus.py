@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from portal.config import asset_folder
 from tests.journeys import browser as browsers
@@ -73,18 +72,6 @@ class Site:
     def send(self, route: Route, path: str) -> None:
         body = self.answers.get(path) or (POLL if self.polling else SETTLED)
         route.fulfill(body=body, content_type="text/html", headers={"Content-Security-Policy": POLICY})
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    program = browsers.path()
-    if program is None:
-        missing = "chromium-headless-shell is not installed, and CHROMIUM_BIN does not say where another one is"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-    with sync_playwright() as playwright:
-        browser = browsers.launch(playwright, program)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

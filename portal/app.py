@@ -20,6 +20,7 @@ from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
 from portal.sync import web as sync_web
+from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
 from portal.web import context, cookie, front, pages, problems, reference, security, slots
@@ -61,8 +62,10 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     _configure(app, settings)
     for part in (problems, security, cookie, pages, browser):
         part.init_app(app)
-    context.init_app(app, settings, keyrings.load(settings.keyring_file))
+    keyring = keyrings.load(settings.keyring_file)
+    context.init_app(app, settings, keyring)
     _register(app)
+    app.wsgi_app = Counter(app.wsgi_app, settings=settings, keyring=keyring)  # type: ignore[method-assign]
     return app
 
 

@@ -26,6 +26,7 @@ from portal.web.problems import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from uuid import UUID
 
     from flask import Response
@@ -96,15 +97,19 @@ def credentials() -> Credentials:
 
     A route whose own statement finds the token and uses the proof up calls this instead of `token_required`.
     """
-    token = _token()
-    proof = dpop.verify(
-        _proof_header(),
-        method=request.method,
-        url=context.settings().issuer + request.path,
-        now=context.now(),
-        access_token=token,
-    )
-    return Credentials(token_hash=tokens.hash_of(token), proof=proof)
+    return presented(
+        request.headers.get("Authorization"), request.headers.get("DPoP"),
+        method=request.method, url=context.settings().issuer + request.path, now=context.now(),
+    )  # fmt: skip
+
+
+def presented(authorization: str | None, proof: str | None, *, method: str, url: str, now: datetime) -> Credentials:
+    """Return what the two headers of a request present, checked as `credentials` checks."""
+    token = _token(authorization)
+    if not proof:
+        raise InvalidProofError("A DPoP proof is required.")
+    checked = dpop.verify(proof, method=method, url=url, now=now, access_token=token)
+    return Credentials(token_hash=tokens.hash_of(token), proof=checked)
 
 
 def challenge(error: OAuthError, scope: str) -> Response:
@@ -118,11 +123,11 @@ def challenge(error: OAuthError, scope: str) -> Response:
 
 
 def _admit(scope: str) -> TokenInfo:
-    presented = credentials()
+    shown = credentials()
     session, now = context.session(), context.now()
-    row = tokens.live_access(session, presented.token_hash, now=now)
-    _check_token(row, presented.proof)
-    dpop.use(session, presented.proof)
+    row = tokens.live_access(session, shown.token_hash, now=now)
+    _check_token(row, shown.proof)
+    dpop.use(session, shown.proof)
     if row is None or scope not in row.scope.split():
         raise InsufficientScopeError
     _check_client(session, row.client_id)
@@ -146,8 +151,7 @@ def _check_token(row: AccessToken | None, proof: Proof) -> None:
         raise KeyDiffersError(private="the proof is by another key than the token's")
 
 
-def _token() -> str:
-    header = request.headers.get("Authorization")
+def _token(header: str | None) -> str:
     if header is None:
         raise TokenMissingError
     found = _CREDENTIALS.fullmatch(header)
@@ -156,13 +160,6 @@ def _token() -> str:
     if found["scheme"].lower() != "dpop":
         raise SchemeError
     return found["token"]
-
-
-def _proof_header() -> str:
-    header = request.headers.get("DPoP")
-    if not header:
-        raise InvalidProofError("A DPoP proof is required.")
-    return header
 
 
 def _challenge(error: OAuthError, scope: str) -> str:

@@ -14,7 +14,7 @@ from portal.errors import InvalidError, NotFoundError, PortalError
 from portal.oauth import compact, protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
-from portal.sync import batches, messages, pulls, queries, schemas, services
+from portal.sync import batches, counter, messages, pulls, queries, schemas, services
 from portal.web import context
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -103,6 +103,8 @@ def own_checks(view: View) -> View:
 )
 def person(sub: str) -> Response:
     try:
+        if failure := request.environ.get(counter.FAILURE):
+            raise failure
         return _pulled(sub)
     except OAuthError as error:
         return protection.challenge(error, pulls.SCOPE)

@@ -34,14 +34,15 @@ def _protect(response: Response) -> Response:
     # The consent answer redirects to its client, which form-action would stop; that one origin is added
     # by the page that knows it (`g.form_action_origins`).
     origins = tuple(g.get("form_action_origins", ()))
-    response.headers.extend(_headers(origins, secure=context.settings().secure))
+    response.headers.extend(headers(origins, secure=context.settings().secure))
     return response
 
 
 @lru_cache(maxsize=256)
-def _headers(form_action_origins: tuple[str, ...], *, secure: bool) -> tuple[tuple[str, str], ...]:
+def headers(form_action_origins: tuple[str, ...], *, secure: bool) -> tuple[tuple[str, str], ...]:
+    """Return what every response carries; `form_action_origins` may be sent a page's form besides ourselves."""
     policy = {**_POLICY, "form-action": " ".join(["'self'", *form_action_origins])}
-    headers = {
+    fixed = {
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
@@ -50,5 +51,5 @@ def _headers(form_action_origins: tuple[str, ...], *, secure: bool) -> tuple[tup
         "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     }
     if secure:
-        headers["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
-    return tuple(headers.items())
+        fixed["Strict-Transport-Security"] = f"max-age={_YEAR}; includeSubDomains"
+    return tuple(fixed.items())

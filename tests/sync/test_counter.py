@@ -1,0 +1,87 @@
+"""The short way of a pull answers as the long one does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portal.app import create_app
+from portal.ledger import queries as ledger
+from portal.sync import counter, pulls
+from tests.sync.caller import Caller
+from tests.sync.cast import SHARED
+from tests.sync.receiver import read
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from portal.config import Settings
+    from tests.sync.cast import Firm, Shared, World
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def firm(world: World) -> Firm:
+    return world.firm()
+
+
+@pytest.fixture
+def shared(world: World, firm: Firm) -> Shared:
+    return world.share(world.person(), firm)
+
+
+@pytest.fixture
+def caller(app: Flask, world: World, firm: Firm) -> Caller:
+    return Caller(app.test_client(), world, firm)
+
+
+def test_both_ways_say_the_same(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    short = caller.get(f"/api/v1/people/{shared.sub}")
+    long = caller.get(f"/api/v1/people/{shared.sub}?attributes={','.join(SHARED)}")
+    assert (short.status_code, long.status_code) == (200, 200)
+    # flask-login looks for a cookie on the long way, which the answer does not depend on.
+    changing = {"Content-Length", "Request-Id", "Vary"}
+    assert {(name, value) for name, value in short.headers if name not in changing} == {
+        (name, value) for name, value in long.headers if name not in changing
+    }
+    assert short.headers["Request-Id"].startswith("req_")
+    assert int(short.headers["Content-Length"]) == len(short.data)
+    opened = [read(each.text, portal_keys=world.portal_keys(), key=firm.receiver.key) for each in (short, long)]
+    assert opened[0].values == opened[1].values
+
+
+def test_a_refusal_is_decided_once_and_told_by_the_view(world: World, shared: Shared, caller: Caller) -> None:
+    world.step("pause", shared)
+    refused = caller.get(f"/api/v1/people/{shared.sub}")
+    assert (refused.status_code, refused.content_type) == (403, "application/problem+json")
+    rows = world.transact(lambda session: ledger.of_person(session, person_id=shared.person_id))
+    assert [row.outcome for row in rows if row.channel == "pull"] == ["denied"]
+
+
+def test_what_breaks_is_a_problem_without_words(
+    shared: Shared, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_arguments: object, **_more: object) -> str:
+        raise ValueError("Ada Byrne")
+
+    monkeypatch.setattr(pulls, "pull", breaks)
+    broken = caller.get(f"/api/v1/people/{shared.sub}")
+    assert (broken.status_code, broken.content_type) == (500, "application/problem+json")
+    assert "Ada" not in broken.text
+
+
+def test_nobody_can_send_a_failure(shared: Shared, caller: Caller) -> None:
+    sent = {counter.FAILURE: "x", "Portal-Failure": "x"}
+    assert caller.get(f"/api/v1/people/{shared.sub}", headers=sent).status_code == 200
+
+
+def test_other_methods_and_spellings_are_flasks(shared: Shared, caller: Caller) -> None:
+    path = f"/api/v1/people/{shared.sub}"
+    assert caller.http.post(path).status_code == 405
+    assert caller.http.get(path).status_code == 401
+    assert caller.get("/api/v1/people/a.b").status_code == 404

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Field:
     """One value on its way out: its JSON text, and the version of it."""
 
     version: int
-    value: str
+    value: str = field(repr=False)
 
 
 class _Secret(NamedTuple):

@@ -1,7 +1,8 @@
 """A person's vault: one root key a person, one sealed value an attribute version.
 
 A sealed value is `suite byte ‖ nonce ‖ AES-256-GCM(padded plaintext)`, with person, attribute and version as
-additional authenticated data, so that no ciphertext can be moved, swapped or rolled back unnoticed.
+additional authenticated data, so that no ciphertext can be moved or swapped unnoticed, nor an old one shown under
+a newer version.  Whoever can write to the database could put an old value back together with its old version.
 """
 
 from __future__ import annotations

@@ -119,15 +119,17 @@ class KeyMakers:
 
 
 def prove(settings: Settings, firm: Firm, client_id: str) -> bool:
-    """Register where the company is told of changes, and have it prove itself; False when it has before."""
+    """Have the company prove where it is told of changes, and tell it there; False when it has before."""
     url = f"{firm.address}/events"
     with db.transaction(settings.database_url) as session:
         known = sync_queries.endpoint_of(session, client_id=client_id)
         if known is not None and known.url == url and known.state == "enabled":
             return False
-        sync.register_endpoint(session, client_id=client_id, url=url, now=db.now())
+        keys = keyring.load(settings.keyring_file)
+        asked = sync.challenge(session, keyring=keys, client_id=client_id, url=url, now=db.now())
+    sync.await_echo(asked)
     with db.transaction(settings.database_url) as session:
-        sync.prove_endpoint(session, keyring=keyring.load(settings.keyring_file), client_id=client_id, now=db.now())
+        sync.enable_endpoint(session, client_id=client_id, url=url, now=db.now())
     return True
 
 

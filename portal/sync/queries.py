@@ -51,6 +51,12 @@ def endpoint_of(session: Session, *, client_id: str) -> Endpoint | None:
     return session.scalar(select(Endpoint).where(Endpoint.client_id == client_id))
 
 
+def endpoint_held(session: Session, *, client_id: str) -> Endpoint:
+    """Return a client's endpoint as it is now, held until the transaction ends; there must be one."""
+    mine = select(Endpoint).where(Endpoint.client_id == client_id).with_for_update()
+    return session.scalars(mine.execution_options(populate_existing=True)).one()
+
+
 def waiting(session: Session, *, client_ids: Collection[str]) -> dict[str, int]:
     """Return how many deliveries each client is still owed."""
     owed = select(Delivery.client_id, func.count()).where(

@@ -6,11 +6,13 @@ import hmac
 import json
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy.dialects.postgresql import insert
 
 from portal import config, queue
 from portal.db import new_id
-from portal.errors import InvalidError, NotFoundError
+from portal.errors import InvalidError
 from portal.sync import client as outbound
 from portal.sync import guard, messages, queries, rules, statements
 from portal.sync.models import BatchPull, BatchPullItem, Endpoint
@@ -45,6 +47,15 @@ class BusyProvingError(InvalidError):
     public = "Another endpoint is being proven at this moment. Try again in a few seconds."
 
 
+class Challenge(NamedTuple):
+    """What an endpoint is asked to prove itself by: it reads `state` in `token` and sends it back."""
+
+    client_id: str
+    url: str
+    token: str
+    state: str
+
+
 # A proof waits up to ten seconds for a stranger's server; of a process's few threads one may do so at a time.
 _PROVING = threading.BoundedSemaphore(1)
 
@@ -74,37 +85,48 @@ def register_endpoint(session: Session, *, client_id: str, url: str, now: dateti
     if endpoint is None:
         endpoint = Endpoint(endpoint_id=new_id(), client_id=client_id, url=url, created_at=now)
         session.add(endpoint)
-    endpoint.url, endpoint.state, endpoint.verified_at = url, "pending", None
-    endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
+    _begin_anew(endpoint, url)
     session.flush()
     return endpoint
 
 
-def prove_endpoint(
-    session: Session, *, keyring: Keyring, client_id: str, now: datetime, client: Client | None = None
-) -> Endpoint:
-    """Send a signed challenge and enable the endpoint when it comes back as JSON `{"state": …}` with 200.
+def challenge(session: Session, *, keyring: Keyring, client_id: str, url: str, now: datetime) -> Challenge:
+    """Return the signed challenge by which `url` can prove itself; nothing is kept.
 
-    Raises `ProofFailedError`, `BusyProvingError` or `guard.UnsafeAddressError`.  Whoever shares with the client
-    already is owed to it from then on.
+    Raises `guard.UnsafeAddressError`.  The caller ends its transaction before it asks by `await_echo`.
     """
-    endpoint = queries.endpoint_of(session, client_id=client_id)
-    if endpoint is None:
-        raise NotFoundError
+    outbound.shared(config.current().egress_allow).check(url)
     state = secrets.token_urlsafe(32)
     token = messages.verification(
         signing.current(session, keyring=keyring),
         issuer=config.current().issuer, client_id=client_id, jti=new_id().hex, state=state, now=now,
     )  # fmt: skip
+    return Challenge(client_id, url, token, state)
+
+
+def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
+    """Send a challenge and return when it came back as JSON `{"state": …}` with 200, within ten seconds.
+
+    No transaction may be open meanwhile.  Raises `ProofFailedError` or `BusyProvingError`.
+    """
     if not _PROVING.acquire(blocking=False):
         raise BusyProvingError
     try:
-        problem = _challenge(client or outbound.shared(config.current().egress_allow), endpoint.url, token, state)
+        problem = _problem(client or outbound.shared(config.current().egress_allow), asked)
     finally:
         _PROVING.release()
     if problem:
         raise ProofFailedError(problem)
-    endpoint.state, endpoint.verified_at, endpoint.last_problem = "enabled", now, ""
+
+
+def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Endpoint:
+    """Tell a client at `url`, which has proved itself; whoever shares with it already is owed to it from now on."""
+    known = insert(Endpoint).values(endpoint_id=new_id(), client_id=client_id, url=url, created_at=now,
+                                    state="pending", failures=0, last_problem="")  # fmt: skip
+    session.execute(known.on_conflict_do_nothing(index_elements=["client_id"]))
+    endpoint = queries.endpoint_held(session, client_id=client_id)
+    _begin_anew(endpoint, url)
+    endpoint.state, endpoint.verified_at = "enabled", now
     session.flush()
     session.execute(statements.BACKFILL, {"client_id": client_id})
     _ring(session)
@@ -140,18 +162,24 @@ def _ring(session: Session) -> None:
     queue.ring_once_after_commit(session, config.current().redis_url, queue.FAST, DRAIN)
 
 
-def _challenge(client: Client, url: str, token: str, state: str) -> str:
+def _begin_anew(endpoint: Endpoint, url: str) -> None:
+    endpoint.url, endpoint.state, endpoint.verified_at = url, "pending", None
+    endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
+
+
+def _problem(client: Client, asked: Challenge) -> str:
     """Return what went wrong, in words; empty when the challenge came back."""
     try:
         answer = client.post(
-            url, token.encode(), content_type=messages.MEDIA_TYPE, accept="application/json", seconds=_PROOF_SECONDS
-        )
+            asked.url, asked.token.encode(),
+            content_type=messages.MEDIA_TYPE, accept="application/json", seconds=_PROOF_SECONDS,
+        )  # fmt: skip
     except (outbound.NoAnswerError, guard.UnsafeAddressError) as error:
         return f"The endpoint could not be proven. {error.public}"
     if answer.status != _OK:
         return f"The endpoint could not be proven. It answered {answer.status} where 200 was expected."
     echoed = _state_of(answer.body)
-    if not hmac.compare_digest(echoed.encode("utf-8", "replace"), state.encode()):
+    if not hmac.compare_digest(echoed.encode("utf-8", "replace"), asked.state.encode()):
         return 'The endpoint could not be proven. It did not answer with JSON {"state": the challenge}.'
     return ""
 

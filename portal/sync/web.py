@@ -91,7 +91,7 @@ _RESULTS = {
     "completed": ("Delivered", "ok"),
     "failed": ("Failed", "stop"),
     "unknown": ("No answer", "hold"),
-    "suppressed": ("Not sent: no longer shared", "hold"),
+    "suppressed": ("Not sent: something changed first", "hold"),
     "sending": ("On its way", ""),
 }
 
@@ -134,9 +134,7 @@ def endpoint(client_id: str) -> ResponseReturnValue:
     form = EndpointForm(data={"url": getattr(_place(client).endpoint, "url", "")})
     if form.validate_on_submit():
         try:
-            # A new address that does not prove itself leaves the one that works in its place.
-            with session().begin_nested():
-                _prove(client_id, (form.url.data or "").strip())
+            _prove(client_id, (form.url.data or "").strip())
         except PortalError as error:
             form.url.errors = [error.public]
         else:
@@ -205,10 +203,12 @@ def _watch(sequence: int, *, turn: int) -> Watch:
 
 
 def _prove(client_id: str, url: str) -> None:
-    known = queries.endpoint_of(session(), client_id=client_id)
-    if known is None or known.url != url:
-        services.register_endpoint(session(), client_id=client_id, url=url, now=now())
-    services.prove_endpoint(session(), keyring=keyring(), client_id=client_id, now=now())
+    # An address that does not prove itself leaves the one that works in its place: nothing is written before.
+    asked = services.challenge(session(), keyring=keyring(), client_id=client_id, url=url, now=now())
+    # Nothing is held while a stranger's server takes its time.
+    session().commit()
+    services.await_echo(asked)
+    services.enable_endpoint(session(), client_id=client_id, url=url, now=now())
 
 
 def _place(client: companies.ClientFacts) -> Place:

@@ -30,10 +30,16 @@ def register(world: World, firm: Firm, url: str) -> Endpoint:
 
 
 def prove(world: World, firm: Firm) -> Endpoint:
-    def act(session: Session) -> Endpoint:
-        return services.prove_endpoint(session, keyring=world.keyring, client_id=firm.client_id, now=db.now())
+    url = firm.receiver.url
 
-    made: Endpoint = world.transact(act)
+    def ask(session: Session) -> services.Challenge:
+        return services.challenge(session, keyring=world.keyring, client_id=firm.client_id, url=url, now=db.now())
+
+    def enable(session: Session) -> Endpoint:
+        return services.enable_endpoint(session, client_id=firm.client_id, url=url, now=db.now())
+
+    services.await_echo(world.transact(ask))
+    made: Endpoint = world.transact(enable)
     return made
 
 

@@ -83,7 +83,8 @@ class _Traffic:
         for flight in done:
             del self._flying[flight]
         self.slow |= {each.parcel.endpoint_id for each in sent if each.result.too_slow}
-        self._prompt |= {each.parcel.endpoint_id for each in sent}
+        # What was held back says nothing of how fast its endpoint answers.
+        self._prompt |= {each.parcel.endpoint_id for each in sent if each.result.outcome is not Outcome.SUPPRESSED}
         self._prompt -= self.slow
         return sent
 
@@ -165,7 +166,7 @@ def _sent(settings: Settings, signer: Signer, parcel: Parcel, seconds: float) ->
         consent=parcel.consent,
     )
     if not _allowed_now(settings, parcel):
-        return Result(outcome=Outcome.SUPPRESSED, detail="Not sent: the person changed what is shared.")
+        return Result(outcome=Outcome.SUPPRESSED, detail="Not sent: something changed first.")
     answer = client.shared(settings.egress_allow).post(
         parcel.url,
         token.encode(),

@@ -112,8 +112,12 @@ def claim(
 
 
 def still_allowed(row: Row[Any] | None, parcel: Parcel, *, now: datetime) -> bool:
-    """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent and policy hold."""
+    """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent, policy and endpoint hold."""
     if row is None or row.grant_version != parcel.grant_version:
+        return False
+    if row.url != parcel.url or row.endpoint_state != "enabled":
+        return False
+    if parcel.consent is not None and parcel.consent.state != _state(row, now):
         return False
     if parcel.profile is None:
         return True
@@ -141,7 +145,7 @@ def _decide(row: Row[Any], now: datetime) -> consent.Decision:
 
 def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: UUID, now: datetime) -> _Verdict:
     decision = _decide(row, now)
-    told = _consent_event(row)
+    told = _consent_event(row, now)
     if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
         return _Verdict(note=_later(row, lease_id, _HELD_SECONDS, "Held: the app is suspended or the account closed."))
     if decision.allowed and row.kid is None:
@@ -156,11 +160,21 @@ def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: U
     return _Verdict(parcel=parcel, row=_ledger_row(row, parcel))
 
 
-def _consent_event(row: Row[Any]) -> Consent | None:
+def _consent_event(row: Row[Any], now: datetime) -> Consent | None:
     if row.told_version == row.grant_version:
         return None
-    shared = row.attributes if row.state == "active" else []
-    return Consent(grant_id=row.grant_id, state=row.state, version=row.grant_version, attributes=shared)
+    state = _state(row, now)
+    shared = row.attributes if state == "active" else []
+    return Consent(grant_id=row.grant_id, state=state, version=row.grant_version, attributes=shared)
+
+
+def _state(row: Row[Any], now: datetime) -> str:
+    """Return what is true of a grant now, as docs/companies.md names it, though no step has written it yet."""
+    if row.state not in {"active", "paused"}:
+        return str(row.state)
+    if row.expires_at is not None and row.expires_at <= now:
+        return "expired"
+    return "ended" if row.withdrawn_at is not None else str(row.state)
 
 
 def _profile(row: Row[Any], record: Row[Any], keyring: Keyring, attributes: Iterable[str]) -> Profile | None:
@@ -246,8 +260,9 @@ def _retry_seconds(attempts: int, result: Result | None = None) -> float:
 def _acknowledgement(sent: Sent) -> dict[str, Any]:
     parcel, result = sent.parcel, sent.result
     done = result.outcome is rules.Outcome.COMPLETED
-    # Parked as slow or refused by the person in between: not the receiver's failure, so due at once.
-    at_once = (result.too_slow and parcel.attempts == 0) or result.outcome is rules.Outcome.SUPPRESSED
+    held_back = result.outcome is rules.Outcome.SUPPRESSED
+    # Parked as slow, or held back by us: not the receiver's failure, so due at once; and what was held back was no try.
+    at_once = (result.too_slow and parcel.attempts == 0) or held_back
     return {
         "person_id": str(parcel.person_id),
         "grant_id": str(parcel.grant_id),
@@ -257,8 +272,8 @@ def _acknowledgement(sent: Sent) -> dict[str, Any]:
         "sequence": parcel.sequence,
         "version": parcel.grant_version,
         "delay": 0 if at_once else _retry_seconds(parcel.attempts, result),
-        "attempts": 0 if done else parcel.attempts + 1,
-        "problem": result.detail,
+        "attempts": 0 if done else parcel.attempts + (not held_back),
+        "problem": "" if held_back else result.detail,
     }
 
 

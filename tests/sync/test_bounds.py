@@ -118,6 +118,16 @@ def test_a_persons_token_opens_its_own_purpose_only(http: FlaskClient, world: Wo
     assert reason(answer) == "consent-withdrawn"
 
 
+def test_a_pause_of_one_purpose_does_not_hide_another(http: FlaskClient, world: World, firm: Firm) -> None:
+    person_id = world.person(phone__mobile="+353871234567")
+    bills = world.share(person_id, firm, attributes=["name.full"])
+    calls = world.share(person_id, another_purpose(world, firm), attributes=["phone.mobile"])
+    world.step("pause", calls)
+    answer = Caller(http, world, firm).get(f"/api/v1/people/{bills.sub}")
+    assert answer.status_code == 200, answer.text
+    assert set(read(answer.text, portal_keys=world.portal_keys(), key=firm.receiver.key).values) == {"name.full"}
+
+
 def test_another_app_of_the_same_company_gets_nothing(http: FlaskClient, world: World, firm: Firm) -> None:
     shared = world.share(world.person(), firm)
     answer = Caller(http, world, another_app(world, firm)).get(f"/api/v1/people/{shared.sub}")

@@ -82,8 +82,7 @@ def firm_at(world: World, port: int) -> Firm:
     def make(session: Any) -> Firm:  # noqa: ANN401 - a session
         signs = ECKey.generate_key("P-256", {"kid": "sig-1", "use": "sig"})
         firm = cast.register(session, signs, Port(port, new_key()), "kept-up-to-date")
-        endpoint = services.register_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
-        endpoint.state, endpoint.verified_at = "enabled", db.now()
+        services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
         return firm
 
     cast.allow(f"127.0.0.1:{port}")

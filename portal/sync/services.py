@@ -75,21 +75,6 @@ def on_grant_changed(session: Session, fact: GrantChanged) -> None:
     _ring(session)
 
 
-def register_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Endpoint:
-    """Keep where a client wants to be told; it is `pending` until it proves itself.
-
-    Raises `guard.UnsafeAddressError` for an address that may not be called.
-    """
-    outbound.shared(config.current().egress_allow).check(url)
-    endpoint = queries.endpoint_of(session, client_id=client_id)
-    if endpoint is None:
-        endpoint = Endpoint(endpoint_id=new_id(), client_id=client_id, url=url, created_at=now)
-        session.add(endpoint)
-    _begin_anew(endpoint, url)
-    session.flush()
-    return endpoint
-
-
 def challenge(session: Session, *, keyring: Keyring, client_id: str, url: str, now: datetime) -> Challenge:
     """Return the signed challenge by which `url` can prove itself; nothing is kept.
 
@@ -125,8 +110,8 @@ def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime
                                     state="pending", failures=0, last_problem="")  # fmt: skip
     session.execute(known.on_conflict_do_nothing(index_elements=["client_id"]))
     endpoint = queries.endpoint_held(session, client_id=client_id)
-    _begin_anew(endpoint, url)
-    endpoint.state, endpoint.verified_at = "enabled", now
+    endpoint.url, endpoint.state, endpoint.verified_at = url, "enabled", now
+    endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
     session.flush()
     session.execute(statements.BACKFILL, {"client_id": client_id})
     _ring(session)
@@ -160,11 +145,6 @@ def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
 
 def _ring(session: Session) -> None:
     queue.ring_once_after_commit(session, config.current().redis_url, queue.FAST, DRAIN)
-
-
-def _begin_anew(endpoint: Endpoint, url: str) -> None:
-    endpoint.url, endpoint.state, endpoint.verified_at = url, "pending", None
-    endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
 
 
 def _problem(client: Client, asked: Challenge) -> str:

@@ -170,5 +170,4 @@ def register(session: Session, key: ECKey, receiver: Any, mode: str) -> Firm:  #
 
 
 def _endpoint(session: Session, firm: Firm) -> None:
-    endpoint = services.register_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
-    endpoint.state, endpoint.verified_at = "enabled", db.now()
+    services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())

@@ -22,23 +22,21 @@ def firm(world: World) -> Firm:
     return world.firm(enabled=False)
 
 
-def register(world: World, firm: Firm, url: str) -> Endpoint:
-    made: Endpoint = world.transact(
-        lambda session: services.register_endpoint(session, client_id=firm.client_id, url=url, now=db.now())
-    )
+def ask(world: World, firm: Firm, url: str) -> services.Challenge:
+    def make(session: Session) -> services.Challenge:
+        return services.challenge(session, keyring=world.keyring, client_id=firm.client_id, url=url, now=db.now())
+
+    made: services.Challenge = world.transact(make)
     return made
 
 
 def prove(world: World, firm: Firm) -> Endpoint:
     url = firm.receiver.url
 
-    def ask(session: Session) -> services.Challenge:
-        return services.challenge(session, keyring=world.keyring, client_id=firm.client_id, url=url, now=db.now())
-
     def enable(session: Session) -> Endpoint:
         return services.enable_endpoint(session, client_id=firm.client_id, url=url, now=db.now())
 
-    services.await_echo(world.transact(ask))
+    services.await_echo(ask(world, firm, url))
     made: Endpoint = world.transact(enable)
     return made
 
@@ -46,13 +44,12 @@ def prove(world: World, firm: Firm) -> Endpoint:
 @pytest.mark.parametrize("url", ["http://example.org/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
 def test_unsafe_address_is_not_kept(world: World, firm: Firm, url: str) -> None:
     with pytest.raises(guard.UnsafeAddressError):
-        register(world, firm, url)
+        ask(world, firm, url)
     assert world.endpoint(firm) is None
 
 
 def test_echo_enables_the_endpoint_and_owes_it_what_is_shared(world: World, firm: Firm) -> None:
     shared = world.share(world.person(), firm)
-    assert register(world, firm, firm.receiver.url).state == "pending"
     jobs.drain()
     assert firm.receiver.requests == 0
     assert prove(world, firm).state == "enabled"
@@ -72,18 +69,11 @@ def test_echo_enables_the_endpoint_and_owes_it_what_is_shared(world: World, firm
         (500, b"", "It answered 500"),
     ],
 )
-def test_anything_else_leaves_it_pending_and_says_why(
+def test_anything_else_enables_nothing_and_says_why(
     world: World, firm: Firm, status: int, body: bytes, words: str
 ) -> None:
-    register(world, firm, firm.receiver.url)
     firm.receiver.behave = lambda _number: (status, {"Location": "/elsewhere"}, body)
     with pytest.raises(services.ProofFailedError) as error:
         prove(world, firm)
     assert words in error.value.public
-    assert world.endpoint(firm).state == "pending"
-
-
-def test_another_address_has_to_be_proven_anew(world: World, firm: Firm) -> None:
-    register(world, firm, firm.receiver.url)
-    prove(world, firm)
-    assert register(world, firm, firm.receiver.url).state == "pending"
+    assert world.endpoint(firm) is None

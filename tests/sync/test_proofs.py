@@ -155,8 +155,8 @@ def test_tidying_owes_nothing_to_an_endpoint_that_is_not_told(world: World, firm
 
 def place(world: World, firm: Firm, state: str) -> None:
     def keep(session: Session) -> None:
-        made = services.register_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
-        made.state, made.verified_at = state, db.now()
+        made = services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
+        made.state = state
 
     world.transact(keep)
 

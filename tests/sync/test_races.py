@@ -5,9 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from portal import db
 from portal.consumer import services as consumer
 from portal.sync import jobs, outbox, rules, services
+from portal.sync.models import Endpoint
 from tests.sync.test_delivery import claim
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def test_asking_for_everything_again_while_something_is_on_its_way(world: World)
     assert set(message.values) == {"name.full", "email.main"}
 
 
-def test_an_endpoint_under_proof_holds_up_nobody(world: World) -> None:
+def test_an_endpoint_somebody_holds_holds_up_nobody(world: World) -> None:
     firm = world.firm()
     world.share(world.person(), firm)
     [parcel] = claim(world)
@@ -62,7 +65,7 @@ def test_an_endpoint_under_proof_holds_up_nobody(world: World) -> None:
         world.transact(lambda session: outbox.finish(session, [failed], now=db.now()))
 
     with ThreadPoolExecutor(1) as other, db.sessions(world.settings.database_url)() as proving:
-        services.register_endpoint(proving, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
+        proving.execute(select(Endpoint).where(Endpoint.client_id == firm.client_id).with_for_update())
         finishing = other.submit(finish)
         done = wait([finishing], timeout=_A_MOMENT).done
         proving.rollback()

@@ -21,6 +21,7 @@ from portal.web.pages import page
 if TYPE_CHECKING:
     from flask import Response
     from flask.typing import ResponseReturnValue
+    from werkzeug.datastructures import MultiDict
 
     from portal.companies.queries import ClientFacts
     from portal.consent.asking import Ask
@@ -40,12 +41,7 @@ def _for_people(_endpoint: str | None, _values: object) -> None:
 @public
 def authorize() -> ResponseReturnValue:
     """Ask the person; a stranger signs in first and comes back."""
-    pushed, client = authorization.opened(
-        context.session(),
-        client_ids=request.args.getlist("client_id"),
-        request_uris=request.args.getlist("request_uri"),
-        now=context.now(),
-    )
+    pushed, client = _opened(request.args)
     if not current_user.is_authenticated:
         return _sign_in_first(pushed, request.args["request_uri"])
     ask = _ask(pushed)
@@ -56,12 +52,7 @@ def authorize() -> ResponseReturnValue:
 @public
 def answer() -> ResponseReturnValue:
     """Take the person's answer, once, and lead them back to the client with it."""
-    pushed, client = authorization.opened(
-        context.session(),
-        client_ids=request.form.getlist("client_id"),
-        request_uris=request.form.getlist("request_uri"),
-        now=context.now(),
-    )
+    pushed, client = _opened(request.form)
     if not current_user.is_authenticated:
         return _sign_in_first(pushed, request.form["request_uri"])
     ask = _ask(pushed)
@@ -71,6 +62,15 @@ def answer() -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _screen(pushed, client, ask, form, request_uri=request.form["request_uri"], status=422)
     return _shared(pushed, ask, form)
+
+
+def _opened(sent: MultiDict[str, str]) -> tuple[PushedRequest, ClientFacts]:
+    return authorization.opened(
+        context.session(),
+        client_ids=sent.getlist("client_id"),
+        request_uris=sent.getlist("request_uri"),
+        now=context.now(),
+    )
 
 
 def _sign_in_first(pushed: PushedRequest, request_uri: str) -> Response:

@@ -42,7 +42,11 @@ class Staff(Base):
 
 
 class Client(Base):
-    """A company's OAuth client (RFC 6749 section 1.1, RFC 7591); `environment` is `test` or `live`."""
+    """A company's OAuth client (RFC 6749 section 1.1, RFC 7591); `environment` is `test` or `live`.
+
+    `settings` holds what `metadata.ClientMetadata` reads; `registration_token_hash` is of the token that manages
+    the client (RFC 7592); `keys_fetched_at` is when its `jwks_uri` was last read.
+    """
 
     __tablename__ = "client"
 
@@ -53,6 +57,24 @@ class Client(Base):
     redirect_uris: Mapped[list[str]]
     state: Mapped[str] = mapped_column(default="active")
     created_at: Mapped[datetime]
+    settings: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    keys_fetched_at: Mapped[datetime | None]
+    registration_token_hash: Mapped[bytes | None]
+
+
+class InitialAccessToken(Base):
+    """Lets a program register clients of one company (RFC 7591 section 1.2); found by its SHA-256."""
+
+    __tablename__ = "initial_access_token"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    company_id: Mapped[UUID] = mapped_column(ForeignKey("company.company_id"), index=True)
+    environment: Mapped[str]
+    made_by: Mapped[UUID]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    uses_left: Mapped[int]
+    revoked_at: Mapped[datetime | None]
 
 
 class ClientKey(Base):

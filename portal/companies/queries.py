@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from portal.companies.keys import ENCRYPTION
+from portal.companies.metadata import ClientMetadata
 from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class ClientFacts:
     redirect_uris: Sequence[str]
     active: bool
     created_at: datetime
+    metadata: ClientMetadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +223,7 @@ def _client(row: Row[Client, Company]) -> ClientFacts:
         redirect_uris=tuple(found.redirect_uris),
         active=found.state == "active" and owner.state != SUSPENDED,
         created_at=found.created_at,
+        metadata=ClientMetadata.of(found.settings),
     )
 
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 START = bytes(32)
 COVERED = ("grant_id", "version", "at", "step", "actor", "state", "mode", "attributes", "expires_at", "shown")
+# Versions made before these were kept have none, and their hashes stay good.
+COVERED_WHEN_KEPT = ("retention_days", "level")
 
 
 def digest(members: dict[str, Any], *, previous: bytes) -> bytes:
     """Return SHA-256 over the canonical JSON (sorted, compact, UTF-8) of a version and `previous`."""
     covered = {name: members[name] for name in COVERED} | {"previous": previous.hex()}
+    covered |= {name: members[name] for name in COVERED_WHEN_KEPT if members[name] is not None}
     text = json.dumps(covered, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=_plain)
     return sha256(text.encode()).digest()
 
@@ -28,7 +31,7 @@ def intact(versions: Iterable[GrantVersion]) -> bool:
     """Say whether `versions`, oldest first, are whole, in order and unchanged."""
     previous = START
     for number, version in enumerate(versions, start=1):
-        members = {name: getattr(version, name) for name in COVERED}
+        members = {name: getattr(version, name) for name in (*COVERED, *COVERED_WHEN_KEPT)}
         known = version.version == number and version.previous_hash == previous
         if not known or version.hash != digest(members, previous=previous):
             return False

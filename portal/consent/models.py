@@ -19,6 +19,8 @@ class Grant(Base):
 
     `state` is `active`, `paused`, `refused`, `withdrawn` (person), `ended` (company) or `expired`.
     `mode` is `kept-up-to-date`, `asked` or `once`.  `context_id` names the ledger's words for it.
+    `retention_days` is how long they may keep the details after it ends; `level` how surely the person had
+    proved who they are (`identity.levels`) when they gave it.
     """
 
     __tablename__ = "grant"
@@ -42,6 +44,8 @@ class Grant(Base):
     given_at: Mapped[datetime]
     changed_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
+    retention_days: Mapped[int]
+    level: Mapped[int] = mapped_column(default=1)
 
 
 class GrantVersion(Base):
@@ -59,9 +63,35 @@ class GrantVersion(Base):
     mode: Mapped[str]
     attributes: Mapped[list[str]]
     expires_at: Mapped[datetime | None]
+    retention_days: Mapped[int | None]
+    level: Mapped[int | None]
     shown: Mapped[dict[str, Any]]
     previous_hash: Mapped[bytes]
     hash: Mapped[bytes]
+
+
+class ApprovalRequest(Base):
+    """A company's question to somebody it knows already, waiting for their answer in the portal.
+
+    `state` is `waiting`, `approved`, `denied`, `cancelled` or `expired`.  `sealed_message` opens as attribute
+    `consent.message`, version 1: what both sides show, so that the person knows which question it is.
+    """
+
+    __tablename__ = "approval_request"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    request_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    client_id: Mapped[str]
+    purpose_id: Mapped[UUID]
+    asked: Mapped[dict[str, Any]]
+    sealed_message: Mapped[bytes | None]
+    state: Mapped[str] = mapped_column(default="waiting")
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    answered_at: Mapped[datetime | None]
+    authenticated_at: Mapped[datetime | None]
+    level: Mapped[int | None]
+    grant_id: Mapped[UUID | None]
 
 
 class Subject(Base):

@@ -94,6 +94,7 @@ def refuse(
         "attributes": [],
         "expires_at": None,
         "purpose_version": purpose.version,
+        "retention_days": purpose.retention_days,
         "changed_at": now,
     }
     made = _begin(session, person_id, client, purpose, content)
@@ -176,7 +177,7 @@ def _content(purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, An
         optional=[name for name, _ in purpose.optional],
         chosen=attributes,
     )
-    return {"attributes": chosen, "purpose_version": purpose.version}
+    return {"attributes": chosen, "purpose_version": purpose.version, "retention_days": purpose.retention_days}
 
 
 def _until(purpose: PurposeFacts, mode: str, days: int | None, now: datetime) -> dict[str, Any]:
@@ -292,6 +293,8 @@ def _keep_version(session: Session, grant: Grant, step: str, actor: str, shown: 
         "mode": grant.mode,
         "attributes": list(grant.attributes),
         "expires_at": grant.expires_at,
+        "retention_days": grant.retention_days,
+        "level": grant.level,
         "shown": shown,
     }
     row = insert(GrantVersion).values(

@@ -42,6 +42,7 @@ class Visitor:
     person_id: UUID
     authenticated_at: datetime
     method: str
+    level: int
     token_hash: bytes
     is_authenticated: bool = True
     is_active: bool = True
@@ -73,7 +74,7 @@ def _visitor(_request: Request) -> Visitor | None:
     if row is None:
         return None
     services.touch(context.session(), row=row, now=context.now())
-    return Visitor(row.person_id, row.authenticated_at, row.method, row.token_hash)
+    return Visitor(row.person_id, row.authenticated_at, row.method, row.level, row.token_hash)
 
 
 def cookie_name() -> str:

@@ -67,6 +67,7 @@ class BrowserSession(Base):
     method: Mapped[str]
     browser: Mapped[str]
     authenticated_at: Mapped[datetime]
+    level: Mapped[int] = mapped_column(default=1)
     seen_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from portal.oauth import pkce, tokens
 from portal.oauth.errors import InvalidGrantError, InvalidRequestError
 from portal.oauth.models import AuthorizationCode
+from portal.oauth.token_endpoint import TokenGrant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,35 @@ class KeyDiffersError(InvalidGrantError):
     """RFC 9449 section 10."""
 
 
+class AuthorizationCodeGrant(TokenGrant):
+    """`grant_type=authorization_code` (RFC 6749 section 4.1.3)."""
+
+    GRANT_TYPE = "authorization_code"
+
+    def check(self) -> None:
+        request = self.request
+        self.code = redeem(
+            request.session,
+            parameters=request.parameters,
+            client_id=self.caller.client_id,
+            jkt=self.key.jkt,
+            now=request.now,
+        )
+        self.consent = self.living_grant(self.code)
+
+    def create_token_response(self) -> tuple[int, dict[str, Any]]:
+        session, now = self.request.session, self.request.now
+        answer = self.of_person(self.code, self.consent, self.code.scope)
+        if "refresh_token" in self.caller.metadata.grant_types:
+            ends = self.consent.expires_at
+            answer["refresh_token"] = tokens.issue_refresh(
+                session, client=self.caller, of=self.code, ends=ends, now=now
+            )
+        if "openid" in self.code.scope.split():
+            answer["id_token"] = self.id_token(self.code, answer["sub"], nonce=self.code.nonce)
+        return 200, answer
+
+
 def issue(
     session: Session,
     *,
@@ -55,6 +85,7 @@ def issue(
     person_id: UUID,
     grant_id: UUID,
     authenticated_at: datetime,
+    level: int,
     now: datetime,
 ) -> str:
     """Return a new code for what `pushed` asked and the person answered with the grant."""
@@ -65,7 +96,7 @@ def issue(
             code_hash=tokens.hash_of(code), client_id=pushed.client_id, person_id=person_id, grant_id=grant_id,
             redirect_uri=asked["redirect_uri"], scope=asked["scope"], nonce=asked["nonce"],
             code_challenge=asked["code_challenge"], dpop_jkt=pushed.dpop_jkt,
-            authenticated_at=authenticated_at, expires_at=now + LIFE,
+            authenticated_at=authenticated_at, level=level, expires_at=now + LIFE,
         )
     )  # fmt: skip
     return code

@@ -41,6 +41,13 @@ class InvalidScopeError(OAuthError):
     public = "A requested scope is unknown or wider than what was granted."
 
 
+class UnauthorizedClientError(OAuthError):
+    """RFC 6749 section 5.2: an authenticated client that may not do this."""
+
+    code = "unauthorized_client"
+    public = "This client is not registered for this."
+
+
 class UnsupportedGrantTypeError(OAuthError):
     code = "unsupported_grant_type"
     public = "This grant_type is not supported."

@@ -6,8 +6,8 @@ from typing import Any
 
 from portal.consumer.catalogue import CATALOGUE
 from portal.oauth import compact, resource_indicators, rich_authorization
+from portal.oauth.client_credentials import CLIENT_SCOPES
 from portal.oauth.par import PERSON_SCOPES
-from portal.oauth.server import CLIENT_SCOPES
 
 _ALGORITHMS = list(compact.ALGORITHMS)
 

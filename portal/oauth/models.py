@@ -41,6 +41,7 @@ class AuthorizationCode(Base):
     code_challenge: Mapped[str]
     dpop_jkt: Mapped[str | None]
     authenticated_at: Mapped[datetime]
+    level: Mapped[int] = mapped_column(default=1)
     expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
 
@@ -59,6 +60,8 @@ class AccessToken(Base):
     scope: Mapped[str]
     jkt: Mapped[str]
     code_hash: Mapped[bytes | None] = mapped_column(index=True)
+    authenticated_at: Mapped[datetime | None]
+    level: Mapped[int | None]
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
@@ -77,9 +80,38 @@ class RefreshToken(Base):
     scope: Mapped[str]
     code_hash: Mapped[bytes] = mapped_column(index=True)
     authenticated_at: Mapped[datetime]
+    level: Mapped[int] = mapped_column(default=1)
     issued_at: Mapped[datetime]
+    used_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
+
+
+class BackchannelRequest(Base):
+    """A request for approval away from the browser (CIBA Core 1.0 section 7), found by the SHA-256 of `auth_req_id`.
+
+    The question itself and its answer are `consent.models.ApprovalRequest`.  `interval` is in seconds and grows
+    with every poll that comes too soon.  A client that is pinged sent a token for it, kept wrapped by the keyring
+    until the ping has arrived or was given up.
+    """
+
+    __tablename__ = "backchannel_request"
+    __table_args__ = ({"info": {"directory": "found by the auth_req_id a client sends"}},)
+
+    request_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID]
+    request_id: Mapped[UUID] = mapped_column(index=True)
+    client_id: Mapped[str]
+    scope: Mapped[str]
+    interval: Mapped[int]
+    polled_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    keyring_version: Mapped[int | None]
+    wrapped_notification_token: Mapped[bytes | None]
+    sealed_auth_req_id: Mapped[bytes | None]
+    ping_due_at: Mapped[datetime | None] = mapped_column(index=True)
+    ping_attempts: Mapped[int] = mapped_column(default=0)
 
 
 class UsedProof(Base):

@@ -13,11 +13,12 @@ from portal.oauth.compact import MalformedError
 from portal.oauth.errors import InvalidAuthorizationDetailsError, InvalidScopeError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import PurposeFacts
+    from portal.consent.models import Grant
 
 TYPE: Final = "ucm_profile"
 _FIELDS = frozenset({"type", "purpose", "attributes"})
@@ -67,9 +68,9 @@ def read(session: Session, *, client_id: str, text: str | None, scope: str) -> A
     return Asked(purpose=purpose, attributes=_together(purpose, named, scoped))
 
 
-def granted(purpose_code: str, attributes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the details as granted, for the token answer (RFC 9396 section 7)."""
-    return [{"type": TYPE, "purpose": purpose_code, "attributes": list(attributes)}]
+def granted(purpose_code: str, grant: Grant) -> list[dict[str, Any]]:
+    """Return the details as granted, for the token answer and for introspection (RFC 9396 sections 7 and 9.2)."""
+    return [{"type": TYPE, "purpose": purpose_code, "attributes": list(grant.attributes)}]
 
 
 def _only_entry(text: str | None) -> dict[str, Any]:

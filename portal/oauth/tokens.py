@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sqlalchemy import select, update
 
@@ -14,17 +14,37 @@ from portal.oauth.models import AccessToken, RefreshToken
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import ClientFacts
-    from portal.oauth.models import AuthorizationCode
 
 ACCESS_PREFIX: Final = "ucmat_"
 REFRESH_PREFIX: Final = "ucmrt_"
 ACCESS_LIFE: Final = timedelta(minutes=10)
 REFRESH_LIFE: Final = timedelta(days=365)
+
+
+class Origin(Protocol):
+    """What a person's token comes from: a code, a refresh token, or an approval given away from the browser.
+
+    `code_hash` is what all tokens of one origin share; `level` is how the person had proved who they are.
+    """
+
+    @property
+    def person_id(self) -> UUID: ...
+    @property
+    def grant_id(self) -> UUID: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def code_hash(self) -> bytes: ...
+    @property
+    def authenticated_at(self) -> datetime: ...
+    @property
+    def level(self) -> int: ...
 
 
 def hash_of(token: str) -> bytes:
@@ -44,30 +64,28 @@ def issue_own(session: Session, *, client: ClientFacts, scope: str, jkt: str, no
     return token
 
 
-def issue_access(
-    session: Session, *, client: ClientFacts, of: AuthorizationCode | RefreshToken, scope: str, jkt: str, now: datetime
-) -> str:
+def issue_access(session: Session, *, client: ClientFacts, of: Origin, scope: str, jkt: str, now: datetime) -> str:
     """Return a new access token for the person and grant of a code or refresh token, bound to `jkt`."""
     token = ACCESS_PREFIX + secrets.token_urlsafe(32)
     session.add(
         AccessToken(
             token_hash=hash_of(token), client_id=client.client_id, company_id=client.company_id,
             person_id=of.person_id, grant_id=of.grant_id, scope=scope, jkt=jkt, code_hash=of.code_hash,
-            issued_at=now, expires_at=now + ACCESS_LIFE,
+            authenticated_at=of.authenticated_at, level=of.level, issued_at=now, expires_at=now + ACCESS_LIFE,
         )
     )  # fmt: skip
     return token
 
 
-def issue_refresh(session: Session, *, code: AuthorizationCode, ends: datetime | None, now: datetime) -> str:
-    """Return a new refresh token of the code's client and grant; it ends with the grant at the latest."""
+def issue_refresh(session: Session, *, client: ClientFacts, of: Origin, ends: datetime | None, now: datetime) -> str:
+    """Return a new refresh token of the client and grant; it ends with the grant at the latest."""
     token = REFRESH_PREFIX + secrets.token_urlsafe(32)
     expires_at = now + REFRESH_LIFE if ends is None else min(ends, now + REFRESH_LIFE)
     session.add(
         RefreshToken(
-            token_hash=hash_of(token), client_id=code.client_id, person_id=code.person_id, grant_id=code.grant_id,
-            scope=code.scope, code_hash=code.code_hash, authenticated_at=code.authenticated_at,
-            issued_at=now, expires_at=expires_at,
+            token_hash=hash_of(token), client_id=client.client_id, person_id=of.person_id, grant_id=of.grant_id,
+            scope=of.scope, code_hash=of.code_hash, authenticated_at=of.authenticated_at, level=of.level,
+            issued_at=now, used_at=now, expires_at=expires_at,
         )
     )  # fmt: skip
     return token

@@ -168,6 +168,7 @@ def _shared(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Res
         person_id=current_user.person_id,
         grant_id=grant.grant_id,
         authenticated_at=current_user.authenticated_at,
+        level=current_user.level,
         now=now,
     )
     return _back(pushed, code=code)

@@ -11,9 +11,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from portal import db
+from portal.egress import client, guard
+from portal.egress.client import NoAnswerError
 from portal.errors import PortalError
-from portal.sync import client, guard, messages, outbox, rules, statements
-from portal.sync.client import NoAnswerError
+from portal.sync import messages, outbox, rules, statements
 from portal.sync.outbox import Sent
 from portal.sync.rules import Outcome, Result
 from portal.vault import keyring as keyrings

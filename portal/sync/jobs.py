@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import config, db, queue
 from portal.consent import services as consent
+from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
-from portal.sync import batches, client, courier, pulls, services, statements
+from portal.oauth import housekeeping
+from portal.sync import batches, courier, pulls, services, statements
 from portal.vault import keyring as keyrings
 from portal.vault import signing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import CursorResult
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
@@ -34,8 +35,6 @@ _LONGEST_SECONDS = 40.0
 _STALE = timedelta(seconds=90)
 _LOOKED_BACK = timedelta(hours=2)
 _TIDY_SECONDS = 30.0
-_KEPT_AFTER_EXPIRY = timedelta(days=1)
-_FORGET_ROUNDS = 40
 _RUNG_LATE_SECONDS = 2
 # Far longer than any step takes to be committed, and than the reconciler is ever away.
 _CAUGHT_UP_AFTER = timedelta(days=1)
@@ -118,7 +117,7 @@ def _tidy_in_turn(settings: Settings) -> None:
 
 def tidy(settings: Settings, *, now: datetime) -> None:
     """Do the slower half of the reconciler's work, each part in a transaction of its own."""
-    for part in (settle_stale, _catch_up, _expire_grants, _expire_pulls, _open_months, _forget, _forget_people):
+    for part in (settle_stale, _catch_up, _expire_grants, _expire_pulls, _open_months, _forget_oauth, _forget_people):
         with db.transaction(settings.database_url) as session:
             part(session, now)
 
@@ -157,10 +156,5 @@ def _forget_people(session: Session, now: datetime) -> None:
     identity.forget_unproved(session, now=now)
 
 
-def _forget(session: Session, now: datetime) -> None:
-    # Busy days leave more than a batch behind, and a tidy that is due every half minute must keep up with them.
-    for statement in statements.FORGET_OAUTH:
-        for _ in range(_FORGET_ROUNDS):
-            gone = cast("CursorResult[Any]", session.execute(statement, {"before": now - _KEPT_AFTER_EXPIRY}))
-            if not gone.rowcount:
-                break
+def _forget_oauth(session: Session, now: datetime) -> None:
+    housekeeping.forget(session, now=now)

@@ -12,9 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from portal import config, queue
 from portal.db import new_id
+from portal.egress import client as outbound
+from portal.egress import guard
 from portal.errors import InvalidError
-from portal.sync import client as outbound
-from portal.sync import guard, messages, queries, rules, statements
+from portal.sync import messages, queries, rules, statements
 from portal.sync.models import BatchPull, BatchPullItem, Endpoint
 from portal.vault import signing
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from portal.egress.client import Client
     from portal.events import GrantChanged, RecordChanged
-    from portal.sync.client import Client
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"

@@ -305,19 +305,6 @@ FORGET_PULLS = text("""
     WITH gone AS (DELETE FROM batch_pull_item WHERE pull_id = ANY(:pull_ids))
     UPDATE batch_pull SET state = 'expired' WHERE pull_id = ANY(:pull_ids)
 """)
-FORGET_OAUTH = tuple(
-    text(f"""
-        DELETE FROM {table} WHERE {key} IN (
-            SELECT {key} FROM {table} WHERE expires_at < :before LIMIT 500 FOR UPDATE SKIP LOCKED)
-    """)  # noqa: S608 - put together from constants
-    for table, key in (
-        ("used_proof", "proof_hash"),
-        ("pushed_request", "uri_hash"),
-        ("authorization_code", "code_hash"),
-        ("access_token", "token_hash"),
-        ("refresh_token", "token_hash"),
-    )
-)
 BATCH = text(f"""
     SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,
            c.client_id AS asking_client,

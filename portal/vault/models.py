@@ -23,7 +23,11 @@ class PersonKey(Base):
 
 
 class SigningKey(Base):
-    """A key the portal signs with: its public JWK, and its private part wrapped."""
+    """A key the portal signs with: its public JWK, and its private part wrapped.
+
+    It is published from `created_at`, signs from `signs_from` until a younger one does, and stays published for a
+    while after `retired_at`.
+    """
 
     __tablename__ = "signing_key"
 
@@ -32,4 +36,5 @@ class SigningKey(Base):
     keyring_version: Mapped[int]
     wrapped_private: Mapped[bytes]
     created_at: Mapped[datetime]
+    signs_from: Mapped[datetime]
     retired_at: Mapped[datetime | None]

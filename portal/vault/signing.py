@@ -87,7 +87,13 @@ def _generate(keyring: Keyring, now: datetime) -> SigningKey:
     version, wrapped = keyring.wrap(SIGNING, der, context=kid.encode())
     public = {**jwk.as_dict(private=False), "kid": kid, "use": "sig", "alg": "ES256"}
     return SigningKey(
-        kid=kid, public_jwk=public, keyring_version=version, wrapped_private=wrapped, created_at=now, retired_at=None
+        kid=kid,
+        public_jwk=public,
+        keyring_version=version,
+        wrapped_private=wrapped,
+        created_at=now,
+        signs_from=now,
+        retired_at=None,
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portal import db
-from portal.sync import guard, jobs, services
+from portal.egress import guard
+from portal.sync import jobs, services
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -124,7 +124,7 @@ def _token(shared: Shared, client_id: str, expires_in: timedelta) -> RefreshToke
     return RefreshToken(
         token_hash=secrets.token_bytes(32), client_id=client_id, person_id=shared.person_id,
         grant_id=shared.grant_id, scope="openid", code_hash=secrets.token_bytes(32), authenticated_at=db.now(),
-        issued_at=db.now(), expires_at=db.now() + expires_in,
+        issued_at=db.now(), used_at=db.now(), expires_at=db.now() + expires_in,
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from portal import db
-from portal.sync import client, guard
-from portal.sync.client import Client, NoAnswerError
+from portal.egress import client, guard
+from portal.egress.client import Client, NoAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,8 +28,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from portal.egress import guard
 from portal.errors import PortalError
-from portal.sync import guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

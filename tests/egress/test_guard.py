@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.sync import guard
+from portal.egress import guard
 
 PUBLIC = "93.184.215.14"
 

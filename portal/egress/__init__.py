@@ -1,0 +1,1 @@
+"""Calls to addresses that companies supply: checked, followed nowhere, ended in time."""

@@ -75,7 +75,12 @@ def seal(fields: Mapping[str, Field], *, kid: str, jwk: Mapping[str, str]) -> En
             for name, secret in secrets.items()
         ]
     }
-    return Envelope(values=values, keys=_seal_to(_json(key_set), kid, recipient(_json(dict(jwk))), outer))
+    return Envelope(values=values, keys=_seal_to(_json(key_set), kid, jwk, "jwk-set+json", outer))
+
+
+def seal_whole(plain: bytes, *, cty: str, kid: str, jwk: Mapping[str, str]) -> str:
+    """Return `plain`, a thing of content type `cty`, as one JWE to the company's public `jwk` named `kid`."""
+    return _seal_to(plain, kid, jwk, cty, *_secrets(1))
 
 
 @lru_cache(maxsize=4096)
@@ -114,12 +119,10 @@ def _field_header(kid: str) -> str:
     return _protected({"alg": "dir", "enc": "A256GCM", "kid": kid, "cty": "json"})
 
 
-def _seal_to(
-    plain: bytes, kid: str, public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey, secret: _Secret
-) -> str:
-    shared, epk = _agree(public)
+def _seal_to(plain: bytes, kid: str, jwk: Mapping[str, str], cty: str, secret: _Secret) -> str:
+    shared, epk = _agree(recipient(_json(dict(jwk))))
     wrapped = aes_key_wrap(_derive(shared), secret.key)
-    header = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": "jwk-set+json", "epk": epk}
+    header = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": cty, "epk": epk}
     return _compact(_protected(header), wrapped, secret, plain)
 
 

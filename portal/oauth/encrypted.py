@@ -1,0 +1,38 @@
+"""Nested JWTs (RFC 7519 section 5.2): what the portal signed, sealed to the client that asked for it.
+
+One algorithm for all: `ECDH-ES+A256KW` with `A256GCM` (RFC 7518 sections 4.6 and 5.3), to a key on P-256 or X25519.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portal.companies import queries as companies
+from portal.oauth.errors import InvalidRequestError
+from portal.vault import envelope
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from portal.companies.queries import ClientFacts
+
+ALGORITHM: Final = "ECDH-ES+A256KW"
+ENCODING: Final = "A256GCM"
+
+
+class EncryptionKeyMissingError(InvalidRequestError):
+    """The client asked for encryption in its metadata, and has no live key to encrypt to."""
+
+    public = "The client has no encryption key registered."
+
+
+def seal(session: Session, client: ClientFacts, jws: str) -> str:
+    """Return `jws` as a compact JWE (RFC 7516) to the client's newest encryption key.
+
+    Its header is `{alg, enc, kid, cty: JWT, epk}`.  Raises `EncryptionKeyMissingError`.
+    """
+    found = companies.encryption_key(session, client.client_id)
+    if found is None:
+        raise EncryptionKeyMissingError
+    kid, jwk = found
+    return envelope.seal_whole(jws.encode(), cty="JWT", kid=kid, jwk=jwk)

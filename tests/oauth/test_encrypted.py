@@ -1,0 +1,59 @@
+"""Nested JWTs: whatever the portal signs for a client can be sealed to its newest key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from joserfc import jwe
+from joserfc.jwk import ECKey, OKPKey
+from sqlalchemy import update
+
+from portal import db
+from portal.companies import queries as companies
+from portal.companies.models import ClientKey
+from portal.oauth import encrypted
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from tests.oauth.rp import RelyingParty
+
+JWS = "e30.e30.c2ln"
+
+
+def give_key(session: Session, client_id: str, key: ECKey | OKPKey, *, minutes: int, kid: str) -> None:
+    jwk: dict[str, Any] = {**key.as_dict(private=False), "use": "enc", "kid": kid}
+    session.add(
+        ClientKey(
+            client_id=client_id, kid=kid, use="enc", jwk=jwk, thumbprint=key.thumbprint(),
+            added_at=db.now() + timedelta(minutes=minutes), retired_at=None,
+        )
+    )  # fmt: skip
+    session.flush()
+
+
+def seal(session: Session, rp: RelyingParty) -> str:
+    client = companies.client(session, rp.client_id)
+    assert client is not None
+    return encrypted.seal(session, client, JWS)
+
+
+@pytest.mark.parametrize("key", [ECKey.generate_key("P-256"), OKPKey.generate_key("X25519")], ids=["P-256", "X25519"])
+def test_the_newest_key_opens_it(session: Session, rp: RelyingParty, key: ECKey | OKPKey) -> None:
+    give_key(session, rp.client_id, ECKey.generate_key("P-256"), minutes=1, kid="older")
+    give_key(session, rp.client_id, key, minutes=2, kid="newest")
+    opened = jwe.decrypt_compact(seal(session, rp), key, algorithms=["ECDH-ES+A256KW", "A256GCM"])
+    assert opened.plaintext == JWS.encode()
+    said = dict(opened.headers())
+    assert said.pop("epk").keys() <= {"kty", "crv", "x", "y"}
+    assert said == {"alg": "ECDH-ES+A256KW", "enc": "A256GCM", "kid": "newest", "cty": "JWT"}
+
+
+def test_a_client_without_a_live_key_is_told_so(session: Session, rp: RelyingParty) -> None:
+    mine = ClientKey.client_id == rp.client_id, ClientKey.use == "enc"
+    session.execute(update(ClientKey).where(*mine).values(retired_at=db.now()))
+    with pytest.raises(encrypted.EncryptionKeyMissingError) as refused:
+        seal(session, rp)
+    assert refused.value.code == "invalid_request"

@@ -23,7 +23,7 @@ from portal.sync import web as sync_web
 from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
-from portal.web import context, cookie, front, pages, problems, reference, security, slots
+from portal.web import context, cookie, front, openapi, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         json_errors=False,
     )
     _configure(app, settings)
-    for part in (problems, security, cookie, pages, browser):
+    for part in (problems, security, cookie, pages, browser, openapi):
         part.init_app(app)
     keyring = keyrings.load(settings.keyring_file)
     context.init_app(app, settings, keyring)

@@ -15,7 +15,7 @@ from portal.oauth import compact, protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.sync import batches, counter, messages, pulls, queries, schemas, services
-from portal.web import context
+from portal.web import context, openapi
 from portal.web.access import marked
 from portal.web.problems import problem
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 api = APIBlueprint("sync_api", __name__, url_prefix="/api/v1", tag="Pulls")
 View = TypeVar("View", bound="Callable[..., Any]")
 _LONGEST_SUB = 255
-_REFUSED = {
-    401: "The access token or the proof is not good (WWW-Authenticate says why).",
-    403: "The person does not share this; the problem's type says why.",
-    404: "No person you know has this sub.",
-    422: "A part of the request needs mending; errors[].pointer says which.",
-}
+_MESSAGE = openapi.answer(
+    "The details, each sealed to your encryption key, in a signed message (RFC 8417).",
+    messages.MEDIA_TYPE,
+    {"type": "string", "pattern": r"^[\w-]+\.[\w-]+\.[\w-]+$"},
+)
+_NO_PULL = {404: "No pull of yours has this id."}
 
 
 class UnknownAttributeError(InvalidError):
@@ -88,6 +88,19 @@ def json_body(model: type[BaseModel]) -> Callable[[View], View]:
     return guard
 
 
+def query_of(model: type[BaseModel]) -> Callable[[View], View]:
+    """Note a view's query for OpenAPI; the view reads it itself, for the same reason."""
+
+    def note(view: View) -> View:
+        @wraps(api.input(model, location="query")(view))
+        def noted(*args: object, **kwargs: object) -> ResponseReturnValue:
+            return cast("ResponseReturnValue", view(*args, **kwargs))
+
+        return cast("View", noted)
+
+    return note
+
+
 def own_checks(view: View) -> View:
     """Mark the one machine route whose statement checks the token itself."""
     return marked(view, "token:own")
@@ -98,9 +111,20 @@ def own_checks(view: View) -> View:
 @api.doc(
     summary="Pull one person",
     description="Answers with a Security Event Token (RFC 8417) whose values are sealed to your encryption key.",
-    responses=_REFUSED | {409: "The consent changed at this moment: ask again."},
-    security="dpop",
+    responses={
+        200: _MESSAGE,
+        **openapi.refusals(
+            {
+                403: "The person does not share this; the problem's type says why.",
+                404: "No person you know has this sub.",
+                409: "The consent changed at this moment, or you have no key to seal to.",
+                422: "A part of the request needs mending; errors[].pointer says which.",
+            }
+        ),
+    },
+    security=openapi.DPOP,
 )
+@query_of(schemas.PullQuery)
 def person(sub: str) -> Response:
     try:
         if failure := request.environ.get(counter.FAILURE):
@@ -113,7 +137,11 @@ def person(sub: str) -> Response:
 @api.post("/pulls")
 @token_required(pulls.SCOPE)
 @api.output(schemas.PullState, 202)
-@api.doc(summary="Pull many people", responses={401: _REFUSED[401], 422: _REFUSED[422]}, security="dpop")
+@api.doc(
+    summary="Pull many people",
+    responses=openapi.refusals({422: "A part of the request needs mending; errors[].pointer says which."}, body=True),
+    security=openapi.DPOP,
+)
 @json_body(schemas.PullRequest)
 def start_pull(*, body: schemas.PullRequest) -> dict[str, Any]:
     pull = services.request_pull(
@@ -129,17 +157,18 @@ def start_pull(*, body: schemas.PullRequest) -> dict[str, Any]:
 @api.get("/pulls/<uuid:pull_id>")
 @token_required(pulls.SCOPE)
 @api.output(schemas.PullState)
-@api.doc(summary="How far a pull is", responses={401: _REFUSED[401], 404: "No such pull."}, security="dpop")
+@api.doc(summary="How far a pull is", responses=openapi.refusals(_NO_PULL), security=openapi.DPOP)
 def pull_state(pull_id: UUID) -> dict[str, Any]:
     return _state(_own_pull(pull_id))
 
 
 @api.get("/pulls/<uuid:pull_id>/result")
 @token_required(pulls.SCOPE)
+@api.output(schemas.PullResult)
 @api.doc(
     summary="The answers of a pull",
-    responses={200: "One message or problem a subject.", 404: "No such pull.", 409: "Not done yet.", 410: "Expired."},
-    security="dpop",
+    responses=openapi.refusals(_NO_PULL | {409: "The pull is not done yet.", 410: "The result is no longer kept."}),
+    security=openapi.DPOP,
 )
 def pull_result(pull_id: UUID) -> Response:
     pull = _own_pull(pull_id)

@@ -14,6 +14,12 @@ from portal.sync.rules import MOST_SUBJECTS
 Sub = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
 
+class PullQuery(BaseModel):
+    """What to ask of one person; left out, everything that they share."""
+
+    attributes: str | None = Field(default=None, description="Names of details, parted by commas.")
+
+
 class PullRequest(BaseModel):
     """Whom to ask about; without `attributes` everything that each of them shares."""
 

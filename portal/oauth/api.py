@@ -7,13 +7,14 @@ from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from apiflask import APIBlueprint
-from flask import g, jsonify, request
+from flask import Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from portal.oauth import jwks, metadata, parameters, server, userinfo
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.oauth.request import MachineRequest
+from portal.oauth.signed_answer import SignedAnswer
 from portal.web import context
 from portal.web.access import marked, public
 from portal.web.problems import problem
@@ -21,12 +22,10 @@ from portal.web.problems import problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask import Response
-
 log = logging.getLogger(__name__)
 api = APIBlueprint("oauth_api", __name__, enable_openapi=False)
 _FOR_ALL = "public, max-age=300"
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, dict[str, Any] | SignedAnswer]
 
 
 @cache
@@ -47,7 +46,7 @@ def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[]
         except OAuthError as error:
             log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
             status, body = error.status, {"error": error.code, "error_description": error.public}
-        return _json(status, body)
+        return _answer(status, body)
 
     return marked(view, "client")
 
@@ -70,6 +69,13 @@ def token(asked: MachineRequest) -> Answer:
 @client_required
 def revoke(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_endpoint_response("revocation", asked)
+    return answer
+
+
+@api.post("/oauth/introspect")
+@client_required
+def introspect(asked: MachineRequest) -> Answer:
+    answer: Answer = _server().create_endpoint_response("introspection", asked)
     return answer
 
 
@@ -116,7 +122,13 @@ def _request() -> MachineRequest:
         parameters=parameters.read(mimetype=request.mimetype, query=request.query_string, body=_body()),
         authorization=request.headers.get("Authorization"),
         dpop=request.headers.get("DPoP"),
+        accept=_accept(),
     )
+
+
+def _accept() -> list[str]:
+    # Only what the client names itself: a wildcard asks for nothing in particular.
+    return [named for named, quality in request.accept_mimetypes if quality > 0]
 
 
 def _body() -> bytes:
@@ -126,6 +138,12 @@ def _body() -> bytes:
         return request.get_data()
     except HTTPException as error:
         raise parameters.BodyUnreadableError from error
+
+
+def _answer(status: int, body: dict[str, Any] | SignedAnswer) -> Response:
+    if not isinstance(body, SignedAnswer):
+        return _json(status, body)
+    return Response(body.text, status, {"Cache-Control": "no-store"}, content_type=body.media_type)
 
 
 def _json(status: int, body: dict[str, Any], cache_control: str = "no-store") -> Response:

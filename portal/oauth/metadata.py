@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from portal.consumer.catalogue import CATALOGUE
-from portal.oauth import compact, resource_indicators, rich_authorization
+from portal.oauth import compact, encrypted, resource_indicators, rich_authorization
 from portal.oauth.client_credentials import CLIENT_SCOPES
 from portal.oauth.par import PERSON_SCOPES
+from portal.vault import signing
 
 _ALGORITHMS = list(compact.ALGORITHMS)
 
@@ -20,11 +21,13 @@ def authorization_server(issuer: str) -> dict[str, Any]:
         "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
         "token_endpoint": f"{issuer}/oauth/token",
         "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "introspection_endpoint": f"{issuer}/oauth/introspect",
         "userinfo_endpoint": f"{issuer}/oauth/userinfo",
         "jwks_uri": f"{issuer}/oauth/jwks",
         **_requests(),
         **_client_authentication(),
         **_people(),
+        **_signed_answers(),
     }
 
 
@@ -61,15 +64,27 @@ def _requests() -> dict[str, Any]:
 def _client_authentication() -> dict[str, Any]:
     return {
         f"{endpoint}_endpoint_auth_{name}": value
-        for endpoint in ("token", "revocation")
+        for endpoint in ("token", "revocation", "introspection")
         for name, value in (("methods_supported", ["private_key_jwt"]), ("signing_alg_values_supported", _ALGORITHMS))
+    }
+
+
+def _signed_answers() -> dict[str, Any]:
+    return {
+        f"{answer}_{kind}_values_supported": [value]
+        for answer in ("userinfo", "introspection")
+        for kind, value in (
+            ("signing_alg", signing.ALGORITHM),
+            ("encryption_alg", encrypted.ALGORITHM),
+            ("encryption_enc", encrypted.ENCODING),
+        )
     }
 
 
 def _people() -> dict[str, Any]:
     return {
         "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": [signing.ALGORITHM],
         "claims_supported": ["sub", "auth_time", *(entry.claim for entry in CATALOGUE.values() if entry.claim)],
         "claims_parameter_supported": False,
         "ui_locales_supported": ["en"],

@@ -10,7 +10,7 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from portal.oauth import client_assertion, dpop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class MachineRequest:
     """`url` is the endpoint's public address without query; `parameters` are of the body, each once.
 
-    It stands in for Authlib's own request, whose constructor refuses plain HTTP behind a proxy with an
-    exception and whose values mix address and body.
+    `accept` holds the media types that the client named itself.  It stands in for Authlib's own request, whose
+    constructor refuses plain HTTP behind a proxy with an exception and whose values mix address and body.
     """
 
     session: Session
@@ -37,6 +37,7 @@ class MachineRequest:
     parameters: Mapping[str, str] = field(repr=False)
     authorization: str | None = field(repr=False)
     dpop: str | None = field(repr=False)
+    accept: Collection[str] = ()
 
     @property
     def payload(self) -> BasicOAuth2Payload:

@@ -12,6 +12,7 @@ from authlib.oauth2.rfc6749.authorization_server import AuthorizationServer as A
 from portal.oauth.authorization_code import AuthorizationCodeGrant
 from portal.oauth.client_credentials import ClientCredentialsGrant
 from portal.oauth.errors import InvalidRequestError, UnsupportedGrantTypeError
+from portal.oauth.introspection import IntrospectionEndpoint
 from portal.oauth.par import PushedAuthorizationEndpoint
 from portal.oauth.refresh_token import RefreshTokenGrant
 from portal.oauth.revocation import RevocationEndpoint
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from portal.oauth.token_endpoint import TokenGrant
 
 GRANTS: Final = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)
-ENDPOINTS: Final = (PushedAuthorizationEndpoint, RevocationEndpoint)
+ENDPOINTS: Final = (PushedAuthorizationEndpoint, RevocationEndpoint, IntrospectionEndpoint)
 
 
 class GrantTypeMissingError(InvalidRequestError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from portal.vault.keyring import Keyring
 
+ALGORITHM: Final = "ES256"
 _COORDINATE_BYTES = 32
 _CREATE_LOCK = 0x55434D01
 _ES256 = ec.ECDSA(SHA256())
@@ -85,7 +86,7 @@ def _generate(keyring: Keyring, now: datetime) -> SigningKey:
     kid = jwk.thumbprint()
     der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     version, wrapped = keyring.wrap(SIGNING, der, context=kid.encode())
-    public = {**jwk.as_dict(private=False), "kid": kid, "use": "sig", "alg": "ES256"}
+    public = {**jwk.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
     return SigningKey(
         kid=kid,
         public_jwk=public,
@@ -107,7 +108,7 @@ def _parse(keyring: Keyring, kid: str, version: int, wrapped: bytes) -> Signer:
 
 @lru_cache(maxsize=64)
 def _header(kid: str, typ: str) -> str:
-    return base64url.encode(_json({"alg": "ES256", "kid": kid, "typ": typ}))
+    return base64url.encode(_json({"alg": ALGORITHM, "kid": kid, "typ": typ}))
 
 
 def _json(value: dict[str, Any]) -> bytes:

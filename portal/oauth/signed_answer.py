@@ -1,0 +1,38 @@
+"""Answers that prove who said them: a signed JWT in place of a JSON document, sealed when the client asked so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from portal.oauth import encrypted
+from portal.vault import signing
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from portal.companies.queries import ClientFacts
+    from portal.vault.keyring import Keyring
+
+
+@dataclass(frozen=True)
+class SignedAnswer:
+    """A compact JWS or nested JWE on its way out, and the media type it leaves with."""
+
+    media_type: str
+    text: str = field(repr=False)
+
+
+def make(
+    session: Session,
+    *,
+    keyring: Keyring,
+    client: ClientFacts,
+    claims: dict[str, Any],
+    typ: str,
+    media_type: str,
+    sealed: bool,
+) -> SignedAnswer:
+    """Return `claims` signed with ES256 and, if `sealed`, encrypted to `client` (`encrypted.seal`)."""
+    jws = signing.current(session, keyring=keyring).sign(claims, typ=typ)
+    return SignedAnswer(media_type, encrypted.seal(session, client, jws) if sealed else jws)

@@ -203,7 +203,7 @@ class _Pinned(HTTPAdapter):
 
 
 class Client:
-    """Posts to companies; one a process, used by many threads.
+    """Asks companies; one a process, used by many threads.
 
     `allow` holds `host:port` pairs exempt from the rules (the demo's loopback company).
     """
@@ -240,15 +240,16 @@ class Client:
 
         Raises `guard.UnsafeAddressError` before, `NoAnswerError` after a byte was tried.
         """
+        return self._ask("POST", url, {"Accept": accept, "Content-Type": content_type}, body, seconds)
+
+    def get(self, url: str, *, accept: str, seconds: float) -> Answer:
+        """Return what is at `url` within `seconds`; raises as `post` does."""
+        return self._ask("GET", url, {"Accept": accept}, None, seconds)
+
+    def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes | None, seconds: float) -> Answer:
         target = self.check(url)
-        headers = {
-            "Host": target.host_header,
-            "User-Agent": _AGENT,
-            "Accept": accept,
-            "Accept-Encoding": "identity",
-            "Content-Type": content_type,
-        }
-        prepared = requests.Request("POST", url, headers=headers, data=body).prepare()
+        fixed = {"Host": target.host_header, "User-Agent": _AGENT, "Accept-Encoding": "identity"}
+        prepared = requests.Request(method, url, headers=fixed | headers, data=body).prepare()
         started = time.monotonic()
         with watchdog().until(started + seconds) as watch:
             _current.watch, _current.target = watch, target

@@ -281,3 +281,13 @@ def test_retry_after_as_a_date() -> None:
     wanted = client.retry_after({"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"})
     assert wanted is not None
     assert wanted > timedelta(days=300)
+
+
+def test_what_is_fetched_is_asked_for_without_a_body(serve: Callable[..., Server]) -> None:
+    server = serve(reply("HTTP/1.1 200 OK\nContent-Length: 2\nContent-Type: application/json\n\n{}"))
+    caller = Client(allow=frozenset({f"127.0.0.1:{server.port}"}))
+    answer = caller.get(f"http://127.0.0.1:{server.port}/keys", accept="application/json", seconds=1)
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert server.requests[0].startswith(b"GET /keys HTTP/1.1\r\n")
+    assert b"Accept: application/json\r\n" in server.requests[0]
+    assert b"Content-" not in server.requests[0]

@@ -235,12 +235,24 @@ class Client:
         self._remembered[url] = time.monotonic() + _REMEMBERED_SECONDS, target
         return target
 
-    def post(self, url: str, body: bytes, *, content_type: str, accept: str, seconds: float) -> Answer:
-        """Send `body` and return the answer within `seconds`.
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        content_type: str,
+        accept: str,
+        seconds: float,
+        authorization: str | None = None,
+    ) -> Answer:
+        """Send `body` and return the answer within `seconds`; `authorization` is the header of that name.
 
         Raises `guard.UnsafeAddressError` before, `NoAnswerError` after a byte was tried.
         """
-        return self._ask("POST", url, {"Accept": accept, "Content-Type": content_type}, body, seconds)
+        headers = {"Accept": accept, "Content-Type": content_type}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        return self._ask("POST", url, headers, body, seconds)
 
     def get(self, url: str, *, accept: str, seconds: float) -> Answer:
         """Return what is at `url` within `seconds`; raises as `post` does."""

@@ -48,6 +48,15 @@ class GrantChanged:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApprovalAnswered:
+    """A question that waited in the portal is settled: approved, denied, or taken back by whoever asked."""
+
+    person_id: UUID
+    request_id: UUID
+    at: datetime
+
+
 def listen(fact: type[Fact], listener: Callable[[Session, Fact], None]) -> None:
     """Call `listener` with every `fact` from now on; naming the same listener twice changes nothing."""
     if listener not in _listeners[fact]:

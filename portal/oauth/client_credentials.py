@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from portal.oauth import tokens
+from portal.oauth import parameters, tokens
 from portal.oauth.token_endpoint import ScopeWiderError, TokenGrant
 
 DEFAULT_SCOPE: Final = "people:read"
@@ -17,7 +17,7 @@ class ClientCredentialsGrant(TokenGrant):
     GRANT_TYPE = "client_credentials"
 
     def check(self) -> None:
-        scopes = self.request.parameters.get("scope", DEFAULT_SCOPE).split()
+        scopes = parameters.scopes(self.request.parameters.get("scope", DEFAULT_SCOPE))
         if not CLIENT_SCOPES.issuperset(scopes):
             raise ScopeWiderError
         self.scope = " ".join(dict.fromkeys(scopes))

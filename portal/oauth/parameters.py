@@ -58,6 +58,12 @@ def read(*, mimetype: str, query: bytes, body: bytes) -> dict[str, str]:
     return once(_pairs(body))
 
 
+def scopes(text: str) -> list[str]:
+    """Return the tokens of a `scope`, which one space each and nothing else keeps apart (RFC 6749 section 3.3)."""
+    # Python's own split would also take tabs and the spaces of other alphabets for a separator.
+    return text.split(" ") if text else []
+
+
 def once(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Return `pairs` as a mapping; raise for repeated names and for characters no parameter may hold."""
     found = dict(pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from portal.oauth import tokens
+from portal.oauth import parameters, tokens
 from portal.oauth.errors import InvalidGrantError, InvalidRequestError
 from portal.oauth.token_endpoint import ScopeWiderError, TokenGrant
 
@@ -45,7 +45,7 @@ class RefreshTokenGrant(TokenGrant):
 
     def _scope(self) -> str:
         # Narrower for this access token only: the grant itself stays as wide as it was given.
-        scopes = self.request.parameters.get("scope", self.refresh.scope).split()
+        scopes = parameters.scopes(self.request.parameters.get("scope", self.refresh.scope))
         if not set(self.refresh.scope.split()).issuperset(scopes):
             raise ScopeWiderError
         return " ".join(scopes)

@@ -32,7 +32,9 @@ check: $(VENV)/dev.stamp ## lint, format, types and import contracts, without th
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/dev.stamp ## print figures of this machine
+bench: $(VENV)/dev.stamp ## print figures of this machine, beside a peer where node is there
+	@if command -v npm >/dev/null; then npm ci --prefix bench/peer --silent; \
+	else echo "npm is missing: the figures beside oidc-provider are left out; install Node.js 20 or newer for them."; fi
 	$(BIN)/python bench/run.py
 
 chaos: $(VENV)/dev.stamp ## run only the tests that kill processes

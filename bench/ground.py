@@ -56,10 +56,14 @@ class Ground:
 
     def start(self, name: str, *command: str, pipe: bool = False) -> subprocess.Popen[str]:
         """Start a program of this repository with the settings of this ground."""
+        return self.run(name, sys.executable, *command, pipe=pipe, env={"PYTHONPATH": str(ROOT)})
+
+    def run(self, name: str, *command: str, pipe: bool = False, env: dict[str, str]) -> subprocess.Popen[str]:
+        """Start any program, with `env` added to the settings of this ground."""
         self.processes[name] = subprocess.Popen(  # noqa: S603 - our own programs
-            [sys.executable, *command],
+            command,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | env,
             stdout=subprocess.PIPE if pipe else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -22,7 +22,9 @@ class Round(NamedTuple):
     wrong: int
 
 
-class _Line:
+class Line:
+    """One kept-alive connection: a request at a time, and its answer."""
+
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -45,7 +47,7 @@ def run(port: int, requests: Iterator[bytes], *, connections: int, seconds: floa
     times: list[float] = []
     wrong, busy, started = 0, 0, time.perf_counter()
     for _ in range(connections):
-        line = _Line(port)
+        line = Line(port)
         loop.register(line.socket, selectors.EVENT_READ, line)
         line.send(next(requests))
         busy += 1

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from bench import load
+from bench import freshness, turns
 from bench.ground import free_port, wait_for_port
-from bench.load import percentile
+from bench.turns import CONNECTIONS
 from portal import db
 from portal.app import create_app
 from tests.sync.caller import Caller
@@ -25,30 +24,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench.ground import Ground
-    from tests.sync.cast import Firm, Shared, World
+    from bench.turns import Turn
+    from tests.sync.cast import Shared, World
 
 WORKERS, THREADS = 2, 4
-CONNECTIONS = 16
 ROUNDS, SECONDS = 7, 3.0
 GOAL = 0.08
 _PEOPLE = 100
+_NOWHERE = 9
 _WARMING = 600
 # More than any round can use.
 _PROOFS = 5000
 _HELLO = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class Turn(NamedTuple):
-    """One round, and the CPU that each request of it took, in microseconds."""
-
-    round: load.Round
-    server: float
-    postgres: float
-    client: float
-
-
-def measure(here: Ground, world: World, firm: Firm) -> None:
+def measure(here: Ground, world: World) -> None:
     """Start both servers, let them take turns, and print what came of it."""
+    # Nobody pushes any more, so nothing is ever sent to this endpoint.
+    firm = freshness.firm_at(world, _NOWHERE)
     people = [world.share(world.person(), firm) for _ in range(_PEOPLE)]
     # What autovacuum does within a minute: plans are made for tables with rows in them.
     with psycopg.connect(here.postgres.url("portal_owner"), autocommit=True) as owner:
@@ -69,54 +62,31 @@ def measure(here: Ground, world: World, firm: Firm) -> None:
 def _turns(
     here: Ground, ports: dict[str, int], caller: Caller, people: Sequence[Shared]
 ) -> tuple[list[Turn], list[Turn]]:
-    _turn(here, "hello", ports["hello"], itertools.repeat(_HELLO, _WARMING))
-    _turn(here, "portal", ports["portal"], _requests(caller, people, _WARMING))
+    turns.take(here, "hello", ports["hello"], itertools.repeat(_HELLO, _WARMING), SECONDS)
+    turns.take(here, "portal", ports["portal"], _requests(caller, people, _WARMING), SECONDS)
     floors, pulls = [], []
     for _ in range(ROUNDS):
         prepared = list(_requests(caller, people, _PROOFS))
-        floors.append(_turn(here, "hello", ports["hello"], itertools.repeat(_HELLO)))
-        pulls.append(_turn(here, "portal", ports["portal"], iter(prepared)))
+        floors.append(turns.take(here, "hello", ports["hello"], itertools.repeat(_HELLO), SECONDS))
+        pulls.append(turns.take(here, "portal", ports["portal"], iter(prepared), SECONDS))
     return floors, pulls
-
-
-def _turn(here: Ground, name: str, port: int, requests: Iterator[bytes]) -> Turn:
-    before = here.cpu(name), here.cpu("postgres"), time.process_time()
-    done = load.run(port, requests, connections=CONNECTIONS, seconds=SECONDS)
-    after = here.cpu(name), here.cpu("postgres"), time.process_time()
-    count = len(done.milliseconds)
-    return Turn(done, *((late - early) / count * 1e6 for early, late in zip(before, after, strict=True)))
 
 
 def _print(floors: list[Turn], pulls: list[Turn], statements: int) -> None:
     ratios = [pull.round.rate / floor.round.rate for floor, pull in zip(floors, pulls, strict=True)]
-    costs = [_cost(floor) / _cost(pull) for floor, pull in zip(floors, pulls, strict=True)]
+    costs = [floor.everything / pull.everything for floor, pull in zip(floors, pulls, strict=True)]
     print(
         f"\npull with DPoP beside hello on granian, {WORKERS} workers of {THREADS} threads, {CONNECTIONS} connections,"
         f"\n  median of {len(ratios)} rounds of {SECONDS:.0f} s in turns, {_PEOPLE} people"
         f" (load average {os.getloadavg()[0]:.1f})"
     )
-    _say("hello", floors)
-    _say("pull", pulls)
+    turns.say("hello", floors)
+    turns.say("pull", pulls)
     print(
         f"  ratio of rates {median(ratios):.3f} (goal >= {GOAL})   rounds {' '.join(f'{each:.3f}' for each in ratios)}"
     )
     print(f"  ratio of CPU   {median(costs):.3f}   hello's CPU for each pull's: server, PostgreSQL and caller together")
-    wrong = sum(pull.round.wrong for pull in pulls)
-    print(f"  queries a pull {statements}   round trips a pull {statements}   answers that were not 200: {wrong}")
-
-
-def _say(name: str, turns: list[Turn]) -> None:
-    times = [each for turn in turns for each in turn.round.milliseconds]
-    server, postgres, client = (median(part) for part in zip(*(turn[1:] for turn in turns), strict=True))
-    print(
-        f"  {name:6} {median(turn.round.rate for turn in turns):7.0f}/s   p50 {percentile(times, 50):5.1f} ms"
-        f"   p99 {percentile(times, 99):5.1f} ms   CPU us a request: server {server:5.0f}   PostgreSQL {postgres:4.0f}"
-        f"   caller {client:3.0f}"
-    )
-
-
-def _cost(turn: Turn) -> float:
-    return turn.server + turn.postgres + turn.client
+    print(f"  queries a pull {statements}   round trips a pull {statements}")
 
 
 def _statements(caller: Caller, shared: Shared) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SIGNING, ENCRYPTION = "sig", "enc"
+ALGORITHMS = ("ES256", "PS256", "EdDSA", "Ed25519")
 KEYS = 20
 TEXT_BYTES = 32_768
 
@@ -45,6 +46,10 @@ class KeySetError(InvalidError):
     """A JWK Set cannot be used (RFC 7591 section 3.2.2: invalid_client_metadata)."""
 
     code = "invalid-keys"
+
+
+class PrivateKeyError(KeySetError):
+    """What was sent or fetched as a public key is a private one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,26 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def check(jwks: object) -> list[PublicKey]:
     """Return the keys of a JWK Set, or of a single JWK; raise `KeySetError` pointing at the first bad part."""
     members = _members(jwks)
-    found = [_key(member, pointer=f"/jwks/keys/{position}") for position, member in enumerate(members)]
+    return _each_once([_key(member, pointer=f"/jwks/keys/{position}") for position, member in enumerate(members)])
+
+
+def usable(jwks: object) -> list[PublicKey]:
+    """Return the keys of a set that was fetched; one that is of no use here is meant for somebody else.
+
+    RFC 7517 section 5 has them passed over; a private key is refused all the same.  Raises `KeySetError`.
+    """
+    found = []
+    for position, member in enumerate(_members(jwks)):
+        try:
+            found.append(_key(member, pointer=f"/jwks/keys/{position}"))
+        except PrivateKeyError:
+            raise
+        except KeySetError:
+            continue
+    return _each_once(found)
+
+
+def _each_once(found: list[PublicKey]) -> list[PublicKey]:
     kids = [key.kid for key in found]
     thumbprints = [key.thumbprint for key in found]
     for position, key in enumerate(found):
@@ -139,7 +163,7 @@ def _algorithms(use: str, kty: object, crv: object) -> tuple[str, ...]:
 def _refuse_private(member: Mapping[str, object], *, pointer: str) -> None:
     for name in _PRIVATE:
         if name in member:
-            raise KeySetError(
+            raise PrivateKeyError(
                 f'This is a private key: it has the member "{name}". Send the public half only, and replace this key, '
                 "for it has now left your hands.",
                 pointer=f"{pointer}/{name}",

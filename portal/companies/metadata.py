@@ -28,6 +28,7 @@ class ClientMetadata:
     policy_uri: str | None = None
     contacts: tuple[str, ...] = ()
     default_max_age: int | None = None
+    token_endpoint_auth_signing_alg: str | None = None
     require_signed_request_object: bool = False
     request_object_signing_alg: str | None = None
     authorization_signed_response_alg: str | None = None

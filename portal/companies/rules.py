@@ -151,14 +151,12 @@ def country(code: str) -> str:
     return code.upper()
 
 
-def email(address: str) -> str:
+def email(address: str, *, pointer: str = "/contact_email") -> str:
     """Return an e-mail address in its usual spelling (RFC 5321, RFC 6531)."""
     try:
         return validate_email(address, check_deliverability=False).normalized
     except EmailNotValidError:
-        raise DetailsError(
-            "Enter an e-mail address, for example privacy@example.com.", pointer="/contact_email"
-        ) from None
+        raise DetailsError("Enter an e-mail address, for example privacy@example.com.", pointer=pointer) from None
 
 
 def stop_effect(text: str) -> str:
@@ -168,15 +166,34 @@ def stop_effect(text: str) -> str:
     return line(text, what="what happens", longest=STOP_EFFECT_LENGTH, pointer="/stop_effect")
 
 
-def web_address(address: str, *, pointer: str) -> str:
-    """Return a public https address (http on this machine); raise `DetailsError` for any other."""
+def web_address(address: str, *, pointer: str, error: type[InvalidError] = DetailsError) -> str:
+    """Return a public https address (http on this machine); raise `error` for any other."""
     if reason := _unusable(address):
-        raise DetailsError(reason, pointer=pointer)
+        raise error(reason, pointer=pointer)
     return address
 
 
+def host(address: str) -> str:
+    """Return the host of an address that `web_address` let pass, in small letters."""
+    return urlsplit(address).hostname or ""
+
+
+def is_local(address: str) -> bool:
+    """Say whether an address leads to the machine of whoever opens it (RFC 8252 section 7.3)."""
+    return host(address) in _LOOPBACK
+
+
+def one_host(addresses: Iterable[str], *, pointer: str, error: type[InvalidError]) -> None:
+    """Check that all addresses but those of one's own machine are on one host: people are told which it is.
+
+    An app that could lead to several would vouch for each of them by the name of the others.
+    """
+    if len({host(address) for address in addresses if not is_local(address)}) > 1:
+        raise error("Use one host for all addresses of an app, and another app for another host.", pointer=pointer)
+
+
 def redirect_uris(addresses: object) -> list[str]:
-    """Return the redirect addresses of a client (RFC 6749 section 3.1.2, RFC 9700 section 4.1).
+    """Return the redirect addresses of a client (RFC 6749 section 3.1.2, RFC 9700 section 4.1), all on one host.
 
     Raises `RedirectUriError` with a pointer to the first one that cannot be used.
     """
@@ -186,6 +203,7 @@ def redirect_uris(addresses: object) -> list[str]:
         raise RedirectUriError(f"Use at most {REDIRECTS} redirect addresses.", pointer="/redirect_uris")
     for position, address in enumerate(addresses):
         _check_redirect(address, seen=addresses[:position], pointer=f"/redirect_uris/{position}")
+    one_host(addresses, pointer="/redirect_uris", error=RedirectUriError)
     return list(addresses)
 
 

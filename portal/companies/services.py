@@ -7,36 +7,26 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from portal import config
+from portal.companies import client_rules, names, queries, rules
 from portal.companies import keys as keysets
-from portal.companies import queries, rules
+from portal.companies.client_rules import ClientMetadataError
 from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
+from portal.companies.names import CompanyTakenError
 from portal.db import refused_by
 from portal.errors import InvalidError, NotFoundError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session
 
+    from portal.companies.client_rules import Described
+
 OWNER, DEVELOPER = "owner", "developer"
 TEST, LIVE = "test", "live"
-
-_AUTH_METHOD = "private_key_jwt"
-# What a client may say of itself and must then say right; other members are ignored (RFC 7591 section 2).
-_ONLY = {
-    "token_endpoint_auth_method": {_AUTH_METHOD},
-    "grant_types": {"authorization_code", "refresh_token", "client_credentials"},
-    "response_types": {"code"},
-}
-
-
-class CompanyTakenError(InvalidError):
-    code = "company-taken"
-    public = (
-        "An organisation with this trading name is registered already. Add the place or the kind of business to it."
-    )
 
 
 class PurposeTakenError(InvalidError):
@@ -66,10 +56,10 @@ class SuspendedError(RefusedError):
     public = "This organisation is suspended."
 
 
-class ClientMetadataError(InvalidError):
-    """RFC 7591 section 3.2.2."""
-
-    code = "invalid-client-metadata"
+class KeysElsewhereError(RefusedError):
+    code = "keys-elsewhere"
+    status = 409
+    public = "The keys of this app are read from its jwks_uri. Change them there."
 
 
 def register_company(
@@ -91,6 +81,7 @@ def register_company(
     Its slug is derived from the trading name and unique.  Raises `CompanyTakenError`, `rules.DetailsError`.
     """
     name = rules.name(trading_name, what="the trading name", pointer="/trading_name")
+    names.refuse_taken(session, trading_name=name)
     number = rules.line(registration_number, what="the registration number", longest=60, pointer="/registration_number")
     found = Company(
         slug=rules.slug(name, f"{country}-{number}"),
@@ -122,13 +113,15 @@ def add_staff(session: Session, *, company_id: UUID, person_id: UUID, role: str 
 def verify_company(session: Session, *, slug: str, now: datetime) -> None:
     """Note that someone has checked who a company is: it appears in the register and may have live apps.
 
-    Raises `SuspendedError`: lifting a suspension is another decision than checking a name.
+    Raises `SuspendedError`: lifting a suspension is another decision than checking a name; `CompanyTakenError`
+    when another checked company's name reads the same.
     """
     found = session.scalar(select(Company).where(Company.slug == slug).with_for_update())
     if found is None:
         raise NotFoundError("No organisation has this name.")
     if found.state == queries.SUSPENDED:
         raise SuspendedError
+    names.refuse_taken(session, trading_name=found.trading_name, own=found.company_id)
     found.state, found.verified_at = queries.VERIFIED, now
     session.flush()
 
@@ -138,44 +131,67 @@ def register_client(
 ) -> str:
     """Register a client from RFC 7591 metadata with its `jwks`; return its client_id.
 
-    Raises `ClientMetadataError`, `rules.RedirectUriError` or `keys.KeySetError`, each with an RFC 6901 pointer.
+    Raises what `client_rules` and `keys` refuse, with an RFC 6901 pointer.  Keys at a `jwks_uri` must be fetched
+    outside any transaction: `describe_client`, `key_source.fetch` and `keep_client` are for that.
     """
-    if not isinstance(metadata, dict):
-        raise ClientMetadataError("The metadata is a JSON object.", pointer="")
-    _check_metadata(metadata)
     found = queries.company(session, slug=company_slug)
     if found is None:
         raise NotFoundError("No organisation has this name.")
-    client_id = create_client(
-        session,
-        company_id=found.company_id,
-        name=_text(metadata, "client_name"),
-        redirect_uris=metadata.get("redirect_uris"),
-        environment=environment,
-        now=now,
+    described = describe_client(session, company_id=found.company_id, metadata=metadata)
+    sent = client_rules.sent_keys(metadata)
+    if sent is None:
+        raise ClientMetadataError("Send the keys themselves as jwks.", pointer="/jwks_uri")
+    return keep_client(
+        session, company_id=found.company_id, described=described, keys=sent, environment=environment, now=now
     )
-    add_keys(session, client_id=client_id, jwks=metadata.get("jwks"), now=now)
-    return client_id
 
 
 def create_client(
     session: Session, *, company_id: UUID, name: str, redirect_uris: object, now: datetime, environment: str = TEST
 ) -> str:
     """Create a client that has no keys yet and so cannot sign in; return its client_id."""
+    metadata = {"client_name": name, "redirect_uris": redirect_uris}
+    described = describe_client(session, company_id=company_id, metadata=metadata)
+    return keep_client(session, company_id=company_id, described=described, keys=(), environment=environment, now=now)
+
+
+def describe_client(session: Session, *, company_id: UUID, metadata: object) -> Described:
+    """Return what metadata say of a client of this company; raise what `client_rules.describe` refuses."""
+    company = session.get(Company, company_id)
+    if company is None:
+        raise NotFoundError
+    allow = config.current().egress_allow
+    return client_rules.describe(metadata, own_host=rules.host(company.privacy_url), allow=allow)
+
+
+def keep_client(
+    session: Session,
+    *,
+    company_id: UUID,
+    described: Described,
+    keys: Iterable[keysets.PublicKey],
+    now: datetime,
+    environment: str = TEST,
+    registration_token_hash: bytes | None = None,
+) -> str:
+    """Keep a client as it was described, with checked keys; return its client_id.
+
+    `registration_token_hash` is of the token that manages it (RFC 7592).  Raises `NotVerifiedError`.
+    """
     company = session.get(Company, company_id)
     if company is None or environment not in {TEST, LIVE}:
         raise NotFoundError
     if environment == LIVE and company.state != queries.VERIFIED:
         raise NotVerifiedError
     client = Client(
-        client_id=f"{environment}_{secrets.token_hex(12)}",
-        company_id=company_id,
-        name=rules.line(name, what="a name for the app", longest=80, pointer="/client_name"),
-        environment=environment,
-        redirect_uris=rules.redirect_uris(redirect_uris),
-        created_at=now,
-    )
+        client_id=f"{environment}_{secrets.token_hex(12)}", company_id=company_id, name=described.name,
+        environment=environment, redirect_uris=list(described.redirect_uris), settings=described.settings(),
+        registration_token_hash=registration_token_hash, created_at=now,
+        keys_fetched_at=now if described.metadata.jwks_uri else None,
+    )  # fmt: skip
     session.add(client)
+    session.flush()
+    session.add_all(key_row(key, client_id=client.client_id, now=now) for key in keys)
     session.flush()
     return client.client_id
 
@@ -225,25 +241,23 @@ def add_keys(session: Session, *, client_id: str, jwks: object, now: datetime) -
     """Add public keys beside those the client has, and return the kids that are new.
 
     A key that is there already is passed over.  Afterwards there must be one to sign and one to encrypt.
-    Raises `keys.KeySetError`, `KeyTakenError`.
+    Raises `keys.KeySetError`, `KeyTakenError`, `KeysElsewhereError`.
     """
-    _lock(session, client_id)
-    if jwks is None:
-        raise keysets.KeySetError("Send the public keys as a JWK Set.", pointer="/jwks")
+    _lock_own_keys(session, client_id)
     found = keysets.check(jwks)
     held = list(session.scalars(select(ClientKey).where(ClientKey.client_id == client_id)))
     live = {key.kid: key.thumbprint for key in held if key.retired_at is None}
     fresh = [key for key in found if live.get(key.kid) != key.thumbprint]
-    _refuse_known(fresh, held)
+    refuse_known(fresh, held)
     keysets.complete({key.use for key in held if key.retired_at is None} | {key.use for key in fresh})
-    session.add_all(_key_row(key, client_id=client_id, now=now) for key in fresh)
+    session.add_all(key_row(key, client_id=client_id, now=now) for key in fresh)
     session.flush()
     return [key.kid for key in fresh]
 
 
 def retire_key(session: Session, *, client_id: str, kid: str, now: datetime) -> None:
     """Stop using a key; raise `LastKeyError` when no other of its kind is left."""
-    _lock(session, client_id)
+    _lock_own_keys(session, client_id)
     live = session.scalars(
         select(ClientKey).where(ClientKey.client_id == client_id, ClientKey.retired_at.is_(None))
     ).all()
@@ -256,14 +270,25 @@ def retire_key(session: Session, *, client_id: str, kid: str, now: datetime) -> 
     session.flush()
 
 
-def _lock(session: Session, client_id: str) -> None:
-    # Two keys retired at once could leave none: whoever changes a client's keys waits for the other.
-    locked = select(Client.client_id).where(Client.client_id == client_id).with_for_update()
-    if session.scalar(locked) is None:
+def lock_client(session: Session, client_id: str) -> Client:
+    """Return a client, held until the transaction ends; raise `NotFoundError`.
+
+    Two keys retired at once could leave none: whoever changes a client waits for the other.
+    """
+    mine = select(Client).where(Client.client_id == client_id)
+    locked = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
+    if locked is None:
         raise NotFoundError
+    return locked
 
 
-def _refuse_known(fresh: Iterable[keysets.PublicKey], held: Iterable[ClientKey]) -> None:
+def _lock_own_keys(session: Session, client_id: str) -> None:
+    if "jwks_uri" in lock_client(session, client_id).settings:
+        raise KeysElsewhereError
+
+
+def refuse_known(fresh: Iterable[keysets.PublicKey], held: Iterable[ClientKey]) -> None:
+    """Refuse keys whose kid, or whose numbers, the client has or had; raise `KeyTakenError`."""
     kids = {key.kid for key in held}
     thumbprints = {key.thumbprint for key in held}
     for key in fresh:
@@ -274,24 +299,7 @@ def _refuse_known(fresh: Iterable[keysets.PublicKey], held: Iterable[ClientKey])
                                 pointer="/jwks/keys")  # fmt: skip
 
 
-def _key_row(key: keysets.PublicKey, *, client_id: str, now: datetime) -> ClientKey:
+def key_row(key: keysets.PublicKey, *, client_id: str, now: datetime) -> ClientKey:
     return ClientKey(
         client_id=client_id, kid=key.kid, use=key.use, jwk=key.jwk, thumbprint=key.thumbprint, added_at=now
     )
-
-
-def _check_metadata(metadata: Mapping[str, object]) -> None:
-    if "jwks_uri" in metadata:
-        raise ClientMetadataError("Send the keys themselves as jwks: they are not fetched.", pointer="/jwks_uri")
-    for name, allowed in _ONLY.items():
-        given = metadata.get(name, sorted(allowed))
-        values = given if isinstance(given, list) else [given]
-        if not all(isinstance(value, str) and value in allowed for value in values):
-            raise ClientMetadataError(f"{name} must be {' or '.join(sorted(allowed))}.", pointer=f"/{name}")
-
-
-def _text(metadata: Mapping[str, object], name: str) -> str:
-    value = metadata.get(name)
-    if not isinstance(value, str):
-        raise ClientMetadataError(f"{name} must be a text.", pointer=f"/{name}")
-    return value

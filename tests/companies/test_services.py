@@ -214,7 +214,7 @@ def test_metadata_that_cannot_be_met_is_pointed_at(
 
 def test_unknown_metadata_is_ignored(session: Session, company: CompanyFacts, jwks: dict[str, Any]) -> None:
     metadata = {
-        "client_name": "A", "redirect_uris": ["https://a.example/"], "jwks": jwks, "logo": 1, "tos_uri": [],
+        "client_name": "A", "redirect_uris": ["https://a.example/"], "jwks": jwks, "logo": 1, "tos_url": [],
         "token_endpoint_auth_method": "private_key_jwt", "response_types": ["code"],
     }  # fmt: skip
     assert services.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())

@@ -13,7 +13,7 @@ from portal.config import asset_folder
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
-from portal.identity import browser
+from portal.identity import browser, second_proof
 from portal.identity import web as identity_web
 from portal.ledger import web as ledger_web
 from portal.oauth import api as oauth_api
@@ -23,7 +23,7 @@ from portal.sync import web as sync_web
 from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
-from portal.web import context, cookie, front, openapi, pages, problems, reference, security, slots
+from portal.web import context, cookie, front, limits, openapi, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,10 @@ _BODY_BYTES = 256 * 1024
 _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
-PAGES = (front, reference, identity_web, consumer_web, companies_web, consent_web, ledger_web, oauth_web, sync_web)
+PAGES = (
+    front, reference, identity_web, second_proof, consumer_web, companies_web, consent_web, ledger_web, oauth_web,
+    sync_web,
+)  # fmt: skip
 APIS = (oauth_api, sync_api)
 
 
@@ -64,6 +67,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         part.init_app(app)
     keyring = keyrings.load(settings.keyring_file)
     context.init_app(app, settings, keyring)
+    limits.init_app(app, settings, key=keyring.derive(SESSION, b"limits"))
     _register(app)
     app.wsgi_app = Counter(app.wsgi_app, settings=settings, keyring=keyring)  # type: ignore[method-assign]
     return app

@@ -30,6 +30,10 @@ class Settings:
 
     `egress_allow` holds `host:port` pairs that the guarded client may reach although they are private or
     without TLS: the demo's loopback company. It is empty in production.
+
+    `trusted_proxies` is how many proxies of one's own stand in front, each of which adds to X-Forwarded-For.
+    From one address, `machine_failures` a minute may fail and people may try `people_tries` times in a quarter of
+    an hour; one client may push `client_requests` a minute.
     """
 
     url: str
@@ -42,6 +46,10 @@ class Settings:
     service_name: str = "Ultimate Customer Master"
     egress_allow: frozenset[str] = frozenset()
     demo: bool = False
+    trusted_proxies: int = 0
+    machine_failures: int = 60
+    people_tries: int = 30
+    client_requests: int = 6000
 
     @property
     def issuer(self) -> str:
@@ -69,6 +77,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         service_name=env.get("SERVICE_NAME", "Ultimate Customer Master"),
         egress_allow=frozenset(filter(None, env.get("EGRESS_ALLOW", "").split(","))),
         demo=env.get("PORTAL_DEMO", "") == "1",
+        trusted_proxies=_count(env, "TRUSTED_PROXIES", 0, least=0),
+        machine_failures=_count(env, "LIMIT_MACHINE_FAILURES", 60),
+        people_tries=_count(env, "LIMIT_PEOPLE_TRIES", 30),
+        client_requests=_count(env, "LIMIT_CLIENT_REQUESTS", 6000),
     )
 
 
@@ -84,6 +96,13 @@ def _required(env: Mapping[str, str], name: str) -> str:
     if value := env.get(name, ""):
         return value
     raise MisconfiguredError(f"{name} is not set.")
+
+
+def _count(env: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
+    text = env.get(name, "") or str(default)
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise MisconfiguredError(f"{name} must be a whole number, {least} or more.")
+    return int(text)
 
 
 def _public_url(url: str) -> str:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import flask
 from flask import g, request
-from flask_login import LoginManager
+from flask_login import LoginManager, current_user
 from sqlalchemy.exc import DBAPIError
 
-from portal.identity import queries, services
+from portal.identity import levels, queries, services
 from portal.web import context
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Visitor:
     is_authenticated: bool = True
     is_active: bool = True
     is_anonymous: bool = False
+
+    @property
+    def has_two_proofs(self) -> bool:
+        return self.level >= levels.TWO_PROOFS
 
     def get_id(self) -> str:
         return str(self.person_id)
@@ -93,6 +97,21 @@ def sign_in(response: Response, *, person_id: UUID, method: str) -> Response:
         now=context.now(),
         replaces=queries.hash_of(before) if before else None,
     )
+    return _with_cookie(response, token)
+
+
+def raise_session(response: Response) -> Response:
+    """Note that whoever is signed in has given both proofs, and set the session's new cookie on `response`."""
+    token = services.raise_session(
+        context.session(), person_id=current_user.person_id, token_hash=current_user.token_hash, now=context.now()
+    )
+    if token is None:
+        # It was raised, or ended, by another request at this moment: whoever did it has the cookie that counts.
+        return response
+    return _with_cookie(response, token)
+
+
+def _with_cookie(response: Response, token: str) -> Response:
     flask.session.clear()
     response.set_cookie(cookie_name(), token, path="/", secure=context.settings().secure, httponly=True, samesite="Lax")
     response.headers["Cache-Control"] = "no-store"

@@ -11,7 +11,7 @@ from portal.identity import rules
 
 _NO_EMAIL = "Enter your email address"
 _ODD_EMAIL = "Enter an email address in the correct format, like name@example.com"
-_NO_CODE = "Enter the 6-digit code from the email"
+_NO_CODE = "Enter the code from the email: 6 digits, or 12"
 _LONGEST_EMAIL = 254
 
 
@@ -41,6 +41,13 @@ class CodeForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no annotations
         """Refuse what is no code before it costs a try."""
         if rules.code_of(field.data or "") is None:
             raise ValidationError(_NO_CODE)
+
+
+class KnownPasswordForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no annotations
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Enter your password"), Length(max=4096, message="Enter your password")],
+    )
 
 
 class PasswordForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no annotations

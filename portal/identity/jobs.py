@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from portal import config, db, mail
-from portal.identity import queries, services
+from portal.identity import codes, queries
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
@@ -17,21 +17,34 @@ if TYPE_CHECKING:
 
 def send_code(person_id: str, code_id: str) -> None:
     """Make a code under this id and mail it; nothing happens for nobody, or for a code that is used or too old."""
+    _send_letter(UUID(person_id), UUID(code_id), queries.SIGN_IN)
+
+
+def send_second_proof_code(person_id: str, code_id: str) -> None:
+    """Make a code that a signed-in person confirms with who they are, and mail it."""
+    _send_letter(UUID(person_id), UUID(code_id), queries.SECOND_PROOF)
+
+
+def _send_letter(person_id: UUID, code_id: UUID, purpose: str) -> None:
     settings = config.current()
     with db.transaction(settings.database_url) as session:
-        letter = _letter(session, keyrings.load(settings.keyring_file), UUID(person_id), UUID(code_id))
+        letter = _letter(session, keyrings.load(settings.keyring_file), person_id, code_id, purpose)
     if letter:
         template, email, digits = letter
-        _send(template, email, code=f"{digits[:3]} {digits[3:]}")
+        _send(template, email, code=" ".join(digits[start : start + 3] for start in range(0, len(digits), 3)))
 
 
-def _letter(session: Session, keyring: Keyring, person_id: UUID, code_id: UUID) -> tuple[str, str, str] | None:
+def _letter(
+    session: Session, keyring: Keyring, person_id: UUID, code_id: UUID, purpose: str
+) -> tuple[str, str, str] | None:
     now = db.now()
-    services.issue_code(session, keyring=keyring, person_id=person_id, code_id=code_id, now=now)
+    codes.issue(session, keyring=keyring, person_id=person_id, code_id=code_id, now=now, purpose=purpose)
     digits = queries.open_code(session, keyring=keyring, person_id=person_id, code_id=code_id, now=now)
     email = queries.email_of(session, keyring=keyring, person_id=person_id)
     if digits is None or email is None:
         return None
+    if purpose == queries.SECOND_PROOF:
+        return "second_proof", email, digits
     if queries.is_confirmed(session, person_id=person_id):
         return "code", email, digits
     has_account = queries.find_person(session, keyring=keyring, email=email) is not None

@@ -32,7 +32,11 @@ class SignInIdentifier(Base):
 
 
 class Password(Base):
-    """An Argon2id hash; a person need not have one."""
+    """An Argon2id hash; a person need not have one.
+
+    One that was replaced by somebody who showed a code alone counts as a proof beside a code from
+    `second_proof_from` on.
+    """
 
     __tablename__ = "password"
 
@@ -41,15 +45,20 @@ class Password(Base):
     changed_at: Mapped[datetime]
     failures: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None]
+    second_proof_from: Mapped[datetime | None]
 
 
 class SignInCode(Base):
-    """A code sent by e-mail, sealed as `identity.code` version 1 so that the mail job can open it."""
+    """A code sent by e-mail, sealed as `identity.code` version 1 so that the mail job can open it.
+
+    `purpose` is what it is good for and was asked for: `sign-in` or `second-proof`.
+    """
 
     __tablename__ = "sign_in_code"
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     code_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    purpose: Mapped[str] = mapped_column(default="sign-in")
     sealed_code: Mapped[bytes]
     expires_at: Mapped[datetime]
     tries: Mapped[int] = mapped_column(default=0)

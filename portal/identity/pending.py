@@ -18,8 +18,9 @@ from portal.vault import base64url
 from portal.vault.keyring import SESSION, SealBrokenError
 from portal.web import context
 
-_NAME = "sign-in"
-_BOUND_TO = b"ucm-pending-sign-in-v1"
+SIGN_IN = "sign-in"
+SECOND_PROOF = "second-proof"
+_BOUND_TO = b"ucm-pending-v2:"
 _LIFE = timedelta(hours=1)
 _CODES = 5
 
@@ -54,17 +55,19 @@ def with_code(pending: Pending, code_id: UUID) -> Pending:
     return replace(pending, code_ids=[*pending.code_ids, str(code_id)][-_CODES:])
 
 
-def keep(pending: Pending) -> None:
-    """Put it, sealed, into Flask's cookie."""
-    version, sealed = context.keyring().wrap(SESSION, json.dumps(asdict(pending)).encode(), context=_BOUND_TO)
-    flask.session[_NAME] = f"{version}.{base64url.encode(sealed)}"
+def keep(pending: Pending, name: str = SIGN_IN) -> None:
+    """Put it, sealed, into Flask's cookie; what is kept by one name cannot be read by another."""
+    sealed_as = _BOUND_TO + name.encode()
+    version, sealed = context.keyring().wrap(SESSION, json.dumps(asdict(pending)).encode(), context=sealed_as)
+    flask.session[name] = f"{version}.{base64url.encode(sealed)}"
 
 
-def current() -> Pending | None:
-    """Return the sign-in this browser has under way; None when it has none, or began it an hour ago."""
-    version, _, sealed = str(flask.session.get(_NAME, "")).partition(".")
+def current(name: str = SIGN_IN) -> Pending | None:
+    """Return what this browser has under way by this name; None when there is nothing, or it began an hour ago."""
+    version, _, sealed = str(flask.session.get(name, "")).partition(".")
+    sealed_as = _BOUND_TO + name.encode()
     try:
-        opened = context.keyring().unwrap(SESSION, int(version), base64url.decode(sealed), context=_BOUND_TO)
+        opened = context.keyring().unwrap(SESSION, int(version), base64url.decode(sealed), context=sealed_as)
         pending = Pending(**json.loads(opened))
         fresh = context.now() - datetime.fromisoformat(pending.began) < _LIFE
     except (SealBrokenError, ValueError, TypeError):

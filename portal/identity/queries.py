@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 IDLE = timedelta(minutes=30)
 EMAIL = "identity.email"
 CODE = "identity.code"
+SIGN_IN = "sign-in"
+SECOND_PROOF = "second-proof"
 
 
 def find_person(session: Session, *, keyring: Keyring, email: str) -> UUID | None:
@@ -51,8 +53,14 @@ def has_password(session: Session, *, person_id: UUID) -> bool:
     return session.get(Password, person_id) is not None
 
 
+def settling_password(session: Session, *, person_id: UUID, now: datetime) -> datetime | None:
+    """Return from when the person's password counts beside a code; None when it does now, or there is none."""
+    row = session.get(Password, person_id)
+    return row.second_proof_from if row and row.second_proof_from and row.second_proof_from > now else None
+
+
 def open_code(session: Session, *, keyring: Keyring, person_id: UUID, code_id: UUID, now: datetime) -> str | None:
-    """Return the six digits to be mailed; None when the code is used, too old or never was."""
+    """Return the digits to be mailed; None when the code is used, too old or never was."""
     row = session.get(SignInCode, (person_id, code_id))
     if row is None or row.used_at is not None or row.expires_at <= now:
         return None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SHORTEST_PASSWORD = 15  # NIST SP 800-63B-4 section 3.1.1.2: a password that stands alone
 LONGEST_PASSWORD = 256
 CODE_DIGITS = 6
+LONG_CODE_DIGITS = 12
 _LONGEST_UNIT = 4  # "abcabcabcabcabc" is a unit of three
 _SPARE = 5  # what may stand around a known word before the password counts as the person's own
 _LONGEST_ADDRESS = 2000
@@ -60,9 +61,10 @@ def _is_about(password: str, word: str) -> bool:
 
 
 def code_of(typed: str) -> str | None:
-    """Return the six digits of what was typed, spaces and hyphens put aside; None when it is no code."""
+    """Return the digits of what was typed, spaces and hyphens put aside; None when it is no code."""
     digits = "".join(sign for sign in typed if not sign.isspace() and unicodedata.category(sign) != "Pd")
-    return digits if len(digits) == CODE_DIGITS and digits.isascii() and digits.isdigit() else None
+    well_formed = len(digits) in {CODE_DIGITS, LONG_CODE_DIGITS} and digits.isascii() and digits.isdigit()
+    return digits if well_formed else None
 
 
 def way_back(address: str | None, *, default: str) -> str:

@@ -6,25 +6,24 @@ hash, and a refusal is one answer for every reason.
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerificationError
-from sqlalchemy import case, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import case, delete, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal.db import new_id
 from portal.errors import InvalidError
-from portal.identity import rules
+from portal.identity import levels, rules
 from portal.identity.models import BrowserSession, Password, Person, SignInCode, SignInIdentifier
-from portal.identity.queries import CODE, EMAIL, email_of, find_person, hash_of
+from portal.identity.queries import EMAIL, email_of, find_person, hash_of
 from portal.vault import blind_index, persons
 
 if TYPE_CHECKING:
@@ -36,13 +35,11 @@ if TYPE_CHECKING:
 
     from portal.vault.keyring import Keyring
 
-CODE_LIFE = timedelta(minutes=15)
 SESSION_LIFE = timedelta(hours=12)
 LOCK = timedelta(minutes=15)
+# How long a password that replaced another for a code alone is no proof beside a code.
+SETTLING = timedelta(hours=24)
 _FAILURES = 10
-_TRIES = 5
-_CODES_AT_ONCE = 5
-_WRONG_TRIES_A_DAY = 50
 _TOUCH = timedelta(minutes=1)
 _TOKEN_BYTES = 32
 _BATCH = 500
@@ -94,17 +91,26 @@ def confirm(session: Session, *, keyring: Keyring, person_id: UUID) -> UUID:
 
 
 def set_password(
-    session: Session, *, keyring: Keyring, person_id: UUID, password: str, now: datetime, words: Collection[str] = ()
+    session: Session,
+    *,
+    keyring: Keyring,
+    person_id: UUID,
+    password: str,
+    now: datetime,
+    words: Collection[str] = (),
+    second_proof_from: datetime | None = None,
 ) -> None:
     """Set or replace the password; raise `WeakPasswordError` with a sentence that says how to mend it.
 
-    `words` are further texts it must not be, such as the service's name.
+    `words` are further texts it must not be, such as the service's name; `second_proof_from` is what
+    `settles_at` says of a password that replaces another.
     """
     email = email_of(session, keyring=keyring, person_id=person_id) or ""
     fault = rules.fault_of(password, common=_common(), words=[email, email.partition("@")[0], *words])
     if fault:
         raise WeakPasswordError(fault)
-    values = {"hash": _hash(password), "changed_at": now, "failures": 0, "locked_until": None}
+    values: dict[str, Any] = {"hash": _hash(password), "changed_at": now, "failures": 0, "locked_until": None}
+    values["second_proof_from"] = second_proof_from
     row = insert(Password).values(person_id=person_id, **values)
     session.execute(row.on_conflict_do_update(index_elements=["person_id"], set_=values))
 
@@ -116,16 +122,36 @@ def check_password(session: Session, *, keyring: Keyring, email: str, password: 
     locked while the hash is computed, so that guesses sent together are counted one by one.
     """
     known = find_person(session, keyring=keyring, email=email)
-    person_id = known or new_id()  # nobody's id is looked up, and its failure counted, at the same cost
+    # Nobody's id is looked up, and its failure counted, at the same cost.
+    return known if is_password_of(session, person_id=known or new_id(), password=password, now=now) else None
+
+
+def is_password_of(session: Session, *, person_id: UUID, password: str, now: datetime) -> bool:
+    """Say whether it is this person's password; wrong ones count as in `check_password`."""
     row = session.get(Password, person_id, with_for_update=True, populate_existing=True)
     is_open = row is not None and not (row.locked_until and row.locked_until > now)
     if not (_matches(row.hash if row and is_open else _nobodys_hash(), password) and row and is_open):
         _count_failure(session, person_id, now)
-        return None
+        return False
     row.failures, row.locked_until = 0, None
     if _HASHER.check_needs_rehash(row.hash):
         row.hash = _hash(password)
-    return known
+    return True
+
+
+def settles_at(session: Session, *, person_id: UUID, method: str, level: int, now: datetime) -> datetime | None:
+    """Return from when a password chosen now would count beside a code; None for at once.
+
+    `method` and `level` are those of the session it is chosen in.  A first password counts at once: whoever reads
+    the mailbox had the account already.  One that replaces another without it waits, or a mailbox alone would be
+    both proofs.  docs/decisions/0008-what-counts-as-a-second-proof.md
+    """
+    row = session.get(Password, person_id)
+    if row is None or level >= levels.TWO_PROOFS:
+        return None
+    waits = now + SETTLING if method != "password" else None
+    before = row.second_proof_from if row.second_proof_from and row.second_proof_from > now else None
+    return max(filter(None, (waits, before)), default=None)
 
 
 def _count_failure(session: Session, person_id: UUID, now: datetime) -> None:
@@ -168,81 +194,7 @@ def _common() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "common_passwords.txt").read_text("utf-8").splitlines())
 
 
-# --- Codes by e-mail --------------------------------------------------------------------------------------
-
-
-def issue_code(
-    session: Session, *, keyring: Keyring, person_id: UUID, now: datetime, code_id: UUID | None = None
-) -> UUID | None:
-    """Make a six-digit code that lives 15 minutes and return its id; one that exists stays as it is.
-
-    None for nobody, and when the person has five unused codes already or gave fifty wrong ones in a day:
-    whoever asks is told the same as ever.
-    """
-    if code_id and session.get(SignInCode, (person_id, code_id)):
-        return code_id
-    if session.get(Person, person_id) is None or _is_flooded(session, person_id, now):
-        return None
-    digits = f"{secrets.randbelow(10**rules.CODE_DIGITS):0{rules.CODE_DIGITS}d}"
-    vault = persons.unlock(session, keyring=keyring, person_id=person_id)
-    code = SignInCode(
-        person_id=person_id,
-        code_id=code_id or new_id(),
-        sealed_code=vault.seal(CODE, 1, digits),
-        expires_at=now + CODE_LIFE,
-    )
-    session.add(code)
-    session.flush()
-    return code.code_id
-
-
-def _is_flooded(session: Session, person_id: UUID, now: datetime) -> bool:
-    fresh = func.count().filter(SignInCode.expires_at > now, SignInCode.used_at.is_(None))
-    wrong = func.coalesce(func.sum(SignInCode.tries).filter(SignInCode.used_at.is_(None)), 0)
-    recent = select(fresh, wrong).where(
-        SignInCode.person_id == person_id, SignInCode.expires_at > now - timedelta(days=1)
-    )
-    codes, tries = session.execute(recent).one()
-    return codes >= _CODES_AT_ONCE or tries >= _WRONG_TRIES_A_DAY
-
-
-def use_code(
-    session: Session, *, keyring: Keyring, person_id: UUID, code_ids: Collection[UUID], code: str, now: datetime
-) -> bool:
-    """Say whether `code` (six digits) is one of the live `code_ids`, and use it up.
-
-    Each look costs each of them one of its five tries.  The rows are locked in order, and the last statement
-    asks again whether the code is unused: of two requests with the same code one wins.
-    """
-    live = (
-        select(SignInCode)
-        .where(
-            SignInCode.person_id == person_id,
-            SignInCode.code_id.in_(code_ids),
-            SignInCode.used_at.is_(None),
-            SignInCode.expires_at > now,
-            SignInCode.tries < _TRIES,
-        )
-        .order_by(SignInCode.code_id)
-    )
-    rows = session.scalars(live.with_for_update(), execution_options={"populate_existing": True}).all()
-    if not rows:
-        return False
-    vault = persons.unlock(session, keyring=keyring, person_id=person_id)
-    right = None
-    for row in rows:
-        row.tries += 1
-        if hmac.compare_digest(vault.open(CODE, 1, row.sealed_code).encode(), code.encode()):
-            right = row.code_id
-    session.flush()
-    return right is not None and _use_up(session, person_id, right, now)
-
-
-def _use_up(session: Session, person_id: UUID, code_id: UUID, now: datetime) -> bool:
-    once = update(SignInCode).where(
-        SignInCode.person_id == person_id, SignInCode.code_id == code_id, SignInCode.used_at.is_(None)
-    )
-    return session.scalar(once.values(used_at=now).returning(SignInCode.code_id)) is not None
+# --- What has had its day ----------------------------------------------------------------------------------
 
 
 def forget_unproved(session: Session, *, now: datetime) -> None:
@@ -279,7 +231,14 @@ def _forget_sessions(session: Session, now: datetime) -> None:
 
 
 def open_session(
-    session: Session, *, person_id: UUID, method: str, browser: str, now: datetime, replaces: bytes | None = None
+    session: Session,
+    *,
+    person_id: UUID,
+    method: str,
+    browser: str,
+    now: datetime,
+    replaces: bytes | None = None,
+    level: int = levels.ONE_PROOF,
 ) -> str:
     """Sign a browser in and return its new token (256 bits); the session it `replaces` (a hash) ends."""
     if replaces is not None:
@@ -292,12 +251,30 @@ def open_session(
             method=method,
             browser=browser,
             authenticated_at=now,
+            level=level,
             seen_at=now,
             expires_at=now + SESSION_LIFE,
         )
     )
     session.flush()
     return token
+
+
+def raise_session(session: Session, *, person_id: UUID, token_hash: bytes, now: datetime) -> str | None:
+    """Note that both proofs were given and return the session's new token; None when it has ended meanwhile.
+
+    The token changes with what it is worth, so that one planted before is worth nothing (OWASP ASVS 5.0, 7.2.4);
+    the session ends when it would have ended.
+    """
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    mine = update(BrowserSession).where(
+        BrowserSession.token_hash == token_hash,
+        BrowserSession.person_id == person_id,
+        BrowserSession.ended_at.is_(None),
+    )
+    raised = mine.values(token_hash=hash_of(token), level=levels.TWO_PROOFS, authenticated_at=now, seen_at=now)
+    raised = raised.execution_options(synchronize_session=False)
+    return token if session.scalar(raised.returning(BrowserSession.token_hash)) else None
 
 
 def touch(session: Session, *, row: BrowserSession, now: datetime) -> None:

@@ -11,45 +11,40 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, flash, g, make_response, redirect, request
 from flask_login import current_user
-from redis import RedisError
 
 from portal import events, queue
-from portal.db import new_id
 from portal.errors import NotFoundError
-from portal.identity import browser, pending, queries, rules, services
+from portal.identity import browser, codes, mailing, onward, pending, queries, rules, services, tries
 from portal.identity.forms import CodeForm, EmailForm, PasswordForm, PlainForm, SignInForm
-from portal.vault import blind_index
-from portal.web import context
+from portal.identity.onward import typed
+from portal.web import context, limits
 from portal.web.access import person_id, person_required, public, recent_sign_in
 from portal.web.pages import page
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from flask import Response
     from flask.typing import ResponseReturnValue
-    from wtforms import StringField
 
     from portal.identity.pending import Pending
 
 log = logging.getLogger(__name__)
 pages = Blueprint("identity", __name__, url_prefix="/account")
 
-_HOME = "/home"
 _SECURITY = "/account/security"
 _NO_MATCH = (
     "That email address and password do not match. "
     "After 10 wrong passwords you have to wait 15 minutes, or use a code by email"
 )
 _WRONG_CODE = "That code is not right or no longer works. Check it, or ask for another code"
-_MAILS = 5
-_MAIL_SECONDS = 900
 
 
 @pages.get("/sign-in")
 @public
 def sign_in() -> ResponseReturnValue:
     if current_user.is_authenticated and not request.args.get("again"):
-        return redirect(_next(), 303)
+        return redirect(onward.place(), 303)
     return _sign_in_page(SignInForm())
 
 
@@ -60,35 +55,38 @@ def try_sign_in() -> ResponseReturnValue:
     by_code = request.form.get("by") == "code"
     if not form.validate():
         return _sign_in_page(form, 422)
-    if by_code:
-        return _send_first_code(_typed(form.email), joining=False)
-    if not form.password.data:
+    if not by_code and not form.password.data:
         form.password.errors = ["Enter your password, or choose a code by email"]
         return _sign_in_page(form, 422)
+    if wait := tries.wait_for(form, tries.MAIL if by_code else tries.PROOF):
+        return limits.waits(_sign_in_page(form), wait)
+    if by_code:
+        return _send_first_code(typed(form.email), joining=False)
     who = services.check_password(
         context.session(),
         keyring=context.keyring(),
-        email=_typed(form.email),
-        password=_typed(form.password),
+        email=typed(form.email),
+        password=typed(form.password),
         now=context.now(),
     )
     if who is None:
         log.info("%s sign-in refused: password", g.request_id)
         form.password.errors = [_NO_MATCH]
         return _sign_in_page(form, 422)
-    return browser.sign_in(make_response(redirect(_next(), 303)), person_id=who, method="password")
+    tries.right()
+    return browser.sign_in(make_response(redirect(onward.place(), 303)), person_id=who, method="password")
 
 
-def _sign_in_page(form: SignInForm, status: int = 200) -> ResponseReturnValue:
+def _sign_in_page(form: SignInForm, status: int = 200) -> Response:
     return page(
-        "identity/sign_in.html", status=status, form=form, query=_query(), again=bool(request.args.get("again"))
+        "identity/sign_in.html", status=status, form=form, query=onward.query(), again=bool(request.args.get("again"))
     )
 
 
 @pages.get("/create")
 @public
 def create() -> ResponseReturnValue:
-    return page("identity/create.html", form=EmailForm(), query=_query())
+    return page("identity/create.html", form=EmailForm(), query=onward.query())
 
 
 @pages.post("/create")
@@ -96,8 +94,10 @@ def create() -> ResponseReturnValue:
 def try_create() -> ResponseReturnValue:
     form = EmailForm()
     if not form.validate():
-        return page("identity/create.html", status=422, form=form, query=_query())
-    return _send_first_code(_typed(form.email), joining=True)
+        return page("identity/create.html", status=422, form=form, query=onward.query())
+    if wait := tries.wait_for(form, tries.MAIL):
+        return limits.waits(page("identity/create.html", form=form, query=onward.query()), wait)
+    return _send_first_code(typed(form.email), joining=True)
 
 
 def _send_first_code(email: str, *, joining: bool) -> ResponseReturnValue:
@@ -106,38 +106,15 @@ def _send_first_code(email: str, *, joining: bool) -> ResponseReturnValue:
     Whoever joins gets an unconfirmed account, also when their address has one: the mail says so, and its code
     leads to the account there is.
     """
-    allowed = _may_mail(email)
+    allowed = mailing.may_send(email)
     session, keyring = context.session(), context.keyring()
     if not joining:
         who = queries.find_person(session, keyring=keyring, email=email)
     else:
         who = services.register(session, keyring=keyring, email=email, now=context.now()).person_id if allowed else None
     begun = pending.begin(email=email, person_id=who, joining=joining)
-    pending.keep(_send_code(begun, allowed=allowed))
-    return redirect(f"/account/code{_query()}", 303)
-
-
-def _send_code(begun: Pending, *, allowed: bool) -> Pending:
-    # The job makes the code, so that this answer takes as long for an address nobody has.
-    who, code_id = begun.person() if allowed else None, new_id()
-    job = "portal.identity.jobs.send_code"
-    redis_url = context.settings().redis_url
-    queue.ring_after_commit(context.session(), redis_url, queue.WORK, job, str(who or new_id()), str(code_id))
-    return pending.with_code(begun, code_id)
-
-
-def _may_mail(email: str) -> bool:
-    """Say whether this address may get another code: five in a quarter of an hour, known or not."""
-    name = f"codes:{blind_index.of_email(context.keyring(), email).hex()}"
-    try:
-        valkey = queue.connection(context.settings().redis_url)
-        with valkey.pipeline() as commands:
-            commands.incr(name)
-            commands.expire(name, _MAIL_SECONDS, nx=True)
-            asked = commands.execute()[0]
-    except RedisError:
-        return True  # the database counts the codes of known people as well
-    return int(asked) <= _MAILS
+    pending.keep(mailing.send(begun, allowed=allowed))
+    return redirect(f"/account/code{onward.query()}", 303)
 
 
 @pages.get("/code")
@@ -145,7 +122,7 @@ def _may_mail(email: str) -> bool:
 def code() -> ResponseReturnValue:
     begun = pending.current()
     if begun is None:
-        return redirect(f"/account/sign-in{_query()}", 303)
+        return redirect(f"/account/sign-in{onward.query()}", 303)
     return _code_page(CodeForm(), begun)
 
 
@@ -154,15 +131,18 @@ def code() -> ResponseReturnValue:
 def try_code() -> ResponseReturnValue:
     begun, form = pending.current(), CodeForm()
     if begun is None:
-        return redirect(f"/account/sign-in{_query()}", 303)
+        return redirect(f"/account/sign-in{onward.query()}", 303)
     if not form.validate():
         return _code_page(form, begun, 422)
-    who = _proved(begun, rules.code_of(_typed(form.code)) or "")
+    if wait := tries.wait_for(form, tries.PROOF):
+        return limits.waits(_code_page(form, begun), wait)
+    who = _proved(begun, rules.code_of(typed(form.code)) or "")
     if who is None:
         log.info("%s sign-in refused: code", g.request_id)
         form.code.errors = [_WRONG_CODE]
         return _code_page(form, begun, 422)
-    place = _next()
+    tries.right()
+    place = onward.place()
     if begun.joining and not queries.has_password(context.session(), person_id=who):
         place = "/account/password?" + urlencode({"next": place, "new": "1"})
     return browser.sign_in(make_response(redirect(place, 303)), person_id=who, method="code")
@@ -173,9 +153,7 @@ def _proved(begun: Pending, digits: str) -> UUID | None:
     if who is None:
         return None
     session, keyring = context.session(), context.keyring()
-    right = services.use_code(
-        session, keyring=keyring, person_id=who, code_ids=begun.codes(), code=digits, now=context.now()
-    )
+    right = codes.use(session, keyring=keyring, person_id=who, code_ids=begun.codes(), code=digits, now=context.now())
     return _confirmed(who) if right else None
 
 
@@ -192,17 +170,19 @@ def _confirmed(who: UUID) -> UUID:
 @pages.post("/code/again")
 @public
 def another_code() -> ResponseReturnValue:
-    begun = pending.current()
+    begun, form = pending.current(), CodeForm()
     if begun is None:
-        return redirect(f"/account/sign-in{_query()}", 303)
-    pending.keep(_send_code(begun, allowed=_may_mail(begun.email)))
+        return redirect(f"/account/sign-in{onward.query()}", 303)
+    if wait := tries.wait_for(form, tries.MAIL):
+        return limits.waits(_code_page(form, begun), wait)
+    pending.keep(mailing.send(begun, allowed=mailing.may_send(begun.email)))
     flash("We sent another code. It can take a minute to arrive.")
-    return redirect(f"/account/code{_query()}", 303)
+    return redirect(f"/account/code{onward.query()}", 303)
 
 
-def _code_page(form: CodeForm, begun: Pending, status: int = 200) -> ResponseReturnValue:
+def _code_page(form: CodeForm, begun: Pending, status: int = 200) -> Response:
     return page(
-        "identity/code.html", status=status, form=form, email=begun.email, joining=begun.joining, query=_query()
+        "identity/code.html", status=status, form=form, email=begun.email, joining=begun.joining, query=onward.query()
     )
 
 
@@ -219,23 +199,29 @@ def set_password() -> ResponseReturnValue:
     if not form.validate():
         return _password_page(form, 422)
     try:
-        _set_password(_typed(form.password))
+        was_first = _set_password(typed(form.password))
     except services.WeakPasswordError as weak:
         form.password.errors = [weak.public]
         return _password_page(form, 422)
     flash("Your password is saved. You are signed out everywhere else.")
-    return redirect(_next(_SECURITY), 303)
+    response = make_response(redirect(onward.place(_SECURITY), 303))
+    # The mailbox opened the account so far; whoever has it chooses what is to be the other proof from now on.
+    return browser.raise_session(response) if was_first else response
 
 
-def _set_password(new: str) -> None:
+def _set_password(new: str) -> bool:
     session, who, now = context.session(), person_id(), context.now()
     had_one = queries.has_password(session, person_id=who)
-    name = context.settings().service_name
-    services.set_password(session, keyring=context.keyring(), person_id=who, password=new, now=now, words=[name])
+    settles = services.settles_at(session, person_id=who, method=current_user.method, level=current_user.level, now=now)
+    services.set_password(
+        session, keyring=context.keyring(), person_id=who, password=new, now=now,
+        words=[context.settings().service_name], second_proof_from=settles,
+    )  # fmt: skip
     services.end_other_sessions(session, person_id=who, keep=current_user.token_hash, now=now)
     if had_one:
         job = "portal.identity.jobs.send_password_notice"
         queue.ring_after_commit(session, context.settings().redis_url, queue.WORK, job, str(who))
+    return not had_one
 
 
 def _password_page(form: PasswordForm, status: int = 200) -> ResponseReturnValue:
@@ -248,8 +234,8 @@ def _password_page(form: PasswordForm, status: int = 200) -> ResponseReturnValue
         email=email,
         has_one=has_one,
         new=bool(request.args.get("new")),
-        query=_query("new"),
-        way_out=_next(_SECURITY),
+        query=onward.query("new"),
+        way_out=onward.place(_SECURITY),
         shortest=rules.SHORTEST_PASSWORD,
     )
 
@@ -291,19 +277,3 @@ def end_session() -> ResponseReturnValue:
 @public
 def sign_out() -> ResponseReturnValue:
     return browser.sign_out(make_response(redirect("/", 303)))
-
-
-def _typed(field: StringField) -> str:
-    return field.data or ""
-
-
-def _next(default: str = _HOME) -> str:
-    return rules.way_back(request.args.get("next"), default=default)
-
-
-def _query(*more: str) -> str:
-    """Return what the next step needs of the address: where to go afterwards, and `more`."""
-    kept = {name: request.args[name] for name in ("again", *more) if request.args.get(name) == "1"}
-    if place := rules.way_back(request.args.get("next"), default=""):
-        kept["next"] = place
-    return f"?{urlencode(kept)}" if kept else ""

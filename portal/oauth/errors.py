@@ -65,6 +65,20 @@ class InvalidAuthorizationDetailsError(OAuthError):
     public = "authorization_details cannot be used."
 
 
+class InvalidGrantIdError(OAuthError):
+    """Grant Management for OAuth 2.0 (draft 03) section 5.4: unknown, over or another's; the three look the same."""
+
+    code = "invalid_grant_id"
+    public = "grant_id names no live grant of this client for this purpose."
+
+
+class PersonDiffersError(OAuthError):
+    """Whoever signed in is not the person of the consent that was named; the client hears what it hears of a no."""
+
+    code = "access_denied"
+    public = "The person declined."
+
+
 class InvalidTargetError(OAuthError):
     """RFC 8707 section 2."""
 
@@ -76,7 +90,21 @@ class RequestNotSupportedError(OAuthError):
     """OpenID Connect Core section 3.1.2.6."""
 
     code = "request_not_supported"
-    public = "Request objects are not supported."
+    public = "Request objects are not supported here."
+
+
+class InvalidRequestObjectError(OAuthError):
+    """RFC 9101 section 7."""
+
+    code = "invalid_request_object"
+    public = "The request object is not valid."
+
+
+class RegistrationNotSupportedError(OAuthError):
+    """OpenID Connect Core section 3.1.2.6."""
+
+    code = "registration_not_supported"
+    public = "registration is not supported."
 
 
 class InvalidProofError(OAuthError):
@@ -106,3 +134,11 @@ class InsufficientScopeError(OAuthError):
     code = "insufficient_scope"
     status = 403
     public = "The access token does not allow this."
+
+
+class InsufficientAuthenticationError(OAuthError):
+    """RFC 9470 section 3: the person must prove more surely, or more recently, who they are."""
+
+    code = "insufficient_user_authentication"
+    status = 401
+    public = "The person must confirm who they are: ask for the acr_values and max_age of the challenge."

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound="Callable[..., Any]")
 RECENT = timedelta(minutes=15)
 SIGN_IN = "/account/sign-in"
+SECOND_PROOF = "/account/confirm-it-is-you"
 
 
 def marked(view: View, access: str) -> View:
@@ -64,13 +65,31 @@ def signed_in_recently() -> bool:
     return bool(context.now() - current_user.authenticated_at <= RECENT)
 
 
+def has_two_proofs() -> bool:
+    """Say whether the person at the keyboard has given both proofs, password and code, in this session."""
+    return bool(current_user.is_authenticated and current_user.has_two_proofs)
+
+
+def to_second_proof(next_address: str) -> ResponseReturnValue:
+    """Redirect a signed-in person to the page that asks for their other proof and then leads to `next_address`.
+
+    `next_address` is a path of this site with its query, such as `/sharing/…/change`.
+    """
+    return _away(f"{SECOND_PROOF}?next={quote(next_address, safe='/')}")
+
+
 def to_sign_in(*, again: bool = False) -> ResponseReturnValue:
     """Redirect to the sign-in page, which leads back here; an htmx request leaves the whole page."""
     here = request.full_path.rstrip("?") if request.method == "GET" else _came_from()
-    target = f"{SIGN_IN}?next={quote(here, safe='/')}" + ("&again=1" if again else "")
+    return _away(f"{SIGN_IN}?next={quote(here, safe='/')}" + ("&again=1" if again else ""))
+
+
+def _away(target: str) -> ResponseReturnValue:
     if request.headers.get("HX-Request") == "true":
         return "", 401, {"HX-Redirect": target}
-    return redirect(target, 303)
+    response = redirect(target, 303)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _came_from() -> str:

@@ -84,6 +84,8 @@ FORMS = {
     "identity.try_create": Form("stranger", lambda _cast: {"email": f"{uuid4().hex}@example.org"}, ("email",)),
     "identity.try_code": Form("stranger", lambda _cast: {"code": "123456"}),
     "identity.another_code": Form("stranger"),
+    "second_proof.try_confirm": Form("ada", lambda _cast: {"code": "123456"}),
+    "second_proof.send_code": Form("ada"),
     "identity.set_password": Form("ada", lambda _cast: {"password": PASSWORD}, ("password",)),
     "identity.end_session": Form("ada", lambda _cast: {"session": "others"}, ("session",)),
     "identity.sign_out": Form("bob"),

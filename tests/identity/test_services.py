@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from portal import db
-from portal.identity import queries, services
+from portal.identity import codes, queries, services
 from portal.identity.models import Password, Person, SignInCode
 from portal.vault.models import PersonKey
 
@@ -113,7 +113,7 @@ def test_guesses_sent_together_are_all_counted(settings: Settings, keys: Keyring
 
 
 def issue(session: Session, keys: Keyring, person_id: UUID) -> tuple[UUID, str]:
-    code_id = services.issue_code(session, keyring=keys, person_id=person_id, now=NOW)
+    code_id = codes.issue(session, keyring=keys, person_id=person_id, now=NOW)
     assert code_id
     code = queries.open_code(session, keyring=keys, person_id=person_id, code_id=code_id, now=NOW)
     assert code
@@ -122,7 +122,7 @@ def issue(session: Session, keys: Keyring, person_id: UUID) -> tuple[UUID, str]:
 
 def use(session: Session, keys: Keyring, person_id: UUID, code_id: UUID, code: str, *, minutes: int = 0) -> bool:
     now = NOW + timedelta(minutes=minutes)
-    return services.use_code(session, keyring=keys, person_id=person_id, code_ids=[code_id], code=code, now=now)
+    return codes.use(session, keyring=keys, person_id=person_id, code_ids=[code_id], code=code, now=now)
 
 
 def other_than(code: str) -> str:
@@ -159,22 +159,39 @@ def test_a_code_is_only_for_its_person_and_browser(session: Session, keys: Keyri
 
 def test_an_earlier_code_keeps_working(session: Session, keys: Keyring, known: UUID) -> None:
     (first, code), (second, _) = issue(session, keys, known), issue(session, keys, known)
-    assert services.use_code(session, keyring=keys, person_id=known, code_ids=[first, second], code=code, now=NOW)
+    assert codes.use(session, keyring=keys, person_id=known, code_ids=[first, second], code=code, now=NOW)
 
 
-def test_five_codes_wait_at_most(session: Session, keys: Keyring, known: UUID) -> None:
-    for _ in range(5):
+def test_fifteen_codes_wait_at_most(session: Session, keys: Keyring, known: UUID) -> None:
+    for _ in range(15):
         issue(session, keys, known)
-    assert services.issue_code(session, keyring=keys, person_id=known, now=NOW) is None
-    assert services.issue_code(session, keyring=keys, person_id=known, now=NOW + timedelta(minutes=15))
+    assert codes.issue(session, keyring=keys, person_id=known, now=NOW) is None
+    assert codes.issue(session, keyring=keys, person_id=known, now=NOW + timedelta(minutes=15))
 
 
-def test_fifty_wrong_codes_a_day_are_enough(session: Session, keys: Keyring, known: UUID) -> None:
+def test_wrong_codes_make_the_next_ones_longer(session: Session, keys: Keyring, known: UUID) -> None:
+    """OWASP ASVS 5.0, 6.3.1 and 6.6.3: a stranger who guesses gets nowhere and locks nobody out."""
     for _ in range(5):
-        issue(session, keys, known)
-    session.execute(text("UPDATE sign_in_code SET tries = 10 WHERE person_id = :id"), {"id": known})
-    later = NOW + timedelta(hours=1)
-    assert services.issue_code(session, keyring=keys, person_id=known, now=later) is None
+        code_id, code = issue(session, keys, known)
+        assert len(code) == 6
+        for _ in range(5):
+            use(session, keys, known, code_id, other_than(code))
+    code_id, code = issue(session, keys, known)
+    assert len(code) == 12
+    assert use(session, keys, known, code_id, code)
+
+
+def test_wrong_codes_of_one_purpose_do_not_count_for_another(session: Session, keys: Keyring, known: UUID) -> None:
+    issue(session, keys, known)
+    session.execute(text("UPDATE sign_in_code SET tries = 30 WHERE person_id = :id"), {"id": known})
+    code_id = codes.issue(session, keyring=keys, person_id=known, now=NOW, purpose=queries.SECOND_PROOF)
+    assert code_id
+    code = queries.open_code(session, keyring=keys, person_id=known, code_id=code_id, now=NOW)
+    assert code
+    assert len(code) == 6
+    assert not use(session, keys, known, code_id, code)
+    second_proof = {"person_id": known, "code_ids": [code_id], "code": code, "now": NOW}
+    assert codes.use(session, keyring=keys, purpose=queries.SECOND_PROOF, **second_proof)
 
 
 def test_of_two_who_use_a_code_at_once_one_wins(settings: Settings, keys: Keyring, person: tuple[UUID, str]) -> None:
@@ -238,7 +255,7 @@ def test_nobody_ends_anothers_session(session: Session, keys: Keyring, known: UU
 
 def test_what_was_never_proved_is_forgotten_with_its_key(session: Session, keys: Keyring, known: UUID) -> None:
     unproved = services.register(session, keyring=keys, email="late@example.org", now=NOW).person_id
-    services.issue_code(session, keyring=keys, person_id=unproved, now=NOW)
+    codes.issue(session, keyring=keys, person_id=unproved, now=NOW)
     services.forget_unproved(session, now=NOW + timedelta(hours=25))
     session.expire_all()
     assert session.get(Person, unproved) is None

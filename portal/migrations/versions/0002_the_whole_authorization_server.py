@@ -26,6 +26,8 @@ def _widen_what_there_is() -> None:
     op.add_column("refresh_token", _filled("level", sa.Integer(), "1"))
     op.add_column("refresh_token", _filled("used_at", _MOMENT, "now()"))
     op.add_column("browser_session", _filled("level", sa.Integer(), "1"))
+    op.add_column("password", sa.Column("second_proof_from", _MOMENT))
+    op.add_column("sign_in_code", _filled("purpose", sa.String(), "'sign-in'"))
     op.add_column("client", _filled("metadata", postgresql.JSONB(), "'{}'"))
     op.add_column("client", sa.Column("keys_fetched_at", _MOMENT))
     op.add_column("client", sa.Column("registration_token_hash", sa.LargeBinary()))
@@ -45,6 +47,7 @@ def _widen_what_there_is() -> None:
         ("refresh_token", "level"),
         ("refresh_token", "used_at"),
         ("browser_session", "level"),
+        ("sign_in_code", "purpose"),
         ("client", "metadata"),
         ("grant", "level"),
         ("signing_key", "signs_from"),
@@ -62,6 +65,7 @@ def _add_tables() -> None:
         "approval_request",
         sa.Column("person_id", sa.Uuid(), nullable=False),
         sa.Column("request_id", sa.Uuid(), nullable=False),
+        sa.Column("company_id", sa.Uuid(), nullable=False),
         sa.Column("client_id", sa.String(), nullable=False),
         sa.Column("purpose_id", sa.Uuid(), nullable=False),
         sa.Column("asked", postgresql.JSONB(), nullable=False),
@@ -76,6 +80,12 @@ def _add_tables() -> None:
         sa.PrimaryKeyConstraint("person_id", "request_id", name="approval_request_pkey"),
     )
     op.create_index("approval_request_expires_at_idx", "approval_request", ["expires_at"])
+    op.create_index(
+        "approval_request_waiting_idx",
+        "approval_request",
+        ["expires_at"],
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
     op.create_table(
         "backchannel_request",
         sa.Column("request_hash", sa.LargeBinary(), nullable=False),
@@ -100,6 +110,7 @@ def _add_tables() -> None:
         "initial_access_token",
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("company_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("made_by", sa.Uuid(), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),

@@ -44,8 +44,9 @@ class Staff(Base):
 class Client(Base):
     """A company's OAuth client (RFC 6749 section 1.1, RFC 7591); `environment` is `test` or `live`.
 
-    `settings` holds what `metadata.ClientMetadata` reads; `registration_token_hash` is of the token that manages
-    the client (RFC 7592); `keys_fetched_at` is when its `jwks_uri` was last read.
+    `state` is `active` or `ended`.  `settings` holds what `metadata.ClientMetadata` reads;
+    `registration_token_hash` is of the token that manages the client (RFC 7592); `keys_fetched_at` is when its
+    `jwks_uri` was last tried.
     """
 
     __tablename__ = "client"
@@ -63,12 +64,16 @@ class Client(Base):
 
 
 class InitialAccessToken(Base):
-    """Lets a program register clients of one company (RFC 7591 section 1.2); found by its SHA-256."""
+    """Lets a program register clients of one company (RFC 7591 section 1.2); found by its SHA-256.
+
+    `name` is what its staff call it; it goes with `made_by`, once they no longer act for the company.
+    """
 
     __tablename__ = "initial_access_token"
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
     company_id: Mapped[UUID] = mapped_column(ForeignKey("company.company_id"), index=True)
+    name: Mapped[str]
     environment: Mapped[str]
     made_by: Mapped[UUID]
     created_at: Mapped[datetime]

@@ -1,0 +1,11 @@
+"""What workers do for companies: a job that is lost or repeated changes nothing."""
+
+from __future__ import annotations
+
+from portal import db
+from portal.companies import key_source
+
+
+def fetch_keys(client_id: str) -> None:
+    """Read the keys at a client's `jwks_uri` anew."""
+    key_source.refresh(client_id=client_id, now=db.now())

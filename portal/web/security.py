@@ -34,18 +34,21 @@ def _protect(response: Response) -> Response:
     # The consent answer redirects to its client, which form-action would stop; that one origin is added
     # by the page that knows it (`g.form_action_origins`).
     origins = tuple(g.get("form_action_origins", ()))
-    response.headers.extend(headers(origins, secure=context.settings().secure))
+    referrer = str(g.get("referrer_policy", "same-origin"))
+    response.headers.extend(headers(origins, secure=context.settings().secure, referrer=referrer))
     return response
 
 
 @lru_cache(maxsize=256)
-def headers(form_action_origins: tuple[str, ...], *, secure: bool) -> tuple[tuple[str, str], ...]:
+def headers(
+    form_action_origins: tuple[str, ...], *, secure: bool, referrer: str = "same-origin"
+) -> tuple[tuple[str, str], ...]:
     """Return what every response carries; `form_action_origins` may be sent a page's form besides ourselves."""
     policy = {**_POLICY, "form-action": " ".join(["'self'", *form_action_origins])}
     fixed = {
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
+        "Referrer-Policy": referrer,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=()",

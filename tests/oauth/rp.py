@@ -111,7 +111,8 @@ class RelyingParty:
     def raw(self, path: str, **options: Any) -> Answer:  # noqa: ANN401 - Werkzeug's own options
         return cast("Answer", self.http.post(path, **options))
 
-    def request(self, **changes: str | None) -> dict[str, str]:
+    def asked(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - a test may ask anything
+        """Return the parameters of a good request without client authentication."""
         challenge = b64(hashlib.sha256(VERIFIER.encode()).digest())
         details = json.dumps([{"type": "ucm_profile", "purpose": self.purpose}])
         form = {
@@ -119,7 +120,30 @@ class RelyingParty:
             "code_challenge": challenge, "code_challenge_method": "S256", "state": "st", "nonce": "no",
             "scope": "openid", "authorization_details": details, **changes,
         }  # fmt: skip
-        return self.identified(**form)
+        return without_none(form)
+
+    def request(self, **changes: str | None) -> dict[str, str]:
+        return self.identified(**self.asked(**changes))
+
+    def request_object(
+        self,
+        *,
+        key: Key | None = None,
+        header: dict[str, Any] | None = None,
+        **changes: Any,  # noqa: ANN401 - claims of any kind
+    ) -> str:
+        """Return a signed request object (RFC 9101); None among `header` or `changes` leaves that member out."""
+        now = int(time.time())
+        claims = {
+            "iss": self.client_id, "aud": self.issuer, "nbf": now, "exp": now + 60, "jti": secrets.token_hex(16),
+            **self.asked(),
+        }  # fmt: skip
+        head = {"typ": "oauth-authz-req+jwt", "alg": "ES256", "kid": "s1"} | (header or {})
+        return signed(without_none(head), without_none(claims | changes), key or self.key)
+
+    def push_object(self, request: str, **form: str | None) -> Answer:
+        """Push a request object, with client authentication and `form` beside it."""
+        return self.post("/oauth/par", self.identified(client_id=self.client_id, request=request, **form))
 
     def push(self, **changes: str | None) -> str:
         answer = self.post("/oauth/par", self.request(**changes))

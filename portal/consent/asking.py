@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from portal.companies import queries as companies
 from portal.consent import queries, terms
+from portal.consent.terms import Effect, Wanted
 from portal.consumer import formats
 from portal.consumer import queries as consumer
 from portal.consumer.catalogue import CATALOGUE, label
 from portal.errors import NotFoundError
+from portal.web.dates import day
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from portal.companies.queries import ClientFacts
+    from portal.companies.queries import ClientFacts, PurposeFacts
     from portal.consent.models import Grant
     from portal.consumer.queries import CurrentValue
     from portal.vault.keyring import Keyring
@@ -65,20 +67,45 @@ class Organisation:
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """Everything on the consent screen; `shown` gives it without the values."""
+    """Everything on the consent screen; `shown` gives it without the values.
+
+    `wanted` is what is asked, never more than the purpose; `keeps` are the details that stay shared whatever is
+    answered, which only a merge has.
+    """
 
     client_id: str
     purpose_id: UUID
     organisation: Organisation
     sentence: str
-    mode: str
+    wanted: Wanted
+    effect: Effect
+    keeps: Sequence[Item]
     needs: Sequence[Item]
     chooses: Sequence[Item]
     removed: Sequence[str]
     durations: Sequence[terms.Duration]
-    retention_days: int
     purpose_version: int
     grant: Grant | None
+
+    @property
+    def mode(self) -> str:
+        return self.wanted.mode
+
+    @property
+    def retention_days(self) -> int:
+        return self.wanted.retention_days
+
+    @property
+    def ends(self) -> str:
+        """How long they share now, where the answer leaves that as it is; empty where it is asked."""
+        return as_now(self.grant) if self.grant and self.effect is Effect.MERGE else ""
+
+    @property
+    def replaces(self) -> str:
+        """What stands where an answer takes the place of what is shared now, empty elsewhere."""
+        if self.grant is None or self.effect not in {Effect.CREATE, Effect.REPLACE}:
+            return ""
+        return "Your answer takes the place of what you share with them for this now."
 
     @property
     def title(self) -> str:
@@ -110,6 +137,25 @@ class Ask:
         """The SHA-256 of every word on the screen: an answer that carries another one was given to another question."""
         return sha256(json.dumps(shown(self), sort_keys=True).encode()).hexdigest()
 
+    def covered(self, now: datetime) -> bool:
+        """Say whether everything that is asked is shared already, so that there is nothing to answer."""
+        held = self.grant
+        if held is None or held.state != "active" or held.mode == terms.ONCE:
+            return False
+        if held.expires_at is not None and held.expires_at <= now:
+            return False
+        if self.effect in {Effect.CREATE, Effect.REPLACE} or held.purpose_version != self.purpose_version:
+            return False
+        enough = terms.covers(held.mode, self.mode) and held.retention_days >= self.retention_days
+        return enough and not self.removed and set(self.wanted.attributes) <= set(held.attributes)
+
+    def needs_second_proof(self, chosen: Collection[str]) -> bool:
+        """Say whether sharing `chosen` and what they need takes a second proof (`terms.SecondProofNeededError`)."""
+        picked = [*self.needs, *(item for item in self.chooses if item.attribute in chosen)]
+        # What begins anew is newly shared, also where the same detail is shared until then.
+        newly = [item.attribute for item in picked if not item.held or self.effect is Effect.CREATE]
+        return terms.sensitive(newly)
+
     @property
     def how(self) -> str:
         return HOW[self.mode]
@@ -136,36 +182,61 @@ def build(
     person_id: UUID,
     client_id: str,
     purpose_id: UUID,
-    requested: Collection[str] | None = None,
+    wanted: Wanted | None = None,
+    effect: Effect = Effect.AMEND,
 ) -> Ask:
-    """Return what to ask a person; `requested` narrows what they may choose, not what is needed or shared.
+    """Return what to ask a person; without `wanted` the purpose is asked for in full.
 
-    Raises NotFoundError, ClientSuspendedError, PurposeWithdrawnError, or NotAskedError when `requested` goes
-    beyond the purpose.
+    Raises NotFoundError, ClientSuspendedError, PurposeWithdrawnError, and NotAskedError or ModeNotOfferedError
+    when `wanted` goes beyond the purpose.
     """
     client, purpose = queries.offer(session, client_id, purpose_id)
-    if requested is not None and set(requested) - set(purpose.attributes):
-        raise terms.NotAskedError
+    wanted = terms.within(wanted or terms.whole(purpose), purpose)
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
-    values = consumer.current(session, keyring=keyring, person_id=person_id)
-    known = _known(session, held)
-    # What is shared already stays on the screen, or answering a narrower request would silently end it.
-    kept = purpose.attributes if requested is None else {*requested, *(held.attributes if held else ())}
-    wanted = [(name, why) for name, why in purpose.optional if name in kept]
+    asked = _Asked(
+        values=consumer.current(session, keyring=keyring, person_id=person_id), held=held, known=_known(session, held)
+    )
+    kept, offered = _kept(purpose, held, effect), _offered(wanted, held, effect)
+    merged = _as_held(held, purpose, wanted) if held and effect is Effect.MERGE else None
     return Ask(
         client_id=client_id,
         purpose_id=purpose_id,
         organisation=_organisation(session, client),
         sentence=purpose.sentence,
-        mode=purpose.mode,
-        needs=[_item(name, why, values, held, known) for name, why in purpose.required],
-        chooses=[_item(name, why, values, held, known) for name, why in wanted],
-        removed=[label(name) for name in held.attributes if name not in purpose.attributes] if held else [],
-        durations=terms.durations(mode=purpose.mode, longest_days=purpose.longest_days),
-        retention_days=purpose.retention_days,
+        wanted=merged or wanted,
+        effect=effect,
+        keeps=[asked.item(name, why) for name, why in (*purpose.required, *purpose.optional) if name in kept],
+        needs=[asked.item(name, why) for name, why in purpose.required if name not in kept],
+        chooses=[asked.item(name, why) for name, why in purpose.optional if name in offered - kept],
+        removed=_removed(purpose, held, offered),
+        durations=[] if merged else _durations(wanted),
         purpose_version=purpose.version,
         grant=held,
     )
+
+
+def agreed(session: Session, *, held: Grant) -> Wanted:
+    """Return the terms a person may choose within when they change what they share: those they last answered.
+
+    Every detail of the purpose can be added; way, time and retention stay within what was asked for.
+    """
+    _client, purpose = queries.offer(session, held.client_id, held.purpose_id)
+    whole, last = terms.whole(purpose), _last_answered(session, held).get("terms", {})
+    mode = last.get("mode", whole.mode)
+    return Wanted(
+        attributes=whole.attributes,
+        mode=mode if terms.covers(whole.mode, mode) else whole.mode,
+        retention_days=min(held.retention_days, whole.retention_days),
+        longest_days=min(last.get("longest_days", whole.longest_days), whole.longest_days),
+        open_ended=whole.open_ended and last.get("open_ended", True),
+    )
+
+
+def as_now(held: Grant) -> str:
+    """Return how long a person shares now, as a choice that leaves it so."""
+    if held.mode == terms.ONCE:
+        return "Just this once, as now"
+    return f"Until {day(held.expires_at)}, as now" if held.expires_at else "Until I stop it, as now"
 
 
 def shown(ask: Ask) -> dict[str, Any]:
@@ -177,14 +248,63 @@ def shown(ask: Ask) -> dict[str, Any]:
         "asker": ask.asker,
         "organisation": asdict(ask.organisation) | {"checked_on": _iso(ask.organisation.checked_on)},
         "sentence": ask.sentence,
+        "replaces": ask.replaces,
+        "keeps": [_words(item) for item in ask.keeps],
         "needs": [_words(item) for item in ask.needs],
         "chooses": [_words(item) for item in ask.chooses],
         "removed": list(ask.removed),
-        "durations": [choice.label for choice in ask.durations],
+        "durations": [choice.label for choice in ask.durations] or [ask.ends],
         "how": ask.how,
         "good_to_know": ask.good_to_know,
         "answers": ["Share these details", "Do not share"],
+        "terms": asdict(ask.wanted),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What every detail on the screen is compared with."""
+
+    values: Mapping[str, CurrentValue]
+    held: Grant | None
+    known: Collection[str]
+
+    def item(self, name: str, reason: str) -> Item:
+        held = self.held
+        return Item(
+            attribute=name,
+            label=label(name),
+            reason=reason,
+            value=_seen(name, self.values),
+            held=held is not None and name in held.attributes,
+            new=held is not None and name not in self.known,
+        )
+
+
+def _kept(purpose: PurposeFacts, held: Grant | None, effect: Effect) -> set[str]:
+    return set(held.attributes) & set(purpose.attributes) if held and effect is Effect.MERGE else set()
+
+
+def _offered(wanted: Wanted, held: Grant | None, effect: Effect) -> set[str]:
+    # What is shared already stays on the screen, or answering a narrower request would silently end it; only
+    # a request that says so begins anew.
+    stays = set(held.attributes) if held and effect in {Effect.AMEND, Effect.MERGE} else set()
+    return {*wanted.attributes, *stays}
+
+
+def _removed(purpose: PurposeFacts, held: Grant | None, offered: Collection[str]) -> list[str]:
+    asked = set(purpose.attributes) & {*offered, *(name for name, _ in purpose.required)}
+    return [label(name) for name in held.attributes if name not in asked] if held else []
+
+
+def _durations(wanted: Wanted) -> list[terms.Duration]:
+    return terms.durations(mode=wanted.mode, longest_days=wanted.longest_days, open_ended=wanted.open_ended)
+
+
+def _as_held(held: Grant, purpose: PurposeFacts, wanted: Wanted) -> Wanted:
+    # A merge adds details: the way they are shared, until when and for how long they are kept stay as they are.
+    retention_days = min(held.retention_days, purpose.retention_days)
+    return replace(wanted, mode=held.mode, retention_days=retention_days)
 
 
 def _organisation(session: Session, client: ClientFacts) -> Organisation:
@@ -206,23 +326,14 @@ def _known(session: Session, held: Grant | None) -> set[str]:
     """Return what the person was asked for when they last answered."""
     if held is None:
         return set()
-    answered = [one.shown for one in queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)]
-    last: dict[str, Any] = next((text for text in reversed(answered) if text), {})
-    asked = [*last.get("needs", ()), *last.get("chooses", ())]
+    last = _last_answered(session, held)
+    asked = [*last.get("keeps", ()), *last.get("needs", ()), *last.get("chooses", ())]
     return {item["attribute"] for item in asked} | set(held.attributes)
 
 
-def _item(
-    name: str, reason: str, values: Mapping[str, CurrentValue], held: Grant | None, known: Collection[str]
-) -> Item:
-    return Item(
-        attribute=name,
-        label=label(name),
-        reason=reason,
-        value=_seen(name, values),
-        held=held is not None and name in held.attributes,
-        new=held is not None and name not in known,
-    )
+def _last_answered(session: Session, held: Grant) -> dict[str, Any]:
+    answered = [one.shown for one in queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)]
+    return next((text for text in reversed(answered) if text), {})
 
 
 def _seen(name: str, values: Mapping[str, CurrentValue]) -> str | None:

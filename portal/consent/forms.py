@@ -48,6 +48,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
 
     def __init__(self, ask: Ask, *, ends: str = "", **values: Any) -> None:  # noqa: ANN401 - WTForms' own arguments
         """Ask what `ask` asks; `ends` is the label of "as it is now" where something is shared already."""
+        ends = ends or ask.ends
         held = [item.attribute for item in ask.chooses if item.held]
         first = KEEP if ends else ask.durations[0].value
         super().__init__(data={"seen": ask.mark, "attributes": held, "duration": first}, **values)
@@ -92,7 +93,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
 
     def choice(self) -> Choice:
         """Return what was chosen; ask only after `validate_on_submit`."""
-        needed = [item.attribute for item in self.ask.needs]
+        needed = [item.attribute for item in (*self.ask.keeps, *self.ask.needs)]
         picked = next((one for one in self.ask.durations if one.value == self.duration.data), None)
         return Choice(
             attributes=[*needed, *(self.attributes.data or ())],

@@ -42,6 +42,12 @@ def grant(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
     return session.get(Grant, (person_id, grant_id))
 
 
+def of_client(session: Session, *, client_id: str, grant_id: UUID) -> Grant | None:
+    """Return a client's grant by its id alone, whoever gave it and whatever its state; None when it is not its own."""
+    theirs = select(Grant).where(Grant.grant_id == grant_id, Grant.client_id == client_id)
+    return session.scalars(theirs).one_or_none()
+
+
 def hold(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
     """Return one of a person's grants as it stands now, held still until the transaction ends.
 

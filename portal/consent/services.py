@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from portal import events
 from portal.consent import chain, queries, terms
 from portal.consent.models import Grant, GrantVersion, Subject
+from portal.consent.terms import Effect
 from portal.db import new_id
 from portal.errors import NotFoundError, RefusedError
 from portal.ledger import queries as ledger_queries
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import ClientFacts, PurposeFacts
+    from portal.consent.terms import Wanted
 
 # Each round that loses a race means that somebody else's step was kept, so two rounds are plenty.
 _ROUNDS = 5
@@ -58,20 +60,33 @@ def give(
     attributes: Collection[str],
     mode: str,
     days: int | None,
+    level: int,
     shown: dict[str, Any],
     now: datetime,
+    wanted: Wanted | None = None,
+    effect: Effect = Effect.AMEND,
+    grant_id: UUID | None = None,
 ) -> Grant:
     """Keep a person's consent; a live grant for the same purpose becomes a new version of itself.
 
-    `shown` is the exact text they answered, never a value.  Raises what `terms` refuses.
+    `shown` is the exact text they answered, never a value; `level` how they have proved who they are.
+    `wanted` is what was asked where that is less than the purpose; `effect` says what becomes of what they share
+    already, which is `grant_id` where it is merged with or replaced.  A merge adds details and leaves way, time
+    and retention as they were, so `mode` and `days` count for nothing there.
+    Raises what `terms` refuses, and StoppedError when `grant_id` is no longer what they share.
     """
     client, purpose = queries.offer(session, client_id, purpose_id)
-    content = _content(purpose, attributes) | _until(purpose, mode, days, now)
-    content |= {"state": "active", "changed_at": now}
+    asked = terms.within(wanted or terms.whole(purpose), purpose)
     subject(session, person_id=person_id, company_id=client.company_id)
     for _ in range(_ROUNDS):
-        held = _live(session, person_id, purpose_id)
-        if held and not _closed(session, held, now):
+        held = _to_step_on(
+            session, person_id=person_id, purpose_id=purpose_id, effect=effect, grant_id=grant_id, now=now
+        )
+        content = _content(purpose, asked, held, attributes=attributes, effect=effect, level=level)
+        if effect is not Effect.MERGE:
+            content |= _until(asked, mode, days, now)
+        content |= {"state": "active", "changed_at": now}
+        if held is not None:
             held.context_id = _context(session, client, purpose)
             return _step(session, held, "given", "person", content, shown=shown)
         made = _begin(session, person_id, client, purpose, content)
@@ -111,16 +126,23 @@ def change(
     attributes: Collection[str],
     mode: str,
     days: int | None,
+    level: int,
     shown: dict[str, Any],
     now: datetime,
+    wanted: Wanted | None = None,
     keep_end: bool = False,
 ) -> Grant:
-    """Keep what a person now shares; paused stays paused.  `keep_end` leaves mode and end as they were."""
+    """Keep what a person now shares; paused stays paused.  `keep_end` leaves mode and end as they were.
+
+    `wanted` is what they were last asked for: nobody changes into more than that, nor into a longer retention.
+    """
     held = _lock(session, person_id, grant_id, now)
     client, purpose = queries.offer(session, held.client_id, held.purpose_id)
-    content = _content(purpose, attributes)
+    asked = terms.within(wanted or terms.whole(purpose), purpose)
+    content = _content(purpose, asked, held, attributes=attributes, effect=Effect.AMEND, level=level)
+    content["retention_days"] = min(content["retention_days"], held.retention_days)
     if not keep_end:
-        content |= _until(purpose, mode, days, now)
+        content |= _until(asked, mode, days, now)
     held.context_id = _context(session, client, purpose)
     return _step(session, held, "changed", "person", content | {"changed_at": now}, shown=shown)
 
@@ -171,21 +193,54 @@ def subject(session: Session, *, person_id: UUID, company_id: UUID) -> str:
     return session.scalars(mine).one()
 
 
-def _content(purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, Any]:
+def _to_step_on(
+    session: Session, *, person_id: UUID, purpose_id: UUID, effect: Effect, grant_id: UUID | None, now: datetime
+) -> Grant | None:
+    """Return the live grant that an answer becomes a new version of; None where it begins a new one."""
+    held = _live(session, person_id, purpose_id)
+    if held is not None and _closed(session, held, now):
+        held = None
+    if effect in {Effect.MERGE, Effect.REPLACE} and (held is None or held.grant_id != grant_id):
+        raise StoppedError
+    if effect is Effect.CREATE and held is not None:
+        _stop(session, held, "ended", "company", now)
+        return None
+    return held
+
+
+def _content(
+    purpose: PurposeFacts,
+    asked: Wanted,
+    held: Grant | None,
+    *,
+    attributes: Collection[str],
+    effect: Effect,
+    level: int,
+) -> dict[str, Any]:
+    before = set(held.attributes) if held else set()
+    stays = before & set(purpose.attributes) if effect is Effect.MERGE else set()
+    offered = set(asked.attributes) if effect is Effect.REPLACE else {*asked.attributes, *before}
     chosen = terms.attributes(
         required=[name for name, _ in purpose.required],
-        optional=[name for name, _ in purpose.optional],
-        chosen=attributes,
+        optional=[name for name, _ in purpose.optional if name in offered],
+        chosen={*attributes, *stays},
     )
-    return {"attributes": chosen, "purpose_version": purpose.version, "retention_days": purpose.retention_days}
-
-
-def _until(purpose: PurposeFacts, mode: str, days: int | None, now: datetime) -> dict[str, Any]:
-    mode = terms.check_mode(offered=purpose.mode, wanted=mode)
+    terms.check_proofs(set(chosen) - before, level=level)
+    retention_days = asked.retention_days
+    if held is not None and effect is Effect.MERGE:
+        retention_days = min(held.retention_days, purpose.retention_days)
     return {
-        "mode": mode,
-        "expires_at": terms.expiry(mode=mode, days=days, longest_days=purpose.longest_days, now=now),
+        "attributes": chosen,
+        "purpose_version": purpose.version,
+        "retention_days": retention_days,
+        "level": max(level, held.level) if held else level,
     }
+
+
+def _until(asked: Wanted, mode: str, days: int | None, now: datetime) -> dict[str, Any]:
+    mode = terms.check_mode(offered=asked.mode, wanted=mode)
+    ends = terms.expiry(mode=mode, days=days, longest_days=asked.longest_days, open_ended=asked.open_ended, now=now)
+    return {"mode": mode, "expires_at": ends}
 
 
 def _context(session: Session, client: ClientFacts, purpose: PurposeFacts) -> UUID:

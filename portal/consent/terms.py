@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
+from portal.consumer.catalogue import CATALOGUE, Sensitivity
 from portal.errors import InvalidError, RefusedError
+from portal.identity import levels
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+
+    from portal.companies.queries import PurposeFacts
 
 UPDATED = "kept-up-to-date"
 ASKED = "asked"
@@ -67,6 +72,41 @@ class ClientSuspendedError(RefusedError):
     public = "This organisation cannot ask for details at present."
 
 
+class SecondProofNeededError(RefusedError):
+    """A sensitive detail is newly shared by somebody who has proved who they are in one way only."""
+
+    code = "second-proof-needed"
+    public = "Prove once more that it is you before you share these details."
+
+
+class Effect(StrEnum):
+    """What an answer does to what the person shares for the purpose already.
+
+    `amend` makes a new version of it, `create` ends it and begins anew, `merge` adds to it, and `replace` makes
+    it exactly what is answered now (Grant Management for OAuth 2.0, draft 03, section 5.2; without an action: amend).
+    """
+
+    AMEND = "amend"
+    CREATE = "create"
+    MERGE = "merge"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a client asks of a person, never more than its purpose may ask.
+
+    `attributes` are in catalogue order and hold what the purpose requires.  `open_ended` says that the person
+    may share until they stop it, which only a request that names no duration can ask.
+    """
+
+    attributes: tuple[str, ...]
+    mode: str
+    retention_days: int
+    longest_days: int
+    open_ended: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Duration:
     """One choice of how long; `value` stands in the form, `days` None means until the person stops it."""
@@ -77,16 +117,52 @@ class Duration:
     mode: str
 
 
-def durations(*, mode: str, longest_days: int) -> list[Duration]:
-    """Return the choices a purpose leaves, longest first; "just this once" is always among them."""
+def whole(purpose: PurposeFacts) -> Wanted:
+    """Return a purpose asked for in full."""
+    return Wanted(
+        attributes=tuple(name for name in CATALOGUE if name in purpose.attributes),
+        mode=purpose.mode,
+        retention_days=purpose.retention_days,
+        longest_days=purpose.longest_days,
+        open_ended=purpose.longest_days >= YEAR,
+    )
+
+
+def wanted(kept: Mapping[str, Any]) -> Wanted:
+    """Return what a request's JSON keeps of a `Wanted`, whatever else stands beside it."""
+    return Wanted(
+        attributes=tuple(kept["attributes"]),
+        mode=kept["mode"],
+        retention_days=kept["retention_days"],
+        longest_days=kept["longest_days"],
+        open_ended=kept["open_ended"],
+    )
+
+
+def within(asked: Wanted, purpose: PurposeFacts) -> Wanted:
+    """Return `asked` as far as the purpose goes now; raise NotAskedError or ModeNotOfferedError beyond it."""
+    if set(asked.attributes) - set(purpose.attributes):
+        raise NotAskedError
+    return Wanted(
+        attributes=asked.attributes,
+        mode=check_mode(offered=purpose.mode, wanted=asked.mode),
+        retention_days=min(asked.retention_days, purpose.retention_days),
+        longest_days=min(asked.longest_days, purpose.longest_days),
+        open_ended=asked.open_ended and purpose.longest_days >= YEAR,
+    )
+
+
+def durations(*, mode: str, longest_days: int, open_ended: bool) -> list[Duration]:
+    """Return the choices a request leaves, longest first; "just this once" is always among them."""
     choices = []
     if mode != ONCE:
-        if longest_days >= YEAR:
+        if open_ended:
             label = "Until I stop it (we ask you again every 12 months)"
             choices.append(Duration(value="until", label=label, days=None, mode=mode))
-            choices.append(Duration(value="year", label="12 months", days=YEAR, mode=mode))
-        elif longest_days != QUARTER:
+        elif longest_days not in {YEAR, QUARTER}:
             choices.append(Duration(value="longest", label=in_days(longest_days), days=longest_days, mode=mode))
+        if longest_days >= YEAR:
+            choices.append(Duration(value="year", label="12 months", days=YEAR, mode=mode))
         if longest_days >= QUARTER:
             choices.append(Duration(value="quarter", label="3 months", days=QUARTER, mode=mode))
     once = min(ONCE_DAYS, longest_days)
@@ -102,19 +178,35 @@ def attributes(*, required: Sequence[str], optional: Sequence[str], chosen: Coll
     return [name for name in dict.fromkeys([*required, *optional]) if name in chosen]
 
 
+def covers(mode: str, wanted: str) -> bool:
+    """Say whether sharing in one way allows everything that another way asks for."""
+    return wanted in _MODES.get(mode, ())
+
+
 def check_mode(*, offered: str, wanted: str) -> str:
     """Return `wanted` when it is what the purpose offers or less."""
-    if wanted not in _MODES.get(offered, ()):
+    if not covers(offered, wanted):
         raise ModeNotOfferedError
     return wanted
 
 
-def expiry(*, mode: str, days: int | None, longest_days: int, now: datetime) -> datetime | None:
-    """Return when sharing ends; None for "until I stop it", which a purpose capped below a year cannot ask."""
+def sensitive(names: Collection[str]) -> bool:
+    """Say whether one of the details can do much harm."""
+    return any(name in CATALOGUE and CATALOGUE[name].sensitivity is Sensitivity.SENSITIVE for name in names)
+
+
+def check_proofs(newly: Collection[str], *, level: int) -> None:
+    """Raise SecondProofNeededError when a sensitive detail is newly shared below level 2 (`identity.levels`)."""
+    if level < levels.TWO_PROOFS and sensitive(newly):
+        raise SecondProofNeededError
+
+
+def expiry(*, mode: str, days: int | None, longest_days: int, open_ended: bool, now: datetime) -> datetime | None:
+    """Return when sharing ends; None for "until I stop it", which not every request can ask."""
     if mode == ONCE:
         days = min(ONCE_DAYS, longest_days, days or ONCE_DAYS)
     if days is None:
-        if longest_days < YEAR:
+        if not open_ended:
             raise TooLongError
         return None
     if not 0 < days <= longest_days:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
 from flask_login import current_user
 
 from portal.companies import queries as companies
-from portal.consent import asking, cards, queries, receipts, services, terms
+from portal.consent import asking, cards, queries, receipts, services
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import InvalidError, NotFoundError
-from portal.web.access import person_id, person_required
+from portal.web.access import person_id, person_required, to_second_proof
 from portal.web.context import keyring, now, session, settings
-from portal.web.dates import day
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from flask import Response
+    from flask.typing import ResponseReturnValue
     from werkzeug.wrappers import Response as AnyResponse
 
     from portal.companies.queries import ClientFacts, PurposeFacts
-    from portal.consent.models import Grant
+    from portal.consent.models import ApprovalRequest, Grant
 
 pages = Blueprint("consent", __name__)
 
@@ -56,6 +57,39 @@ def recipients() -> Response:
     return page("consent/recipients.html", "recipients", attributes=wanted)
 
 
+@pages.get("/sharing/requests")
+@person_required
+def requests() -> Response:
+    return page("consent/requests.html", questions=approvals.of_person(session(), person_id=person_id(), now=now()))
+
+
+@pages.route("/sharing/requests/<uuid:request_id>", methods=["GET", "POST"])
+@person_required
+def approval(request_id: UUID) -> ResponseReturnValue:
+    """Ask the person what a company asked from afar; whatever comes after the first answer changes nothing."""
+    question = approvals.question(session(), person_id=person_id(), request_id=request_id, now=now())
+    if question is None:
+        raise NotFoundError
+    if not question.waiting:
+        return _settled(question)
+    if current_user.level < question.row.asked["level"]:
+        return to_second_proof(url_for("consent.approval", request_id=request_id))
+    ask = approving.build(session(), keyring=keyring(), row=question.row)
+    form = approving.form_of(ask, now=now())
+    if request.method == "POST" and (form.declined or form.validate_on_submit()):
+        return _answer(question, ask, form)
+    return page(
+        "consent/request.html",
+        status=422 if form.errors else 200,
+        question=question,
+        title=approving.title(ask, form),
+        message=approvals.message_of(session(), keyring=keyring(), row=question.row),
+        ask=ask,
+        form=form,
+        confirming=isinstance(form, approving.ConfirmForm),
+    )
+
+
 @pages.get("/sharing/<uuid:grant_id>")
 @person_required
 def agreement(grant_id: UUID) -> Response:
@@ -75,8 +109,9 @@ def change(grant_id: UUID) -> AnyResponse:
         person_id=person_id(),
         client_id=held.client_id,
         purpose_id=held.purpose_id,
+        wanted=asking.agreed(session(), held=held),
     )
-    form = AskForm(ask, ends=_as_now(held))
+    form = AskForm(ask, ends=asking.as_now(held))
     if form.validate_on_submit():
         _keep(held, ask, form)
         flash(f"Saved. {card.company_name} now gets what you chose.")
@@ -144,6 +179,50 @@ def receipt_file(grant_id: UUID) -> Response:
     return response
 
 
+def _settled(question: approvals.Question) -> Response:
+    return page("consent/request_settled.html", status=409 if request.method == "POST" else 200, question=question)
+
+
+def _answer(
+    question: approvals.Question, ask: asking.Ask, form: AskForm | approving.ConfirmForm
+) -> ResponseReturnValue:
+    mine: dict[str, Any] = {"person_id": person_id(), "request_id": question.id, "now": now()}
+    here = url_for("consent.approval", request_id=question.id)
+    try:
+        if form.declined:
+            approvals.deny(session(), shown=approving.shown(ask, form), **mine)
+        else:
+            approvals.approve(
+                session(),
+                give=partial(_given, question.row, ask, form),
+                authenticated_at=current_user.authenticated_at,
+                level=current_user.level,
+                **mine,
+            )
+    except approvals.AnsweredError as error:
+        flash(error.public, "hold")
+    return redirect(here, 303)
+
+
+def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.ConfirmForm) -> Grant:
+    if isinstance(form, approving.ConfirmForm):
+        return approvals.confirmed(session(), row=row, now=now())
+    choice = form.choice()
+    return services.give(
+        session(),
+        person_id=row.person_id,
+        client_id=row.client_id,
+        purpose_id=row.purpose_id,
+        attributes=choice.attributes,
+        mode=choice.mode,
+        days=choice.days,
+        level=current_user.level,
+        wanted=ask.wanted,
+        shown=approving.shown(ask, form),
+        now=now(),
+    )
+
+
 def shared_with_slot(attributes: Collection[str]) -> str:
     """Return how many organisations get changes of these details; the page asks once for all its rows."""
     if "recipients" not in g:
@@ -157,7 +236,10 @@ def shared_with_slot(attributes: Collection[str]) -> str:
 def needs_attention_slot(absent: Collection[str]) -> str:
     """Return what the person should look at; empty when there is nothing.  `absent` are details not given."""
     found = cards.concerns(_all_cards(), absent=absent)
-    return render_template("consent/_attention.html", concerns=found) if found else ""
+    waiting = approvals.waiting(session(), person_id=person_id(), now=now())
+    if not found and not waiting:
+        return ""
+    return render_template("consent/_attention.html", concerns=found, questions=waiting)
 
 
 def sharing_summary_slot() -> str:
@@ -192,12 +274,6 @@ def _number(held: Grant) -> str:
     return receipts.number(held.grant_id, held.version, held.given_at.year)
 
 
-def _as_now(held: Grant) -> str:
-    if held.mode == terms.ONCE:
-        return "Just this once, as now"
-    return f"Until {day(held.expires_at)}, as now" if held.expires_at else "Until I stop it, as now"
-
-
 def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:
     choice = form.choice()
     services.change(
@@ -207,6 +283,8 @@ def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:
         attributes=choice.attributes,
         mode=choice.mode,
         days=choice.days,
+        level=current_user.level,
+        wanted=ask.wanted,
         keep_end=form.keeps_end,
         shown=asking.shown(ask) | _words_of_change(ask, form),
         now=now(),

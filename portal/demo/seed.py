@@ -18,6 +18,7 @@ from portal.consumer import services as keeping
 from portal.consumer.catalogue import CATALOGUE
 from portal.demo.cast import BRIGHTWELL, CAST, COMPANIES, DANA, TEST_CLIENT_COMPANY
 from portal.demo.residents import residents
+from portal.identity import levels
 from portal.identity import queries as identities
 from portal.identity import services as identity
 from portal.ledger import services as ledger
@@ -168,6 +169,7 @@ def _share(
         attributes=[*(name for name, _reason in purpose.required), *share.optional],
         mode=purpose.mode,
         days=_EXPIRING_DAYS if share.then == "expiring" else None,
+        level=levels.TWO_PROOFS,
         shown=offers.shown(session, keyring, person_id, purpose),
         now=now - _SINCE_SHARING,
     )

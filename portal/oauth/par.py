@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
 from portal.consumer.catalogue import SCOPES
-from portal.oauth import pkce, resource_indicators, rich_authorization, tokens
+from portal.oauth import grant_management, pkce, resource_indicators, rich_authorization, tokens
 from portal.oauth.errors import (
     InvalidProofError,
     InvalidRequestError,
@@ -106,10 +106,14 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
         resource_indicators.check(sent, request.issuer)
         scope = _scope(sent)
         asked = rich_authorization.read(
-            request.session, client_id=client.client_id, text=sent.get("authorization_details"), scope=scope
+            request.session, client_id=client.client_id, text=sent.get("authorization_details"), scope=scope,
+            issuer=request.issuer,
+        )  # fmt: skip
+        managed = grant_management.read(
+            request.session, sent, client_id=client.client_id, purpose_id=asked.purpose.purpose_id, now=request.now
         )
         jkt = _dpop_jkt(request)
-        return PushRequest(request, client, parameters=_kept(sent, scope, challenge, asked), jkt=jkt)
+        return PushRequest(request, client, parameters=_kept(sent, scope, challenge, asked) | managed, jkt=jkt)
 
     def create_response(self, validated_request: PushRequest) -> tuple[int, dict[str, Any]]:
         """Keep the request and name it by an unguessable URI (RFC 9126 section 2.2)."""
@@ -188,6 +192,5 @@ def _kept(sent: Mapping[str, str], scope: str, challenge: str, asked: Asked) -> 
         "nonce": sent.get("nonce"),
         "scope": scope,
         "code_challenge": challenge,
-        "purpose_id": str(asked.purpose.purpose_id),
-        "attributes": list(asked.attributes),
+        **asked.kept(),
     }

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from portal.oauth import resource_indicators
 from portal.oauth.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -67,10 +68,13 @@ def scopes(text: str) -> list[str]:
 def once(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Return `pairs` as a mapping; raise for repeated names and for characters no parameter may hold."""
     found = dict(pairs)
-    if len(found) != len(pairs):
+    resources = [value for name, value in pairs if name == resource_indicators.NAME]
+    if len(found) != len(pairs) - max(0, len(resources) - 1):
         raise ParameterRepeatedError
     if any(_CONTROL.search(text) for pair in pairs for text in pair):
         raise ControlCharacterError
+    # Of all parameters only this one may be repeated (RFC 8707 section 2).
+    found[resource_indicators.NAME] = resource_indicators.joined(resources)
     return {name: value for name, value in found.items() if value}
 
 

@@ -12,7 +12,7 @@ from flask_login import current_user
 from portal.consent import asking, terms
 from portal.consent import services as consent
 from portal.consent.forms import AskForm
-from portal.oauth import authorization, authorization_code
+from portal.oauth import authorization, authorization_code, grant_management
 from portal.oauth.forms import ConfirmForm
 from portal.web import context
 from portal.web.access import SIGN_IN, public
@@ -91,25 +91,15 @@ def _ask(pushed: PushedRequest) -> Ask:
         person_id=current_user.person_id,
         client_id=pushed.client_id,
         purpose_id=UUID(pushed.parameters["purpose_id"]),
-        requested=pushed.parameters["attributes"],
+        wanted=terms.wanted(pushed.parameters),
+        effect=grant_management.effect(pushed.parameters),
     )
 
 
 def _form(ask: Ask, pushed: PushedRequest) -> AskForm | ConfirmForm:
     # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
     chosen = "duration" in request.form
-    return ConfirmForm() if _covered(ask, pushed) and not chosen else AskForm(ask)
-
-
-def _covered(ask: Ask, pushed: PushedRequest) -> bool:
-    # What is shared already is only confirmed; anything that was not answered yet is asked in full.
-    held = ask.grant
-    if held is None or held.state != "active" or held.mode == terms.ONCE:
-        return False
-    if held.expires_at is not None and held.expires_at <= context.now():
-        return False
-    same = held.purpose_version == ask.purpose_version and not ask.removed
-    return same and set(pushed.parameters["attributes"]) <= set(held.attributes)
+    return ConfirmForm() if ask.covered(context.now()) and not chosen else AskForm(ask)
 
 
 def _screen(
@@ -162,6 +152,7 @@ def _shared(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Res
     grant = ask.grant if isinstance(form, ConfirmForm) else _give(pushed, ask, form)
     if grant is None:
         raise authorization.RequestExpiredError(private="the consent to confirm is gone")
+    grant_management.settle(session, pushed.parameters, grant=grant, now=now)
     code = authorization_code.issue(
         session,
         pushed=pushed,
@@ -184,8 +175,12 @@ def _give(pushed: PushedRequest, ask: Ask, form: AskForm) -> Grant:
         attributes=choice.attributes,
         mode=choice.mode,
         days=choice.days,
+        level=current_user.level,
         shown=asking.shown(ask),
         now=context.now(),
+        wanted=ask.wanted,
+        effect=ask.effect,
+        grant_id=grant_management.grant_id(pushed.parameters),
     )
 
 

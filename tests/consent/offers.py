@@ -68,7 +68,7 @@ class Offer:
             session.flush()
 
     def give(self, session: Session, person_id: UUID, **choice: Any) -> Grant:  # noqa: ANN401 - arguments of `give`
-        terms: dict[str, Any] = {"attributes": ["name.full"], "mode": "kept-up-to-date", "days": None}
+        terms: dict[str, Any] = {"attributes": ["name.full"], "mode": "kept-up-to-date", "days": None, "level": 1}
         terms |= {"shown": {"title": "Share?"}, "now": NOW} | choice
         return services.give(
             session, person_id=person_id, client_id=self.client_id, purpose_id=self.purpose_id, **terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,9 +26,16 @@ if TYPE_CHECKING:
     from portal.vault.keyring import Keyring
 
 NAME = "Zenobia Quill"
+NARROW = terms.Wanted(
+    attributes=("name.full", "phone.mobile"),
+    mode="kept-up-to-date",
+    retention_days=30,
+    longest_days=365,
+    open_ended=True,
+)
 
 
-def build(session: Session, keys: Keyring, offer: Offer, person_id: UUID, **narrowed: Any) -> Ask:  # noqa: ANN401 - `requested`
+def build(session: Session, keys: Keyring, offer: Offer, person_id: UUID, **narrowed: Any) -> Ask:  # noqa: ANN401 - `wanted`
     return asking.build(
         session,
         keyring=keys,
@@ -126,13 +134,13 @@ def test_a_request_narrows_what_can_be_chosen_but_ends_nothing(
     session: Session, keys: Keyring, offer: Offer, person: Callable[..., UUID]
 ) -> None:
     who = person(name__full=NAME)
-    asked = build(session, keys, offer, who, requested=["name.full", "phone.mobile"])
+    asked = build(session, keys, offer, who, wanted=NARROW)
     assert [item.attribute for item in asked.chooses] == ["phone.mobile"]
     offer.give(session, who, attributes=["name.full", "email.main"])
-    again = build(session, keys, offer, who, requested=["name.full", "phone.mobile"])
+    again = build(session, keys, offer, who, wanted=NARROW)
     assert [(item.attribute, item.held) for item in again.chooses] == [("email.main", True), ("phone.mobile", False)]
     with pytest.raises(terms.NotAskedError):
-        build(session, keys, offer, who, requested=["birth.date"])
+        build(session, keys, offer, who, wanted=replace(NARROW, attributes=("birth.date",)))
 
 
 def test_asked_again_what_was_not_asked_before_is_new(
@@ -159,7 +167,8 @@ def test_asked_again_what_was_not_asked_before_is_new(
     ],
 )
 def test_durations_keep_to_the_purposes_longest(mode: str, longest: int, values: list[str]) -> None:
-    offered = terms.durations(mode=mode, longest_days=longest)
+    open_ended = longest >= terms.YEAR
+    offered = terms.durations(mode=mode, longest_days=longest, open_ended=open_ended)
     assert [one.value for one in offered] == values
     for one in offered:
-        terms.expiry(mode=one.mode, days=one.days, longest_days=longest, now=NOW)
+        terms.expiry(mode=one.mode, days=one.days, longest_days=longest, open_ended=open_ended, now=NOW)

@@ -76,7 +76,7 @@ def test_each_step_is_kept_told_and_shown(session: Session, offer: Offer, told: 
     mine: dict[str, Any] = {"person_id": person_id, "grant_id": grant.grant_id}
     for hour, act in enumerate([services.pause, services.pause, services.resume, services.resume], start=1):
         act(session, **mine, now=NOW + timedelta(hours=hour))
-    choice: dict[str, Any] = {"attributes": ALL, "mode": "asked", "days": 365, "shown": {"title": "?"}}
+    choice: dict[str, Any] = {"attributes": ALL, "mode": "asked", "days": 365, "level": 1, "shown": {"title": "?"}}
     services.change(session, **mine, **choice, now=NOW + timedelta(hours=5))
     services.withdraw(session, **mine, now=NOW + timedelta(hours=6))
     services.withdraw(session, **mine, now=NOW + timedelta(hours=7))
@@ -91,7 +91,7 @@ def test_a_change_while_paused_stays_paused_and_may_keep_its_end(session: Sessio
     mine: dict[str, Any] = {"person_id": person_id, "grant_id": grant.grant_id, "now": NOW + timedelta(hours=1)}
     services.pause(session, **mine)
     changed = services.change(
-        session, **mine, attributes=ALL, mode="kept-up-to-date", days=None, shown={}, keep_end=True
+        session, **mine, attributes=ALL, mode="kept-up-to-date", days=None, level=1, shown={}, keep_end=True
     )
     assert (changed.state, changed.expires_at) == ("paused", NOW + timedelta(days=90))
 
@@ -155,6 +155,7 @@ def test_nothing_can_be_given_to_who_may_not_ask(session: Session, offer: Offer)
             attributes=["name.full"],
             mode="asked",
             days=30,
+            level=1,
             shown={},
             now=NOW,
         )

@@ -91,7 +91,8 @@ class World:
         return person_id
 
     def share(self, person_id: UUID, firm: Firm, **terms: Any) -> Shared:  # noqa: ANN401 - arguments of `give`
-        chosen: dict[str, Any] = {"attributes": SHARED, "mode": "kept-up-to-date", "days": None, "shown": {}} | terms
+        chosen: dict[str, Any] = {"attributes": SHARED, "mode": "kept-up-to-date", "days": None, "shown": {}}
+        chosen |= {"level": 2} | terms
 
         def give(session: Session) -> Shared:
             grant = consent.give(

@@ -57,7 +57,7 @@ def give(session: Session, person_id: UUID, firm: Firm) -> None:
     consent.give(
         session,
         person_id=person_id, client_id=firm.client_id, purpose_id=firm.purpose_id, now=db.now(),
-        attributes=SHARED, mode="kept-up-to-date", days=None, shown={},
+        attributes=SHARED, mode="kept-up-to-date", days=None, level=1, shown={},
     )  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from apiflask import APIBlueprint
 from flask import Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from portal.oauth import jwks, metadata, parameters, server, userinfo
+from portal.oauth import jwks, metadata, parameters, protection, server, userinfo
+from portal.oauth.encrypted import EncryptionKeyMissingError
 from portal.oauth.errors import OAuthError
-from portal.oauth.protection import token_required
 from portal.oauth.request import MachineRequest
 from portal.oauth.signed_answer import SignedAnswer
 from portal.web import context
@@ -51,6 +51,11 @@ def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[]
     return marked(view, "client")
 
 
+def own_checks(view: Callable[[], Response]) -> Callable[[], Response]:
+    """Mark the one route here whose statement checks the token itself."""
+    return marked(view, "token:own")
+
+
 @api.post("/oauth/par")
 @client_required
 def push(asked: MachineRequest) -> Answer:
@@ -80,15 +85,23 @@ def introspect(asked: MachineRequest) -> Answer:
 
 
 @api.route("/oauth/userinfo", methods=["GET", "POST"])
-@token_required("openid")
+@own_checks
 def person() -> Response:
+    settings, keyring = context.settings(), context.keyring()
     try:
-        claims = userinfo.claims(context.session(), keyring=context.keyring(), token=g.token, now=context.now())
+        told = userinfo.tell(
+            settings.database_url, keyring=keyring, credentials=protection.credentials(), now=context.now()
+        )
+        if told.plain:
+            return _json(200, told.claims)
+        return _answer(200, userinfo.signed(context.session(), told, keyring=keyring, issuer=settings.issuer))
     except userinfo.NotSharedError as error:
-        # An answer, not an exception, so that the person finds the refusal in their log.
         log.info("%s refused: %s", g.request_id, error.code)
         return problem(error.status, error.code, error.public)
-    return _json(200, claims)
+    except EncryptionKeyMissingError as error:
+        return problem(409, "no-encryption-key", error.public)
+    except OAuthError as error:
+        return protection.challenge(error, userinfo.SCOPE)
 
 
 @api.get("/oauth/jwks")

@@ -5,7 +5,7 @@ One algorithm for all: `ECDH-ES+A256KW` with `A256GCM` (RFC 7518 sections 4.6 an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from portal.companies import queries as companies
 from portal.oauth.errors import InvalidRequestError
@@ -31,8 +31,18 @@ def seal(session: Session, client: ClientFacts, jws: str) -> str:
 
     Its header is `{alg, enc, kid, cty: JWT, epk}`.  Raises `EncryptionKeyMissingError`.
     """
-    found = companies.encryption_key(session, client.client_id)
+    return seal_to(session, client.client_id, jws)
+
+
+def seal_to(session: Session, client_id: str, jws: str) -> str:
+    """Do what `seal` does where only the client's id is known."""
+    kid, jwk = recipient(session, client_id)
+    return envelope.seal_whole(jws.encode(), cty="JWT", kid=kid, jwk=jwk)
+
+
+def recipient(session: Session, client_id: str) -> tuple[str, dict[str, Any]]:
+    """Return (kid, public JWK) of the client's newest encryption key; raise `EncryptionKeyMissingError`."""
+    found = companies.encryption_key(session, client_id)
     if found is None:
         raise EncryptionKeyMissingError
-    kid, jwk = found
-    return envelope.seal_whole(jws.encode(), cty="JWT", kid=kid, jwk=jwk)
+    return found

@@ -127,7 +127,7 @@ def _signed(asked: IntrospectionRequest, said: dict[str, Any]) -> SignedAnswer:
     return signed_answer.make(
         request.session,
         keyring=request.keyring,
-        client=asked.client,
+        client_id=asked.client.client_id,
         claims=claims,
         typ="token-introspection+jwt",
         media_type=MEDIA_TYPE,

@@ -11,7 +11,6 @@ from portal.vault import signing
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from portal.companies.queries import ClientFacts
     from portal.vault.keyring import Keyring
 
 
@@ -27,12 +26,12 @@ def make(
     session: Session,
     *,
     keyring: Keyring,
-    client: ClientFacts,
+    client_id: str,
     claims: dict[str, Any],
     typ: str,
     media_type: str,
     sealed: bool,
 ) -> SignedAnswer:
-    """Return `claims` signed with ES256 and, if `sealed`, encrypted to `client` (`encrypted.seal`)."""
+    """Return `claims` signed with ES256 and, if `sealed`, encrypted to the client (`encrypted.seal`)."""
     jws = signing.current(session, keyring=keyring).sign(claims, typ=typ)
-    return SignedAnswer(media_type, encrypted.seal(session, client, jws) if sealed else jws)
+    return SignedAnswer(media_type, encrypted.seal_to(session, client_id, jws) if sealed else jws)

@@ -1,29 +1,43 @@
-"""Userinfo (OpenID Connect Core section 5.3): the claims of the token's scopes that the consent covers, logged."""
+"""Userinfo (OpenID Connect Core section 5.3): the claims of the token's scopes that the consent covers, logged.
+
+One statement reads and one logs.  Whoever stops sharing in between is waited for, and the question is decided anew.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from portal.consent import queries as consents
+from portal import db
+from portal.companies.metadata import ClientMetadata
 from portal.consent import rules
 from portal.consent import services as consent
 from portal.consumer import queries as consumer
 from portal.consumer.catalogue import CATALOGUE, of_scopes
 from portal.errors import RefusedError
+from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
-from portal.oauth.errors import InvalidTokenError
+from portal.oauth import dpop, encrypted, signed_answer, statements
+from portal.oauth.dpop import ProofReplayedError
+from portal.oauth.errors import InsufficientScopeError, InvalidTokenError, KeyDiffersError, TokenUnknownError
 from portal.vault import persons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
-    from portal.consent.models import Grant
-    from portal.oauth.protection import TokenInfo
+    from portal.consent.rules import Refusal
+    from portal.oauth.protection import Credentials
+    from portal.oauth.signed_answer import SignedAnswer
     from portal.vault.keyring import Keyring
+
+SCOPE: Final = "openid"
+MEDIA_TYPE: Final = "application/jwt"
+_ONCE: Final = "once"
 
 
 class NotSharedError(RefusedError):
@@ -31,7 +45,7 @@ class NotSharedError(RefusedError):
 
     public = "The person does not share this with you now."
 
-    def __init__(self, refusal: rules.Refusal) -> None:
+    def __init__(self, refusal: Refusal) -> None:
         self.code = str(refusal)
         super().__init__()
 
@@ -40,67 +54,195 @@ class OwnTokenError(InvalidTokenError):
     """A client's own token stands for no person."""
 
 
-def claims(session: Session, *, keyring: Keyring, token: TokenInfo, now: datetime) -> dict[str, Any]:
-    """Return `sub` and the claims; each disclosed attribute is in the log before this returns.
+class ClientNotActiveError(InvalidTokenError):
+    pass
 
-    Raises `NotSharedError`; the refusal is in the log as well, so the caller commits all the same.
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a client is told, `sub` among the claims; `metadata` says how the client wants to read them."""
+
+    client_id: str
+    metadata: ClientMetadata
+    claims: dict[str, Any] = field(repr=False)
+
+    @property
+    def plain(self) -> bool:
+        """Say whether the client reads plain JSON; what is sealed is always signed first."""
+        chosen = self.metadata
+        return chosen.userinfo_signed_response_alg is None and chosen.userinfo_encrypted_response_alg is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """Who asks, proven by what, and when."""
+
+    credentials: Credentials
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What the policy makes of a row: the details asked for, those shared of them, or why none is."""
+
+    row: Row[Any]
+    asked: Sequence[str]
+    shared: Sequence[str]
+    refusal: Refusal | None
+
+    @property
+    def disclosure(self) -> bool:
+        # Who asks for no details and is told none has seen nothing of the person.
+        return self.row.grant_id is not None and (bool(self.shared) or self.refusal is not None)
+
+    @property
+    def given(self) -> dict[str, int]:
+        sealed = self.row.entries or {}
+        return {name: sealed[name]["version"] for name in self.shared if name in sealed}
+
+
+def tell(url: str, *, keyring: Keyring, credentials: Credentials, now: datetime) -> Told:
+    """Return what the token's client is told; in the database at `url`, each disclosed detail is logged by then.
+
+    Raises an `OAuthError` for a bad token or proof, `NotSharedError` with the policy's reason (which is in the log
+    as well), and `EncryptionKeyMissingError` for a client that wants to be told in secret and has no key.
     """
-    if token.person_id is None or token.grant_id is None:
-        raise OwnTokenError
-    grant = consents.hold(session, person_id=token.person_id, grant_id=token.grant_id)
-    asked = of_scopes(token.scope)
-    allowed = _allowed(session, grant, token, asked=asked, now=now)
-    sub = consent.subject(session, person_id=token.person_id, company_id=token.company_id)
-    shared = [name for name in asked if name in allowed and CATALOGUE[name].claim]
-    if grant is None or not shared:
-        return {"sub": sub}
-    return {"sub": sub, **_disclosed(session, keyring, grant, asked=asked, shared=shared, now=now)}
+    question = _Question(credentials=credentials, now=now)
+    row = _admitted(statements.USERINFO.one(url, {"token_hash": credentials.token_hash}), question)
+    metadata = ClientMetadata.of(row.metadata)
+    _check_key(url, row, metadata)
+    answer = _once(url, row, question) if row.mode == _ONCE else _answered(url, row, question)
+    if answer.refusal is not None:
+        raise NotSharedError(answer.refusal)
+    claims = {"sub": _sub(url, answer.row), **_claims(keyring, answer)}
+    return Told(client_id=row.token_client, metadata=metadata, claims=claims)
 
 
-def _allowed(
-    session: Session, grant: Grant | None, token: TokenInfo, *, asked: Sequence[str], now: datetime
-) -> tuple[str, ...]:
-    standing = None if grant is None else consents.standing_of(session, grant)
-    decision = rules.decide(
-        standing, client_id=token.client_id, channel=rules.Channel.USERINFO, requested=None, now=now
+def signed(session: Session, told: Told, *, keyring: Keyring, issuer: str) -> SignedAnswer:
+    """Return the claims signed, and sealed as well if the client's metadata ask for that (section 5.3.2)."""
+    return signed_answer.make(
+        session,
+        keyring=keyring,
+        client_id=told.client_id,
+        claims={"iss": issuer, "aud": told.client_id, **told.claims},
+        typ="JWT",
+        media_type=MEDIA_TYPE,
+        sealed=told.metadata.userinfo_encrypted_response_alg is not None,
     )
-    if decision.refusal is None:
-        return decision.attributes
-    if grant is not None:
-        _log(session, grant, asked, {}, now, refusal=decision.refusal)
-    raise NotSharedError(decision.refusal)
 
 
-def _disclosed(
-    session: Session, keyring: Keyring, grant: Grant, *, asked: Sequence[str], shared: Sequence[str], now: datetime
-) -> dict[str, Any]:
-    vault = persons.unlock(session, keyring=keyring, person_id=grant.person_id)
-    sealed = consumer.entries(session, person_id=grant.person_id)
-    opened = consumer.open_entries(vault, sealed, shared)
-    _log(session, grant, asked, {name: entry.version for name, entry in opened.items()}, now)
+def _admitted(row: Row[Any] | None, question: _Question) -> Row[Any]:
+    if row is None or row.token_expires_at <= question.now:
+        raise TokenUnknownError
+    if row.jkt != question.credentials.proof.jkt:
+        raise KeyDiffersError(private="the proof is by another key than the token's")
+    if SCOPE not in row.scope.split():
+        raise InsufficientScopeError
+    if not row.client_active:
+        raise ClientNotActiveError
+    if row.token_person is None:
+        raise OwnTokenError
+    return row
+
+
+def _check_key(url: str, row: Row[Any], metadata: ClientMetadata) -> None:
+    # Before the log says that something left.
+    if metadata.userinfo_encrypted_response_alg is not None:
+        with db.transaction(url) as session:
+            encrypted.recipient(session, row.token_client)
+
+
+def _decided(row: Row[Any], now: datetime, *, used: bool = False) -> _Answer:
+    asked = of_scopes(row.scope)
+    decision = rules.decide(
+        statements.standing(row, used=used),
+        client_id=row.token_client,
+        channel=rules.Channel.USERINFO,
+        requested=None,
+        now=now,
+    )
+    shared = [name for name in asked if name in decision.attributes and CATALOGUE[name].claim]
+    return _Answer(row=row, asked=asked, shared=shared, refusal=decision.refusal)
+
+
+def _answered(url: str, row: Row[Any], question: _Question) -> _Answer:
+    answer = _decided(row, question.now)
+    proof = question.credentials.proof
+    spent = {"proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at}
+    if answer.disclosure:
+        done = statements.USERINFO_LOG.one(url, spent | _logged(answer, question.now))
+    else:
+        done = statements.USE_PROOF.one(url, spent)
+    if not done.fresh:
+        raise ProofReplayedError
+    if answer.disclosure and not done.logged:
+        return _anew(url, row, question)
+    return answer
+
+
+def _once(url: str, row: Row[Any], question: _Question) -> _Answer:
+    # Of two at the same moment the second waits for the grant, and then finds the first one's row in the log.
+    with db.transaction(url) as session:
+        _hold(session, row)
+        dpop.use(session, question.credentials.proof)
+        return _recorded(session, question)
+
+
+def _anew(url: str, row: Row[Any], question: _Question) -> _Answer:
+    # The consent changed between reading and logging: what holds now decides.
+    with db.transaction(url) as session:
+        _hold(session, row)
+        return _recorded(session, question)
+
+
+def _hold(session: Session, row: Row[Any]) -> None:
+    session.execute(statements.HOLD_GRANT, {"person_id": row.person_id, "grant_id": row.grant_id})
+
+
+def _recorded(session: Session, question: _Question) -> _Answer:
+    again = session.execute(statements.USERINFO_HELD, {"token_hash": question.credentials.token_hash})
+    row = _admitted(again.one_or_none(), question)
+    used = row.mode == _ONCE and ledger_queries.was_used(session, person_id=row.person_id, grant_id=row.grant_id)
+    answer = _decided(row, question.now, used=used)
+    if answer.disclosure:
+        ledger.record(session, _row(answer, question.now))
+    return answer
+
+
+def _row(answer: _Answer, now: datetime) -> ledger.NewDisclosure:
+    row = answer.row
+    return ledger.NewDisclosure(
+        person_id=row.person_id,
+        at=now,
+        context_id=row.context_id,
+        channel="userinfo",
+        outcome="denied" if answer.refusal else "completed",
+        reason=answer.refusal,
+        asked=answer.asked,
+        given=answer.given,
+        grant_id=row.grant_id,
+        grant_version=row.grant_version,
+    )
+
+
+def _logged(answer: _Answer, now: datetime) -> dict[str, Any]:
+    row = _row(answer, now)
+    plain = {name: getattr(row, name) for name in row.__dataclass_fields__}
+    return plain | {"asked": json.dumps(row.asked), "given": json.dumps(row.given)}
+
+
+def _claims(keyring: Keyring, answer: _Answer) -> dict[str, Any]:
+    if not answer.given:
+        return {}
+    row = answer.row
+    vault = persons.unlock_row(keyring, row.person_id, row.keyring_version, row.wrapped_root, row.commitment)
+    opened = consumer.open_entries(vault, row.entries, answer.given)
     values = {str(CATALOGUE[name].claim): json.loads(entry.json_text) for name, entry in opened.items()}
     return {claim: value for claim, value in values.items() if value is not None}
 
 
-def _log(
-    session: Session,
-    grant: Grant,
-    asked: Sequence[str],
-    given: dict[str, int],
-    now: datetime,
-    *,
-    refusal: rules.Refusal | None = None,
-) -> None:
-    row = ledger.NewDisclosure(
-        person_id=grant.person_id,
-        at=now,
-        context_id=grant.context_id,
-        channel="userinfo",
-        outcome="denied" if refusal else "completed",
-        reason=refusal,
-        asked=asked,
-        given=given,
-        grant_id=grant.grant_id,
-        grant_version=grant.version,
-    )
-    ledger.record(session, row)
+def _sub(url: str, row: Row[Any]) -> str:
+    if row.sub is not None:
+        return str(row.sub)
+    with db.transaction(url) as session:
+        return consent.subject(session, person_id=row.token_person, company_id=row.company_id)

@@ -15,6 +15,7 @@ from portal.consent import rules as consent
 from portal.consent.rules import Channel, Refusal
 from portal.db import new_id
 from portal.ledger import services as ledger
+from portal.oauth.statements import standing
 from portal.sync import messages, pulls, statements
 from portal.sync.models import BatchPull
 from portal.vault.keyring import SealBrokenError
@@ -198,7 +199,7 @@ def _handed(row: Row[Any], now: datetime) -> _Handed:
         return _Handed(row, row.problem or _UNKNOWN)
     # Not `used`: what is handed out here is the one use that such a grant allows.
     decision = consent.decide(
-        statements.standing(row), client_id=row.client_id or "", channel=Channel.BATCH, requested=None, now=now
+        standing(row), client_id=row.client_id or "", channel=Channel.BATCH, requested=None, now=now
     )
     if decision.refusal:
         return _Handed(row, decision.refusal)

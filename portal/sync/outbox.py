@@ -15,6 +15,7 @@ from portal.consent.rules import Channel, Refusal
 from portal.consumer import queries as consumer
 from portal.db import new_id
 from portal.ledger import services as ledger
+from portal.oauth.statements import standing
 from portal.sync import messages, rules, statements
 from portal.sync.messages import Addressee, Consent, Profile
 from portal.vault import persons
@@ -138,9 +139,7 @@ def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Row[Any
 
 
 def _decide(row: Row[Any], now: datetime) -> consent.Decision:
-    return consent.decide(
-        statements.standing(row), client_id=row.client_id, channel=Channel.PUSH, requested=None, now=now
-    )
+    return consent.decide(standing(row), client_id=row.client_id, channel=Channel.PUSH, requested=None, now=now)
 
 
 def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: UUID, now: datetime) -> _Verdict:

@@ -17,6 +17,7 @@ from portal.ledger import services as ledger
 from portal.oauth import dpop
 from portal.oauth.dpop import ProofReplayedError
 from portal.oauth.errors import InsufficientScopeError, KeyDiffersError, TokenUnknownError
+from portal.oauth.statements import HOLD_GRANT, standing
 from portal.sync import messages, statements
 from portal.sync.messages import Addressee, Profile
 from portal.vault import persons, signing
@@ -178,7 +179,7 @@ def _decision(
     row: Row[Any], *, requested: Sequence[str] | None, channel: Channel, now: datetime, used: bool
 ) -> Decision:
     return consent.decide(
-        statements.standing(row, used=used), client_id=row.client_id, channel=channel, requested=requested, now=now
+        standing(row, used=used), client_id=row.client_id, channel=channel, requested=requested, now=now
     )
 
 
@@ -192,7 +193,7 @@ def _logged(url: str, row: Row[Any], asking: _Asking) -> _Log:
 def _logged_once(url: str, row: Row[Any], asking: _Asking) -> _Log:
     # Of two at the same moment the second waits for the grant, and then finds the first one's row.
     with db.transaction(url) as session:
-        session.execute(statements.HOLD_GRANT, {"person_id": row.person_id, "grant_id": row.grant_id})
+        session.execute(HOLD_GRANT, {"person_id": row.person_id, "grant_id": row.grant_id})
         decision = decide(session, row, requested=asking.requested, channel=Channel.PULL, now=asking.now)
         log = _log(row, asking, decision)
         done = session.execute(statements.PULL_LOG_HELD, log.parameters()).one()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import func, select
 
 from portal.consent import rules as policy
+from portal.oauth.statements import standing
 from portal.sync import statements
 from portal.sync.models import BatchPull, Delivery, Endpoint
 
@@ -78,7 +79,7 @@ def pull_of(session: Session, *, pull_id: UUID, client_id: str) -> BatchPull | N
 
 def _may_have(row: Row[Any], now: datetime) -> bool:
     return policy.decide(
-        statements.standing(row),
+        standing(row),
         client_id=row.client_id,
         channel=policy.Channel.PUSH,
         requested=row.touched,

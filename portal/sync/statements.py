@@ -7,20 +7,11 @@ proof and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from sqlalchemy import text
 
-from portal.consent.rules import Standing
 from portal.db import Prepared
+from portal.oauth.statements import GRANT, logging
 
-if TYPE_CHECKING:
-    from sqlalchemy import Row
-
-_GRANT = """
-    g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
-    g.attributes, g.expires_at, p.code AS purpose, p.required, p.optional, p.withdrawn_at,
-    c.state AS client_state, co.state AS company_state"""
 _CLIENT = """
     JOIN client c ON c.client_id = g.client_id
     JOIN company co ON co.company_id = c.company_id
@@ -140,7 +131,7 @@ CLAIM = text(f"""
            SET lease_id = :lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
           FROM due WHERE d.person_id = due.person_id AND d.grant_id = due.grant_id
         RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.attempts)
-    SELECT {_GRANT}, t.generation, t.acked_sequence, t.told_version, t.attempts,
+    SELECT {GRANT}, t.generation, t.acked_sequence, t.told_version, t.attempts,
            n.endpoint_id, n.url, s.sub, e.kid, e.jwk
       FROM taken t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_CLIENT}
@@ -153,7 +144,7 @@ RECORDS = text("""
      WHERE k.person_id = ANY(:person_ids)
 """)
 STILL_ALLOWED = text(f"""
-    SELECT {_GRANT}, n.url, n.state AS endpoint_state
+    SELECT {GRANT}, n.url, n.state AS endpoint_state
       FROM delivery d
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {_CLIENT}
       JOIN endpoint n ON n.client_id = g.client_id
@@ -216,7 +207,7 @@ STALE = text("""
 # A token is good here when it names this person or, being the client's own, may read people.
 _PULL = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
-           t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {_GRANT},
+           t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {GRANT},
            r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk,
            y.kid AS signing_kid, y.keyring_version AS signing_version, y.wrapped_private
       FROM access_token t
@@ -233,33 +224,10 @@ _PULL = f"""
      WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
 """  # noqa: S608 - put together from constants
 PULL = Prepared("pull", _PULL)
-# The proof is used up and the row written together, and the row only for the consent that was read: whoever
-# stopped sharing in between comes first.
-_LOG = """
-    WITH fresh AS (
-        INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at)
-            ON CONFLICT DO NOTHING RETURNING proof_hash),
-    unchanged AS (
-        SELECT version FROM "grant"
-         WHERE person_id = :person_id AND grant_id = :grant_id AND version = :grant_version FOR SHARE),
-    logged AS (
-        INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel,
-                                outcome, reason, asked, given, message_id)
-        SELECT :person_id, :at, :disclosure_id, :context_id, :grant_id, :grant_version, 'pull',
-               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id
-          FROM fresh, unchanged
-        RETURNING disclosure_id)
-    SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM logged) AS logged
-"""
+_LOG = logging("pull")
 PULL_LOG = Prepared("pull_log", _LOG)
 # A grant for one request is held before the ledger is asked whether it was used: the second of two waits.
 PULL_LOG_HELD = text(_LOG)
-HOLD_GRANT = text("""
-    SELECT version FROM "grant" WHERE person_id = :person_id AND grant_id = :grant_id FOR NO KEY UPDATE
-""")
-USE_PROOF = text("""
-    INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at) ON CONFLICT DO NOTHING
-""")
 LEASE_PULL = text("""
     UPDATE batch_pull
        SET state = 'running', leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
@@ -308,7 +276,7 @@ FORGET_PULLS = text("""
 BATCH = text(f"""
     SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,
            c.client_id AS asking_client,
-           {_GRANT}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
+           {GRANT}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
       FROM batch_pull_item i
       JOIN client c ON c.client_id = :client_id
       JOIN company co ON co.company_id = c.company_id
@@ -336,7 +304,7 @@ HOLD_PREPARED = text("""
 # What was prepared is judged by the very grant it was prepared under.
 PREPARED = text(f"""
     SELECT i.position, i.sub, i.problem, i.message, i.person_id AS prepared_for, i.disclosed_at, i.disclosure_id,
-           d.given, {_GRANT}
+           d.given, {GRANT}
       FROM batch_pull_item i
       LEFT JOIN disclosure d
              ON d.person_id = i.person_id AND d.at = i.disclosed_at AND d.disclosure_id = i.disclosure_id
@@ -350,7 +318,7 @@ PREPARED = text(f"""
 # Who may have a change: whoever shares one of the details that it, or one after it, touched.  A company is told
 # only where an endpoint has proved itself; an endpoint without a row here is owed nothing.
 STATUS = text(f"""
-    SELECT {_GRANT}, co.trading_name, t.touched, d.acked_at, d.attempts > 0 AS failing,
+    SELECT {GRANT}, co.trading_name, t.touched, d.acked_at, d.attempts > 0 AS failing,
            COALESCE(d.acked_sequence >= :sequence, false) AS received,
            d.person_id IS NOT NULL AND n.state = 'enabled' AS told
       FROM (SELECT ARRAY(
@@ -363,24 +331,3 @@ STATUS = text(f"""
      WHERE g.state = 'active' AND g.mode = 'kept-up-to-date'
      ORDER BY lower(co.trading_name), g.grant_id
 """)  # noqa: S608 - put together from constants
-
-
-def standing(row: Row[Any], *, used: bool = False) -> Standing | None:
-    """Return what the policy decides on, from a row of any statement above; None when it holds no grant.
-
-    Whether a grant for one request is `used` is asked of the ledger for those alone: in the statements, every
-    pull would pay for opening all of the ledger's months.
-    """
-    if row.grant_id is None:
-        return None
-    return Standing(
-        client_id=row.client_id,
-        state=row.state,
-        mode=row.mode,
-        attributes=row.attributes,
-        expires_at=row.expires_at,
-        purpose_attributes={entry["attribute"] for entry in (*row.required, *row.optional)},
-        purpose_withdrawn=row.withdrawn_at is not None,
-        client_active=row.client_state == "active" and row.company_state != "suspended",
-        used=used,
-    )

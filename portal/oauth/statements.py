@@ -1,0 +1,95 @@
+"""The statements of the paths that every call of a company takes, which read across slices on purpose.
+
+What they read of a grant is read in one way only, here, for `portal.sync.statements` too; they write a used proof
+and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says why there are any.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from portal.consent.rules import Standing
+from portal.db import Prepared
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+GRANT: Final = """
+    g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
+    g.attributes, g.expires_at, p.code AS purpose, p.required, p.optional, p.withdrawn_at,
+    c.state AS client_state, co.state AS company_state"""
+_USERINFO = f"""
+    SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.grant_id AS token_grant, t.level,
+           t.authenticated_at, t.expires_at AS token_expires_at, t.client_id AS token_client,
+           c.state = 'active' AND co.state <> 'suspended' AS client_active, c.metadata, s.sub, {GRANT},
+           r.entries, k.keyring_version, k.wrapped_root, k.commitment
+      FROM access_token t
+      JOIN client c ON c.client_id = t.client_id
+      JOIN company co ON co.company_id = c.company_id
+      LEFT JOIN subject s ON s.person_id = t.person_id AND s.company_id = t.company_id
+      LEFT JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id
+      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
+      LEFT JOIN current_record r ON r.person_id = t.person_id
+      LEFT JOIN person_key k ON k.person_id = t.person_id
+     WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
+"""  # noqa: S608 - put together from constants
+USERINFO = Prepared("userinfo", _USERINFO)
+USERINFO_HELD = text(_USERINFO)
+HOLD_GRANT = text("""
+    SELECT version FROM "grant" WHERE person_id = :person_id AND grant_id = :grant_id FOR NO KEY UPDATE
+""")
+USE_PROOF = Prepared("use_proof", """
+    WITH fresh AS (
+        INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at)
+            ON CONFLICT DO NOTHING RETURNING proof_hash)
+    SELECT count(*) AS fresh FROM fresh
+""")  # fmt: skip
+
+
+def logging(channel: str) -> str:
+    """Return the statement that uses a proof up and logs a disclosure by `channel`, together or not at all.
+
+    The row is written only for the consent that was read: whoever stopped sharing in between comes first.
+    """
+    return f"""
+    WITH fresh AS (
+        INSERT INTO used_proof (proof_hash, expires_at) VALUES (:proof_hash, :proof_expires_at)
+            ON CONFLICT DO NOTHING RETURNING proof_hash),
+    unchanged AS (
+        SELECT version FROM "grant"
+         WHERE person_id = :person_id AND grant_id = :grant_id AND version = :grant_version FOR SHARE),
+    logged AS (
+        INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel,
+                                outcome, reason, asked, given, message_id)
+        SELECT :person_id, :at, :disclosure_id, :context_id, :grant_id, :grant_version, '{channel}',
+               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id
+          FROM fresh, unchanged
+        RETURNING disclosure_id)
+    SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM logged) AS logged
+"""  # noqa: S608 - the channel is a constant of whoever prepares it
+
+
+USERINFO_LOG = Prepared("userinfo_log", logging("userinfo"))
+
+
+def standing(row: Row[Any], *, used: bool = False) -> Standing | None:
+    """Return what the policy decides on, from a row with the columns `GRANT`; None when it holds no grant.
+
+    Whether a grant for one request is `used` is asked of the ledger for those alone: in the statements, every
+    call would pay for opening all of the ledger's months.
+    """
+    if row.grant_id is None:
+        return None
+    return Standing(
+        client_id=row.client_id,
+        state=row.state,
+        mode=row.mode,
+        attributes=row.attributes,
+        expires_at=row.expires_at,
+        purpose_attributes={entry["attribute"] for entry in (*row.required, *row.optional)},
+        purpose_withdrawn=row.withdrawn_at is not None,
+        client_active=row.client_state == "active" and row.company_state != "suspended",
+        used=used,
+    )

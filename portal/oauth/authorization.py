@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
 
 from portal.companies import queries as companies
 from portal.errors import PortalError
-from portal.oauth import tokens
+from portal.oauth import authentication_request, tokens
 from portal.oauth.models import PushedRequest
+from portal.oauth.par import LIFE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import ClientFacts
+    from portal.oauth.authentication_request import Wishes
 
 ANSWER_WITHIN: Final = timedelta(minutes=10)
 
@@ -79,14 +81,9 @@ def answer(session: Session, pushed: PushedRequest, *, now: datetime) -> None:
         raise RequestAnsweredError
 
 
-def back(pushed: PushedRequest, *, issuer: str, **outcome: str) -> str:
-    """Return the client's address with `outcome`, `state` and `iss` (RFC 9207) in its query."""
-    parameters = dict(outcome)
-    if pushed.parameters["state"] is not None:
-        parameters["state"] = pushed.parameters["state"]
-    parameters["iss"] = issuer
-    target: str = pushed.parameters["redirect_uri"]
-    return target + ("&" if urlsplit(target).query else "?") + urlencode(parameters)
+def wishes(pushed: PushedRequest) -> Wishes:
+    """Return what the client asked about the sign-in and the pages."""
+    return authentication_request.wishes(pushed.parameters, pushed_at=pushed.expires_at - LIFE)
 
 
 def origin(pushed: PushedRequest) -> str:

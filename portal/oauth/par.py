@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
 from portal.consumer.catalogue import SCOPES
-from portal.oauth import grant_management, pkce, resource_indicators, rich_authorization, tokens
+from portal.oauth import (
+    authentication_request,
+    grant_management,
+    parameters,
+    pkce,
+    request_object,
+    resource_indicators,
+    response_modes,
+    rich_authorization,
+    tokens,
+)
 from portal.oauth.errors import (
     InvalidProofError,
     InvalidRequestError,
     InvalidScopeError,
-    RequestNotSupportedError,
     UnsupportedResponseTypeError,
 )
 from portal.oauth.models import PushedRequest
@@ -44,10 +53,6 @@ class RequestUriPushedError(InvalidRequestError):
 
 class ResponseTypeMissingError(InvalidRequestError):
     public = "response_type is missing."
-
-
-class ResponseModeError(InvalidRequestError):
-    public = "Only response_mode=query is supported."
 
 
 class RedirectUriMissingError(InvalidRequestError):
@@ -93,12 +98,11 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
 
     def validate_request(self, request: MachineRequest) -> PushRequest:
         """Check everything that the authorization endpoint would, in this order (RFC 9126 section 2.1)."""
-        sent = request.parameters
         client = request.authenticate_client()
-        _check_no_request_uri(sent)
-        _check_no_request_object(sent)
+        _check_no_request_uri(request.parameters)
+        sent = request_object.unpacked(request, client)
         _check_response_type(sent)
-        _check_response_mode(sent)
+        mode = response_modes.chosen(sent, client.metadata)
         _check_redirect_uri(sent, client)
         challenge = pkce.check_challenge(sent.get("code_challenge"), sent.get("code_challenge_method"))
         _check_text(sent, "state")
@@ -112,8 +116,10 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
         managed = grant_management.read(
             request.session, sent, client_id=client.client_id, purpose_id=asked.purpose.purpose_id, now=request.now
         )
-        jkt = _dpop_jkt(request)
-        return PushRequest(request, client, parameters=_kept(sent, scope, challenge, asked) | managed, jkt=jkt)
+        wishes = authentication_request.read(request.session, sent, client=client, issuer=request.issuer)
+        jkt = _dpop_jkt(request, sent)
+        kept = _kept(sent, scope, challenge, asked) | managed | wishes | {"response_mode": mode}
+        return PushRequest(request, client, parameters=kept, jkt=jkt)
 
     def create_response(self, validated_request: PushRequest) -> tuple[int, dict[str, Any]]:
         """Keep the request and name it by an unguessable URI (RFC 9126 section 2.2)."""
@@ -136,21 +142,11 @@ def _check_no_request_uri(sent: Mapping[str, str]) -> None:
         raise RequestUriPushedError
 
 
-def _check_no_request_object(sent: Mapping[str, str]) -> None:
-    if "request" in sent:
-        raise RequestNotSupportedError
-
-
 def _check_response_type(sent: Mapping[str, str]) -> None:
     if "response_type" not in sent:
         raise ResponseTypeMissingError
     if sent["response_type"] != "code":
         raise UnsupportedResponseTypeError
-
-
-def _check_response_mode(sent: Mapping[str, str]) -> None:
-    if sent.get("response_mode", "query") != "query":
-        raise ResponseModeError
 
 
 def _check_redirect_uri(sent: Mapping[str, str], client: ClientFacts) -> None:
@@ -167,14 +163,14 @@ def _check_text(sent: Mapping[str, str], name: str) -> None:
 
 
 def _scope(sent: Mapping[str, str]) -> str:
-    scopes = sent.get("scope", "").split()
+    scopes = parameters.scopes(sent.get("scope", ""))
     if not PERSON_SCOPES.issuperset(scopes):
         raise ScopeUnknownError
     return " ".join(dict.fromkeys(scopes))
 
 
-def _dpop_jkt(request: MachineRequest) -> str | None:
-    named = request.parameters.get("dpop_jkt")
+def _dpop_jkt(request: MachineRequest, sent: Mapping[str, str]) -> str | None:
+    named = sent.get("dpop_jkt")
     if named is not None and not _THUMBPRINT.fullmatch(named):
         raise ThumbprintMalformedError
     if request.dpop is None:

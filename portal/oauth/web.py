@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID
@@ -10,12 +11,16 @@ from flask import Blueprint, g, redirect, request
 from flask_login import current_user
 
 from portal.consent import asking, terms
+from portal.consent import queries as consents
 from portal.consent import services as consent
 from portal.consent.forms import AskForm
-from portal.oauth import authorization, authorization_code, grant_management
+from portal.errors import InvalidError, NotFoundError, RefusedError
+from portal.oauth import authorization, authorization_code, grant_management, response_modes
+from portal.oauth.authentication_request import Lacking
+from portal.oauth.errors import PersonDiffersError
 from portal.oauth.forms import ConfirmForm
 from portal.web import context
-from portal.web.access import SIGN_IN, public
+from portal.web.access import SIGN_IN, public, to_second_proof
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -26,8 +31,10 @@ if TYPE_CHECKING:
     from portal.companies.queries import ClientFacts
     from portal.consent.asking import Ask
     from portal.consent.models import Grant
+    from portal.oauth.authentication_request import Wishes
     from portal.oauth.models import PushedRequest
 
+log = logging.getLogger(__name__)
 pages = Blueprint("oauth", __name__)
 
 
@@ -42,10 +49,7 @@ def _for_people(_endpoint: str | None, _values: object) -> None:
 def authorize() -> ResponseReturnValue:
     """Ask the person; a stranger signs in first and comes back."""
     pushed, client = _opened(request.args)
-    if not current_user.is_authenticated:
-        return _sign_in_first(pushed, request.args["request_uri"])
-    ask = _ask(pushed)
-    return _screen(pushed, client, ask, _form(ask, pushed), request_uri=request.args["request_uri"])
+    return _lead_on(pushed, client) or _put(pushed, client)
 
 
 @pages.post("/oauth/authorize")
@@ -53,15 +57,7 @@ def authorize() -> ResponseReturnValue:
 def answer() -> ResponseReturnValue:
     """Take the person's answer, once, and lead them back to the client with it."""
     pushed, client = _opened(request.form)
-    if not current_user.is_authenticated:
-        return _sign_in_first(pushed, request.form["request_uri"])
-    ask = _ask(pushed)
-    form = _form(ask, pushed)
-    if form.declined:
-        return _declined(pushed, ask, form)
-    if not form.validate_on_submit():
-        return _screen(pushed, client, ask, form, request_uri=request.form["request_uri"], status=422)
-    return _shared(pushed, ask, form)
+    return _lead_on(pushed, client) or _take(pushed, client)
 
 
 def _opened(sent: MultiDict[str, str]) -> tuple[PushedRequest, ClientFacts]:
@@ -73,15 +69,76 @@ def _opened(sent: MultiDict[str, str]) -> tuple[PushedRequest, ClientFacts]:
     )
 
 
-def _sign_in_first(pushed: PushedRequest, request_uri: str) -> Response:
-    response = redirect(f"{SIGN_IN}?next={quote(_address(pushed, request_uri), safe='/')}", 303)
-    response.headers["Cache-Control"] = "no-store"
-    return response  # type: ignore[return-value]  # Werkzeug's own class stands in for Flask's
+def _lead_on(pushed: PushedRequest, client: ClientFacts) -> ResponseReturnValue | None:
+    """Return where the person must go before they can be asked, if anywhere."""
+    wishes = authorization.wishes(pushed)
+    lacking = _lacking(wishes, client)
+    if lacking is None:
+        return _not_theirs(pushed)
+    if wishes.silent or lacking is Lacking.ANOTHER_PERSON:
+        return _refused(pushed, "interaction_required" if lacking is Lacking.SECOND_PROOF else "login_required")
+    return to_second_proof(_address(pushed)) if lacking is Lacking.SECOND_PROOF else _sign_in_first(pushed)
 
 
-def _address(pushed: PushedRequest, request_uri: str) -> str:
+def _not_theirs(pushed: PushedRequest) -> Response | None:
+    """Send away whoever is not the person of the consent that the request names."""
+    session, now = context.session(), context.now()
+    try:
+        grant_management.check_person(session, pushed.parameters, person_id=current_user.person_id, now=now)
+    except PersonDiffersError as error:
+        log.info("%s refused: %s (%s)", g.request_id, error.code, error.private)
+        authorization.answer(session, pushed, now=now)
+        return _back(pushed, error=error.code, error_description=error.public)
+    return None
+
+
+def _lacking(wishes: Wishes, client: ClientFacts) -> Lacking | None:
+    if not current_user.is_authenticated:
+        return Lacking.SIGN_IN
+    sub = None
+    if wishes.sub is not None:
+        sub = consents.sub_of(context.session(), person_id=current_user.person_id, company_id=client.company_id)
+    return wishes.lacking(authenticated_at=current_user.authenticated_at, level=current_user.level, sub=sub)
+
+
+def _sign_in_first(pushed: PushedRequest) -> Response:
+    # Whoever is signed in already is asked to show it once more, or to come as somebody else.
+    again = "&again=1" if current_user.is_authenticated else ""
+    return _away(f"{SIGN_IN}?next={quote(_address(pushed), safe='/')}{again}")
+
+
+def _address(pushed: PushedRequest) -> str:
     # Only the two parameters that count: whatever stood beside them is not carried further.
-    return "/oauth/authorize?" + urlencode({"client_id": pushed.client_id, "request_uri": request_uri})
+    return "/oauth/authorize?" + urlencode({"client_id": pushed.client_id, "request_uri": _request_uri()})
+
+
+def _request_uri() -> str:
+    return request.args["request_uri"] if request.method == "GET" else request.form["request_uri"]
+
+
+def _put(pushed: PushedRequest, client: ClientFacts) -> Response:
+    try:
+        ask = _ask(pushed)
+    except (InvalidError, NotFoundError, RefusedError) as error:
+        # The company took back since what it asked for when it pushed this.
+        return _refused(pushed, "invalid_authorization_details", private=type(error).__name__)
+    if authorization.wishes(pushed).silent:
+        agreed = ask.covered(context.now())
+        return _shared(pushed, ask, ConfirmForm()) if agreed else _refused(pushed, "consent_required")
+    return _screen(pushed, client, ask, _form(ask, pushed))
+
+
+def _take(pushed: PushedRequest, client: ClientFacts) -> Response:
+    if authorization.wishes(pushed).silent:
+        # There was no page that this could have been sent from.
+        return _put(pushed, client)
+    ask = _ask(pushed)
+    form = _form(ask, pushed)
+    if form.declined:
+        return _declined(pushed, ask, form)
+    if not form.validate_on_submit():
+        return _screen(pushed, client, ask, form, status=422)
+    return _shared(pushed, ask, form)
 
 
 def _ask(pushed: PushedRequest) -> Ask:
@@ -98,8 +155,8 @@ def _ask(pushed: PushedRequest) -> Ask:
 
 def _form(ask: Ask, pushed: PushedRequest) -> AskForm | ConfirmForm:
     # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
-    chosen = "duration" in request.form
-    return ConfirmForm() if ask.covered(context.now()) and not chosen else AskForm(ask)
+    in_full = "duration" in request.form or authorization.wishes(pushed).asks_in_full
+    return AskForm(ask) if in_full or not ask.covered(context.now()) else ConfirmForm()
 
 
 def _screen(
@@ -108,7 +165,6 @@ def _screen(
     ask: Ask,
     form: AskForm | ConfirmForm,
     *,
-    request_uri: str,
     status: int = 200,
 ) -> Response:
     g.form_action_origins = [authorization.origin(pushed)]
@@ -120,8 +176,8 @@ def _screen(
         ask=ask,
         form=form,
         client=client,
-        hidden={"client_id": pushed.client_id, "request_uri": request_uri},
-        back=_address(pushed, request_uri),
+        hidden={"client_id": pushed.client_id, "request_uri": _request_uri()},
+        back=_address(pushed),
         returns_to=returns_to,
     )
 
@@ -184,8 +240,30 @@ def _give(pushed: PushedRequest, ask: Ask, form: AskForm) -> Grant:
     )
 
 
+def _refused(pushed: PushedRequest, error: str, *, private: str = "") -> Response:
+    """Tell the client by redirect why nobody was asked, and use the request up."""
+    log.info("%s refused: %s (%s)", g.request_id, error, private)
+    authorization.answer(context.session(), pushed, now=context.now())
+    return _back(pushed, error=error)
+
+
 def _back(pushed: PushedRequest, **outcome: str) -> Response:
-    # 303 and never 307: a form that was sent here must not be sent on (FAPI 2.0 section 5.3.2.2).
-    response = redirect(authorization.back(pushed, issuer=context.settings().issuer, **outcome), 303)
+    return _away(
+        response_modes.address(
+            context.session(),
+            pushed,
+            keyring=context.keyring(),
+            issuer=context.settings().issuer,
+            outcome=outcome,
+            now=context.now(),
+        )
+    )
+
+
+def _away(address: str) -> Response:
+    # 303 and never 307: a form that was sent here must not be sent on (FAPI 2.0 section 5.3.2.2).  Where somebody
+    # comes from holds the request's name, which is nobody else's business (RFC 9700 section 4.2.4).
+    g.referrer_policy = "no-referrer"
+    response = redirect(address, 303)
     response.headers["Cache-Control"] = "no-store"
     return response  # type: ignore[return-value]  # Werkzeug's own class stands in for Flask's

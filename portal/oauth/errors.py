@@ -90,7 +90,21 @@ class RequestNotSupportedError(OAuthError):
     """OpenID Connect Core section 3.1.2.6."""
 
     code = "request_not_supported"
-    public = "Request objects are not supported."
+    public = "Request objects are not supported here."
+
+
+class InvalidRequestObjectError(OAuthError):
+    """RFC 9101 section 7."""
+
+    code = "invalid_request_object"
+    public = "The request object is not valid."
+
+
+class RegistrationNotSupportedError(OAuthError):
+    """OpenID Connect Core section 3.1.2.6."""
+
+    code = "registration_not_supported"
+    public = "registration is not supported."
 
 
 class InvalidProofError(OAuthError):
@@ -120,3 +134,11 @@ class InsufficientScopeError(OAuthError):
     code = "insufficient_scope"
     status = 403
     public = "The access token does not allow this."
+
+
+class InsufficientAuthenticationError(OAuthError):
+    """RFC 9470 section 3: the person must prove more surely, or more recently, who they are."""
+
+    code = "insufficient_user_authentication"
+    status = 401
+    public = "The person must confirm who they are: ask for the acr_values and max_age of the challenge."

@@ -6,12 +6,19 @@ Pages, API and worker ask it, when a disclosure is queued and again when it is s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from portal.consumer.catalogue import SENSITIVE
+from portal.identity import levels
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
+
+# How long ago a person may have proved who they are for their token to reach a sensitive detail.
+PROVED_WITHIN: Final = timedelta(hours=24)
 
 
 class Channel(StrEnum):
@@ -37,6 +44,7 @@ class Refusal(StrEnum):
     CLIENT_SUSPENDED = "client-suspended"
     PURPOSE_WITHDRAWN = "purpose-withdrawn"
     NOTHING_SHARED = "field-not-shared"
+    NOT_PROVED = "insufficient-user-authentication"
 
 
 _STATE_REFUSALS = {
@@ -64,6 +72,21 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Proved:
+    """How surely (`identity.levels`) and when the person that a token speaks for has proved who they are."""
+
+    level: int | None
+    at: datetime | None
+
+    def reaches(self, names: Collection[str], now: datetime) -> bool:
+        """Say whether it is enough for these details: a sensitive one takes two proofs within a day (RFC 9470)."""
+        if SENSITIVE.isdisjoint(names):
+            return True
+        sure = self.level is not None and self.level >= levels.TWO_PROOFS
+        return sure and self.at is not None and now - self.at <= PROVED_WITHIN
+
+
+@dataclass(frozen=True)
 class Decision:
     """Either the attributes that may leave, in a stable order, or the reason why none may."""
 
@@ -82,10 +105,12 @@ def decide(
     channel: Channel,
     requested: Collection[str] | None,
     now: datetime,
+    proved: Proved | None = None,
 ) -> Decision:
     """Return requested ∩ granted ∩ what the purpose may ask, or why nothing.
 
-    `requested` None asks for everything granted.  `standing` None means no grant was found.
+    `requested` None asks for everything granted.  `standing` None means no grant was found.  `proved` is there
+    when a person's own token asks; a client that asks by itself acts on what the person agreed to.
     """
     refusal = _refusal(standing, client_id, channel, now)
     if refusal is not None or standing is None:
@@ -95,6 +120,8 @@ def decide(
         effective &= set(requested)
     if not effective:
         return Decision((), Refusal.NOTHING_SHARED)
+    if proved is not None and not proved.reaches(effective, now):
+        return Decision((), Refusal.NOT_PROVED)
     return Decision(tuple(sorted(effective)))
 
 

@@ -126,3 +126,4 @@ def of_scopes(scope: str) -> tuple[str, ...]:
 
 
 SCOPES = frozenset(entry.scope for entry in _ENTRIES if entry.scope)
+SENSITIVE = frozenset(entry.name for entry in _ENTRIES if entry.sensitivity is Sensitivity.SENSITIVE)

@@ -41,6 +41,7 @@ _WHY = MappingProxyType(
         "client-suspended": "this organisation is suspended",
         "purpose-withdrawn": "they may no longer use details for this",
         "field-not-shared": "you have not shared these details with them",
+        "insufficient-user-authentication": "you had not confirmed that it is you, or too long ago",
         "superseded": "a newer change was sent instead",
     }
 )

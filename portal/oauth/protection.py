@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import g, request
 
 from portal.companies import queries as companies
+from portal.consent.rules import PROVED_WITHIN
+from portal.identity import levels
 from portal.oauth import dpop, tokens
 from portal.oauth.compact import ALGORITHMS
 from portal.oauth.errors import (
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     InvalidProofError,
     InvalidTokenError,
@@ -166,5 +170,7 @@ def _challenge(error: OAuthError, scope: str) -> str:
     parts = [] if isinstance(error, TokenMissingError) else [f'error="{error.code}"']
     if isinstance(error, InsufficientScopeError):
         parts.append(f'scope="{scope}"')
+    if isinstance(error, InsufficientAuthenticationError):
+        parts += [f'acr_values="{levels.acr(levels.TWO_PROOFS)}"', f"max_age={PROVED_WITHIN // timedelta(seconds=1)}"]
     parts.append(f'algs="{" ".join(ALGORITHMS)}"')
     return "DPoP " + ", ".join(parts)

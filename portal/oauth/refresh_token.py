@@ -38,7 +38,7 @@ class RefreshTokenGrant(TokenGrant):
         if token is None:
             raise RefreshTokenMissingError
         request = self.request
-        found = tokens.live_refresh(request.session, token, client_id=self.caller.client_id, now=request.now)
+        found = tokens.live_refresh(request.session, token, client_id=self.caller.client_id, now=request.now, hold=True)
         if found is None:
             raise RefreshTokenUnknownError(private="no live refresh token of this client")
         return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.consumer import services as consumer
+from portal.oauth import ping
 from portal.sync import services as sync
 from portal.vault import keyring as keyrings
 
@@ -18,6 +19,7 @@ def wire() -> None:
     events.listen(events.PersonConfirmed, _begin_record)
     events.listen(events.RecordChanged, sync.on_record_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
+    events.listen(events.ApprovalAnswered, ping.on_approval_answered)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

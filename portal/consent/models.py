@@ -78,9 +78,11 @@ class ApprovalRequest(Base):
     """
 
     __tablename__ = "approval_request"
+    __table_args__ = (Index("approval_request_waiting_idx", "expires_at", postgresql_where=text("state = 'waiting'")),)
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     request_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    company_id: Mapped[UUID]
     client_id: Mapped[str]
     purpose_id: Mapped[UUID]
     asked: Mapped[dict[str, Any]]

@@ -9,11 +9,11 @@ from flask import Blueprint, flash, g, jsonify, redirect, render_template, reque
 from flask_login import current_user
 
 from portal.companies import queries as companies
-from portal.consent import asking, cards, queries, receipts, services
+from portal.consent import approvals, approving, asking, cards, queries, receipts, services
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import InvalidError, NotFoundError
-from portal.web.access import person_id, person_required, to_second_proof
+from portal.web.access import has_two_proofs, person_id, person_required, to_second_proof
 from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page, wants_fragment
 
@@ -77,7 +77,7 @@ def approval(request_id: UUID) -> ResponseReturnValue:
     ask = approving.build(session(), keyring=keyring(), row=question.row)
     form = approving.form_of(ask, now=now())
     if request.method == "POST" and (form.declined or form.validate_on_submit()):
-        return _answer(question, ask, form)
+        return _second_proof_first(question, ask, form) or _answer(question, ask, form)
     return page(
         "consent/request.html",
         status=422 if form.errors else 200,
@@ -181,6 +181,19 @@ def receipt_file(grant_id: UUID) -> Response:
 
 def _settled(question: approvals.Question) -> Response:
     return page("consent/request_settled.html", status=409 if request.method == "POST" else 200, question=question)
+
+
+def _second_proof_first(
+    question: approvals.Question, ask: asking.Ask, form: AskForm | approving.ConfirmForm
+) -> ResponseReturnValue | None:
+    if form.declined or isinstance(form, approving.ConfirmForm) or has_two_proofs():
+        return None
+    choice = form.choice()
+    if not ask.needs_second_proof(choice.attributes):
+        return None
+    # The page they come back to still has what they chose.
+    chosen = {"attributes": form.attributes.data or None, "duration": form.duration.data}
+    return to_second_proof(url_for("consent.approval", request_id=question.id, **chosen))
 
 
 def _answer(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from functools import cache, wraps
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from apiflask import APIBlueprint
 from flask import Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from portal.oauth import jwks, metadata, parameters, protection, server, userinfo
+from portal.companies import key_source
+from portal.errors import PortalError
+from portal.oauth import jwks, metadata, parameters, protection, registration, server, userinfo
 from portal.oauth.encrypted import EncryptionKeyMissingError
 from portal.oauth.errors import OAuthError
+from portal.oauth.registration import RegistrationRequest
 from portal.oauth.request import MachineRequest
 from portal.oauth.signed_answer import SignedAnswer
 from portal.web import context
@@ -20,7 +24,9 @@ from portal.web.access import marked, public
 from portal.web.problems import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+    from portal.companies.keys import PublicKey
 
 log = logging.getLogger(__name__)
 api = APIBlueprint("oauth_api", __name__, enable_openapi=False)
@@ -51,6 +57,20 @@ def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[]
     return marked(view, "client")
 
 
+def registrar(endpoint: Callable[..., registration.Answer]) -> Callable[..., Response]:
+    """Turn an endpoint that a registration token opens into a view; what is refused leaves nothing behind."""
+
+    @wraps(endpoint)
+    def view(**arguments: str) -> Response:
+        try:
+            status, body = endpoint(_registration_request(), **arguments)
+        except PortalError as error:
+            return _registration_refused(registration.refusal(error))
+        return _json(status, body) if body else _empty(status)
+
+    return marked(view, "registration token")
+
+
 def own_checks(view: Callable[[], Response]) -> Callable[[], Response]:
     """Mark the one route here whose statement checks the token itself."""
     return marked(view, "token:own")
@@ -60,6 +80,13 @@ def own_checks(view: Callable[[], Response]) -> Callable[[], Response]:
 @client_required
 def push(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_endpoint_response("pushed_authorization", asked)
+    return answer
+
+
+@api.post("/oauth/bc-authorize")
+@client_required
+def ask_from_afar(asked: MachineRequest) -> Answer:
+    answer: Answer = _server().create_endpoint_response("backchannel_authentication", asked)
     return answer
 
 
@@ -104,6 +131,32 @@ def person() -> Response:
         return protection.challenge(error, userinfo.SCOPE)
 
 
+@api.post(registration.PATH)
+@registrar
+def register(asked: RegistrationRequest) -> registration.Answer:
+    order = registration.order_new(asked)
+    return registration.register(asked, order, _keys_of(order))
+
+
+@api.get(f"{registration.PATH}/<client_id>")
+@registrar
+def registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
+    return registration.read(asked, client_id)
+
+
+@api.put(f"{registration.PATH}/<client_id>")
+@registrar
+def replace_registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
+    order = registration.order_change(asked, client_id)
+    return registration.replace(asked, client_id, order, _keys_of(order))
+
+
+@api.delete(f"{registration.PATH}/<client_id>")
+@registrar
+def end_registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
+    return registration.end(asked, client_id)
+
+
 @api.get("/oauth/jwks")
 @public
 def keys() -> Response:
@@ -142,6 +195,39 @@ def _request() -> MachineRequest:
 def _accept() -> list[str]:
     # Only what the client names itself: a wildcard asks for nothing in particular.
     return [named for named, quality in request.accept_mimetypes if quality > 0]
+
+
+def _registration_request() -> RegistrationRequest:
+    return RegistrationRequest(
+        session=context.session(),
+        issuer=context.settings().issuer,
+        now=context.now(),
+        authorization=request.headers.get("Authorization"),
+        mimetype=request.mimetype,
+        query=request.query_string,
+        body=_body(),
+    )
+
+
+def _registration_refused(error: OAuthError) -> Response:
+    context.fail()
+    log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
+    response = _json(error.status, {"error": error.code, "error_description": error.public})
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = registration.challenge(error)
+    return response
+
+
+def _keys_of(order: registration.Order) -> Collection[PublicKey]:
+    if order.keys is not None:
+        return order.keys
+    # Nothing is held while a stranger's server takes its time.
+    context.session().commit()
+    return key_source.fetch(order.jwks_uri)
+
+
+def _empty(status: int) -> Response:
+    return Response(status=status, headers={"Cache-Control": "no-store"})
 
 
 def _body() -> bytes:

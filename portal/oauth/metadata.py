@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from portal.companies.metadata import CIBA
 from portal.consumer.catalogue import CATALOGUE
 from portal.oauth import compact, encrypted, resource_indicators, rich_authorization
+from portal.oauth.backchannel import DELIVERY_MODES
 from portal.oauth.client_credentials import CLIENT_SCOPES
 from portal.oauth.par import PERSON_SCOPES
 from portal.vault import signing
@@ -25,6 +27,7 @@ def authorization_server(issuer: str) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/oauth/userinfo",
         "jwks_uri": f"{issuer}/oauth/jwks",
         **_requests(),
+        **_approvals(issuer),
         **_client_authentication(),
         **_people(),
         **_signed_answers(),
@@ -50,7 +53,7 @@ def _requests() -> dict[str, Any]:
         "require_pushed_authorization_requests": True,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", CIBA],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "authorization_details_types_supported": [rich_authorization.TYPE],
@@ -58,6 +61,15 @@ def _requests() -> dict[str, Any]:
         "request_uri_parameter_supported": False,
         "dpop_signing_alg_values_supported": _ALGORITHMS,
         "scopes_supported": sorted(PERSON_SCOPES | CLIENT_SCOPES),
+    }
+
+
+def _approvals(issuer: str) -> dict[str, Any]:
+    # CIBA Core 1.0 section 4.
+    return {
+        "backchannel_authentication_endpoint": f"{issuer}/oauth/bc-authorize",
+        "backchannel_token_delivery_modes_supported": list(DELIVERY_MODES),
+        "backchannel_user_code_parameter_supported": False,
     }
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from authlib.oauth2.rfc6749.authorization_server import AuthorizationServer as AuthlibServer
 
 from portal.oauth.authorization_code import AuthorizationCodeGrant
+from portal.oauth.backchannel import BackchannelEndpoint
+from portal.oauth.backchannel_token import BackchannelGrant
 from portal.oauth.client_credentials import ClientCredentialsGrant
 from portal.oauth.errors import InvalidRequestError, UnsupportedGrantTypeError
 from portal.oauth.introspection import IntrospectionEndpoint
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from portal.oauth.request import MachineRequest
     from portal.oauth.token_endpoint import TokenGrant
 
-GRANTS: Final = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant)
-ENDPOINTS: Final = (PushedAuthorizationEndpoint, RevocationEndpoint, IntrospectionEndpoint)
+GRANTS: Final = (AuthorizationCodeGrant, RefreshTokenGrant, ClientCredentialsGrant, BackchannelGrant)
+ENDPOINTS: Final = (PushedAuthorizationEndpoint, RevocationEndpoint, IntrospectionEndpoint, BackchannelEndpoint)
 
 
 class GrantTypeMissingError(InvalidRequestError):

@@ -11,11 +11,12 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import config, db, queue
+from portal.consent import approvals
 from portal.consent import services as consent
 from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
-from portal.oauth import housekeeping
+from portal.oauth import housekeeping, ping
 from portal.sync import batches, courier, pulls, services, statements
 from portal.vault import keyring as keyrings
 from portal.vault import signing
@@ -97,12 +98,15 @@ def reconcile() -> None:
 def _ring_again(settings: Settings) -> None:
     with db.transaction(settings.database_url) as session:
         due = session.scalars(statements.DUE).all()
+        pings = ping.due(session, now=db.now())
         unfinished = session.scalars(statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
     for endpoint_id in due:
         if endpoint_id is None:
             queue.ring_once(settings.redis_url, queue.FAST, services.DRAIN)
         else:
             queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(endpoint_id))
+    for request_id in pings:
+        queue.ring_once(settings.redis_url, queue.WORK, ping.PING, str(request_id), within=10)
     for pull_id in unfinished:
         queue.ring_once(settings.redis_url, queue.WORK, services.RUN_PULL, str(pull_id), within=10)
 
@@ -117,7 +121,16 @@ def _tidy_in_turn(settings: Settings) -> None:
 
 def tidy(settings: Settings, *, now: datetime) -> None:
     """Do the slower half of the reconciler's work, each part in a transaction of its own."""
-    for part in (settle_stale, _catch_up, _expire_grants, _expire_pulls, _open_months, _forget_oauth, _forget_people):
+    for part in (
+        settle_stale,
+        _catch_up,
+        _expire_grants,
+        _expire_approvals,
+        _expire_pulls,
+        _open_months,
+        _forget_oauth,
+        _forget_people,
+    ):
         with db.transaction(settings.database_url) as session:
             part(session, now)
 
@@ -142,6 +155,11 @@ def _catch_up(session: Session, now: datetime) -> None:
 
 def _expire_grants(session: Session, now: datetime) -> None:
     consent.expire_due(session, now=now)
+
+
+def _expire_approvals(session: Session, now: datetime) -> None:
+    approvals.expire_due(session, now=now)
+    approvals.forget(session, now=now)
 
 
 def _expire_pulls(session: Session, now: datetime) -> None:

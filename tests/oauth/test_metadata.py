@@ -34,7 +34,8 @@ def test_the_profile_is_the_only_one(http: FlaskClient) -> None:
     assert said["code_challenge_methods_supported"] == ["S256"]
     assert said["response_types_supported"] == ["code"]
     assert said["token_endpoint_auth_methods_supported"] == ["private_key_jwt"]
-    assert set(said["grant_types_supported"]) == {"authorization_code", "refresh_token", "client_credentials"}
+    afar = "urn:openid:params:grant-type:ciba"
+    assert set(said["grant_types_supported"]) == {"authorization_code", "refresh_token", "client_credentials", afar}
     signing = [names for key, names in said.items() if key.endswith("signing_alg_values_supported")]
     algorithms = {name for names in signing for name in names}
     assert algorithms == {"ES256", "PS256", "EdDSA", "Ed25519"}

@@ -1,0 +1,88 @@
+"""The page on which a person answers a company's question: what it says, and which form it has.
+
+What they share already is only confirmed, in a few words: a company that asks wants to know that it is them, now.
+Whatever goes beyond that is asked in full, on the same screen as when a company sends them here itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from flask import request
+from flask_wtf import FlaskForm
+
+from portal.consent import asking, terms
+from portal.consent.forms import SHARE, AskForm
+from portal.consent.terms import Wanted
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from portal.consent.asking import Ask
+    from portal.consent.models import ApprovalRequest
+    from portal.vault.keyring import Keyring
+
+
+class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
+    """Nothing to choose: approve what is shared already once more, or do not."""
+
+    @property
+    def declined(self) -> bool:
+        """Whether the person pressed anything but "Approve"."""
+        return request.form.get("answer") != SHARE
+
+
+def build(session: Session, *, keyring: Keyring, row: ApprovalRequest) -> Ask:
+    """Return what a waiting question asks; raises as `asking.build`."""
+    return asking.build(
+        session,
+        keyring=keyring,
+        person_id=row.person_id,
+        client_id=row.client_id,
+        purpose_id=row.purpose_id,
+        wanted=_wanted(row),
+    )
+
+
+def form_of(ask: Ask, *, now: datetime) -> AskForm | ConfirmForm:
+    """Return the short form when everything asked is shared already, else the whole one."""
+    # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
+    chosen = "duration" in request.values
+    return ConfirmForm() if _covered(ask, now) and not chosen else _as_chosen(AskForm(ask))
+
+
+def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
+    return f"{ask.organisation.name} asks for your approval" if isinstance(form, ConfirmForm) else ask.title
+
+
+def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
+    """Return the exact text of the page without a value, and without the words of the organisation's own."""
+    words = asking.shown(ask) | {"title": title(ask, form), "asked_from_afar": True}
+    return words | {"answers": ["Approve", "Do not approve"]} if isinstance(form, ConfirmForm) else words
+
+
+def _as_chosen(form: AskForm) -> AskForm:
+    # Somebody who went to prove once more that it is them finds their answer as they left it.
+    if request.method == "GET" and request.args.get("duration") in form.offered:
+        form.duration.data = request.args["duration"]
+        form.attributes.data = [name for name in request.args.getlist("attributes") if name in form.attributes.known]
+    return form
+
+
+def _wanted(row: ApprovalRequest) -> Wanted:
+    kept = {field.name: row.asked[field.name] for field in fields(Wanted)}
+    return Wanted(**kept | {"attributes": tuple(kept["attributes"])})
+
+
+def _covered(ask: Ask, now: datetime) -> bool:
+    held, wanted = ask.grant, ask.wanted
+    if held is None or held.state != "active" or held.mode == terms.ONCE:
+        return False
+    if held.expires_at is not None and held.expires_at <= now:
+        return False
+    same = held.purpose_version == ask.purpose_version and not ask.removed
+    same = same and held.retention_days >= wanted.retention_days
+    return same and terms.covers(held.mode, wanted.mode) and set(wanted.attributes) <= set(held.attributes)

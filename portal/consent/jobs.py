@@ -1,0 +1,24 @@
+"""Letters about requests that wait.  Arguments are ids; who asks and what for stays in the portal."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from portal import config, db, mail
+from portal.consent import approvals
+from portal.identity import queries as identity
+from portal.vault import keyring as keyrings
+
+
+def tell_of_request(person_id: str, request_id: str) -> None:
+    """Write to a person that a request waits; nothing happens when it is settled or somebody is gone."""
+    settings = config.current()
+    with db.transaction(settings.database_url) as session:
+        asked = approvals.question(session, person_id=UUID(person_id), request_id=UUID(request_id), now=db.now())
+        if asked is None or not asked.waiting:
+            return
+        keyring = keyrings.load(settings.keyring_file)
+        email = identity.email_of(session, keyring=keyring, person_id=UUID(person_id))
+    if email:
+        subject, body = mail.compose("request", service_name=settings.service_name, url=settings.url)
+        mail.send(settings, to=email, subject=subject, body=body)

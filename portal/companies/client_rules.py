@@ -73,10 +73,16 @@ class ClientMetadataError(InvalidError):
 
 
 class SoftwareStatementError(InvalidError):
-    """RFC 7591 section 3.2.2: a software statement that is none, or whose issuer is not trusted here."""
+    """RFC 7591 section 3.2.2: a software statement whose issuer is not trusted here, which is everybody."""
 
     code = "unapproved-software-statement"
     public = "Software statements are not accepted here. Leave software_statement out."
+
+
+class NoSoftwareStatementError(SoftwareStatementError):
+    """RFC 7591 section 3.2.2: what came as a software statement is none."""
+
+    code = "invalid-software-statement"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +168,9 @@ def _kept(described: Described) -> dict[str, Any]:
 
 def _check_statement(given: Mapping[str, object]) -> None:
     if "software_statement" in given:
-        raise SoftwareStatementError(pointer="/software_statement")
+        looks_like_one = isinstance(given["software_statement"], str)
+        error = SoftwareStatementError if looks_like_one else NoSoftwareStatementError
+        raise error(pointer="/software_statement")
 
 
 def _check_plain(given: Mapping[str, object]) -> None:

@@ -14,13 +14,19 @@ from portal.companies.metadata import ClientMetadata
 from portal.consent import rules
 from portal.consent import services as consent
 from portal.consumer import queries as consumer
-from portal.consumer.catalogue import CATALOGUE, of_scopes
+from portal.consumer.catalogue import CATALOGUE, SENSITIVE, of_scopes
 from portal.errors import RefusedError
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 from portal.oauth import dpop, encrypted, signed_answer, statements
 from portal.oauth.dpop import ProofReplayedError
-from portal.oauth.errors import InsufficientScopeError, InvalidTokenError, KeyDiffersError, TokenUnknownError
+from portal.oauth.errors import (
+    InsufficientAuthenticationError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    KeyDiffersError,
+    TokenUnknownError,
+)
 from portal.vault import persons
 
 if TYPE_CHECKING:
@@ -112,6 +118,8 @@ def tell(url: str, *, keyring: Keyring, credentials: Credentials, now: datetime)
     metadata = ClientMetadata.of(row.metadata)
     _check_key(url, row, metadata)
     answer = _once(url, row, question) if row.mode == _ONCE else _answered(url, row, question)
+    if answer.refusal is rules.Refusal.NOT_PROVED:
+        raise InsufficientAuthenticationError
     if answer.refusal is not None:
         raise NotSharedError(answer.refusal)
     claims = {"sub": _sub(url, answer.row), **_claims(keyring, answer)}
@@ -160,6 +168,8 @@ def _decided(row: Row[Any], now: datetime, *, used: bool = False) -> _Answer:
         channel=rules.Channel.USERINFO,
         requested=None,
         now=now,
+        # A token whose scopes name no sensitive detail is told none, however much is shared.
+        proved=None if SENSITIVE.isdisjoint(asked) else rules.Proved(row.level, row.authenticated_at),
     )
     shared = [name for name in asked if name in decision.attributes and CATALOGUE[name].claim]
     return _Answer(row=row, asked=asked, shared=shared, refusal=decision.refusal)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from portal import db
 from portal.consent import rules as consent
-from portal.consent.rules import Channel, Decision, Refusal
+from portal.consent.rules import Channel, Decision, Proved, Refusal
 from portal.consumer import queries as consumer
 from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
@@ -16,7 +16,12 @@ from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 from portal.oauth import dpop
 from portal.oauth.dpop import ProofReplayedError
-from portal.oauth.errors import InsufficientScopeError, KeyDiffersError, TokenUnknownError
+from portal.oauth.errors import (
+    InsufficientAuthenticationError,
+    InsufficientScopeError,
+    KeyDiffersError,
+    TokenUnknownError,
+)
 from portal.oauth.statements import HOLD_GRANT, standing
 from portal.sync import messages, statements
 from portal.sync.messages import Addressee, Profile
@@ -126,8 +131,8 @@ def pull(
 ) -> str:
     """Return the signed message about `sub`; in the database at `url` one statement reads, one logs and commits.
 
-    Raises an `OAuthError` for a bad token or proof, `NotFoundError` for a subject that is not this company's,
-    `NotSharedError` with the policy's reason.
+    Raises an `OAuthError` for a bad token or proof, or a person's token that does not reach a sensitive detail,
+    `NotFoundError` for a subject that is not this company's, `NotSharedError` with the policy's reason.
     """
     found = statements.PULL.one(url, {"token_hash": credentials.token_hash, "sub": sub})
     row = _admitted(found, credentials, now)
@@ -135,6 +140,8 @@ def pull(
     if row.grant_id is None:
         _turn_away(url, row, asking)
     log = _logged_once(url, row, asking) if row.mode == _ONCE else _logged(url, row, asking)
+    if log.refusal is Refusal.NOT_PROVED:
+        raise InsufficientAuthenticationError
     if log.refusal:
         raise NotSharedError(log.refusal)
     signer = signing.of_row(keyring, row.signing_kid, row.signing_version, row.wrapped_private)
@@ -155,14 +162,20 @@ def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> 
 
 
 def decide(
-    session: Session, row: Row[Any], *, requested: Sequence[str] | None, channel: Channel, now: datetime
+    session: Session,
+    row: Row[Any],
+    *,
+    requested: Sequence[str] | None,
+    channel: Channel,
+    now: datetime,
+    proved: Proved | None = None,
 ) -> Decision:
     """Decide on a row of `PULL` or `BATCH`; a grant for one request costs a look into the ledger.
 
     For such a grant the caller holds the grant's row: whoever else asks at this moment is then seen.
     """
     used = row.mode == _ONCE and ledger_queries.was_used(session, person_id=row.person_id, grant_id=row.grant_id)
-    return _decision(row, requested=requested, channel=channel, now=now, used=used)
+    return _decision(row, requested=requested, channel=channel, now=now, used=used, proved=proved)
 
 
 def held(row: Row[Any], decision: Decision) -> list[str]:
@@ -176,15 +189,27 @@ def asked(row: Row[Any], requested: Sequence[str] | None) -> list[str]:
 
 
 def _decision(
-    row: Row[Any], *, requested: Sequence[str] | None, channel: Channel, now: datetime, used: bool
+    row: Row[Any],
+    *,
+    requested: Sequence[str] | None,
+    channel: Channel,
+    now: datetime,
+    used: bool,
+    proved: Proved | None,
 ) -> Decision:
-    return consent.decide(
-        standing(row, used=used), client_id=row.client_id, channel=channel, requested=requested, now=now
-    )
+    found = standing(row, used=used)
+    return consent.decide(found, client_id=row.client_id, channel=channel, requested=requested, now=now, proved=proved)
+
+
+def _proved(row: Row[Any]) -> Proved | None:
+    # A client's own token acts on the consent; one that speaks for a person reaches as far as that person has proved.
+    return None if row.token_person is None else Proved(row.level, row.authenticated_at)
 
 
 def _logged(url: str, row: Row[Any], asking: _Asking) -> _Log:
-    decision = _decision(row, requested=asking.requested, channel=Channel.PULL, now=asking.now, used=False)
+    decision = _decision(
+        row, requested=asking.requested, channel=Channel.PULL, now=asking.now, used=False, proved=_proved(row)
+    )
     log = _log(row, asking, decision)
     _check(statements.PULL_LOG.one(url, log.parameters()))
     return log
@@ -194,7 +219,9 @@ def _logged_once(url: str, row: Row[Any], asking: _Asking) -> _Log:
     # Of two at the same moment the second waits for the grant, and then finds the first one's row.
     with db.transaction(url) as session:
         session.execute(HOLD_GRANT, {"person_id": row.person_id, "grant_id": row.grant_id})
-        decision = decide(session, row, requested=asking.requested, channel=Channel.PULL, now=asking.now)
+        decision = decide(
+            session, row, requested=asking.requested, channel=Channel.PULL, now=asking.now, proved=_proved(row)
+        )
         log = _log(row, asking, decision)
         done = session.execute(statements.PULL_LOG_HELD, log.parameters()).one()
     _check(done)

@@ -207,7 +207,8 @@ STALE = text("""
 # A token is good here when it names this person or, being the client's own, may read people.
 _PULL = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
-           t.client_id AS token_client, co.trading_name, s.person_id AS subject_person, {GRANT},
+           t.client_id AS token_client, t.level, t.authenticated_at, co.trading_name,
+           s.person_id AS subject_person, {GRANT},
            r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk,
            y.kid AS signing_kid, y.keyring_version AS signing_version, y.wrapped_private
       FROM access_token t
@@ -220,7 +221,7 @@ _PULL = f"""
       LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
       LEFT JOIN LATERAL (
           SELECT kid, keyring_version, wrapped_private FROM signing_key
-           WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1) y ON true
+           WHERE signs_from <= clock_timestamp() ORDER BY signs_from DESC LIMIT 1) y ON true
      WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
 """  # noqa: S608 - put together from constants
 PULL = Prepared("pull", _PULL)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.consumer import services as consumer
-from portal.oauth import ping
+from portal.oauth import grant_management, ping
 from portal.sync import services as sync
 from portal.vault import keyring as keyrings
 
@@ -18,6 +18,7 @@ def wire() -> None:
     """Say who listens to what; every process calls it once before it works."""
     events.listen(events.PersonConfirmed, _begin_record)
     events.listen(events.RecordChanged, sync.on_record_changed)
+    events.listen(events.GrantChanged, grant_management.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
 

@@ -28,6 +28,7 @@ class Grant(Base):
         # However many tabs and clicks, a person has at most one live grant for a purpose.
         Index("grant_live_key", "person_id", "purpose_id", unique=True, postgresql_where=_LIVE),
         Index(None, "expires_at", postgresql_where=_LIVE),
+        Index(None, "grant_id"),
     )
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)

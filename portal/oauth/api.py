@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from portal.companies import key_source
 from portal.errors import PortalError
-from portal.oauth import jwks, metadata, parameters, protection, registration, server, userinfo
+from portal.oauth import grant_management, jwks, metadata, parameters, protection, registration, server, userinfo
 from portal.oauth.encrypted import EncryptionKeyMissingError
 from portal.oauth.errors import OAuthError
 from portal.oauth.registration import RegistrationRequest
@@ -24,6 +24,8 @@ from portal.web.access import marked, public
 from portal.web.problems import problem
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from collections.abc import Callable, Collection
 
     from portal.companies.keys import PublicKey
@@ -155,6 +157,28 @@ def replace_registered(asked: RegistrationRequest, client_id: str) -> registrati
 @registrar
 def end_registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
     return registration.end(asked, client_id)
+
+
+@api.get("/oauth/grants/<uuid:grant_id>")
+@protection.token_required(grant_management.QUERY)
+def grant(grant_id: UUID) -> Response:
+    asked = {"client_id": g.token.client_id, "grant_id": grant_id, "now": context.now()}
+    try:
+        found = grant_management.look(context.session(), issuer=context.settings().issuer, **asked)
+    except grant_management.GrantNotFoundError as error:
+        return problem(error.status, error.code, error.public)
+    return _json(200, found)
+
+
+@api.delete("/oauth/grants/<uuid:grant_id>")
+@protection.token_required(grant_management.REVOKE)
+def end_grant(grant_id: UUID) -> Response:
+    asked = {"client_id": g.token.client_id, "grant_id": grant_id, "now": context.now()}
+    try:
+        grant_management.revoke(context.session(), **asked)
+    except grant_management.GrantNotFoundError as error:
+        return problem(error.status, error.code, error.public)
+    return Response(status=204, headers={"Cache-Control": "no-store"})
 
 
 @api.get("/oauth/jwks")

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.companies.metadata import CIBA
 from portal.consumer.catalogue import CATALOGUE
-from portal.oauth import compact, encrypted, resource_indicators, rich_authorization
+from portal.oauth import compact, encrypted, grant_management, resource_indicators, rich_authorization
 from portal.oauth.backchannel import DELIVERY_MODES
 from portal.oauth.client_credentials import CLIENT_SCOPES
 from portal.oauth.par import PERSON_SCOPES
@@ -27,6 +27,7 @@ def authorization_server(issuer: str) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/oauth/userinfo",
         "jwks_uri": f"{issuer}/oauth/jwks",
         **_requests(),
+        **_grant_management(issuer),
         **_approvals(issuer),
         **_client_authentication(),
         **_people(),
@@ -45,6 +46,15 @@ def protected_resource(issuer: str) -> dict[str, Any]:
         "dpop_signing_alg_values_supported": _ALGORITHMS,
         "dpop_bound_access_tokens_required": True,
         "authorization_details_types_supported": [rich_authorization.TYPE],
+    }
+
+
+def _grant_management(issuer: str) -> dict[str, Any]:
+    # Grant Management for OAuth 2.0 (draft 03) section 7.1.
+    return {
+        "grant_management_endpoint": f"{issuer}/oauth/grants",
+        "grant_management_actions_supported": ["query", "revoke", *grant_management.ACTIONS],
+        "grant_management_action_required": False,
     }
 
 

@@ -48,6 +48,7 @@ ENTRIES = (
     Entry("pull-expired", 410, "Result gone", "A result is kept for a limited time.", "Ask again."),
     Entry("consent-changed", 409, "Changed at this moment", "What the person shares changed while you asked.", "Ask again; you are answered by what holds now."),
     Entry("no-encryption-key", 409, "No encryption key", "Your app has no key to seal values to.", "Add a key with `use: enc`."),
+    Entry("grant-not-found", 404, "No such grant", "No live grant of this client has this `grant_id`: it is unknown, over, or another client's.", "Use the `grant_id` of the newest token answer; ask the person again if the grant is over."),
     Entry("not-found", 404, "Not found", "There is nothing at this address for you. A person you do not know and a person of another company look the same.", "Check the address and the `sub`."),
     Entry("invalid", 422, "Something in it needs mending", "A part of what you sent cannot be used; `errors` points at it (RFC 6901).", "Mend what the pointer names and send it again."),
     Entry("bad-request", 400, "Bad request", "What you sent could not be read.", "Send JSON in UTF-8, as the OpenAPI document says."),

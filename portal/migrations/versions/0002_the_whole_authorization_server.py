@@ -38,6 +38,7 @@ def _widen_what_there_is() -> None:
         'WHERE purpose.purpose_id = "grant".purpose_id'
     )
     op.alter_column("grant", "retention_days", nullable=False)
+    op.create_index("grant_grant_id_idx", "grant", ["grant_id"])
     op.add_column("grant_version", sa.Column("retention_days", sa.Integer()))
     op.add_column("grant_version", sa.Column("level", sa.Integer()))
     op.add_column("signing_key", _filled("signs_from", _MOMENT, "now()"))

@@ -175,6 +175,16 @@ class RelyingParty:
     def token(self, *, dpop: str | None = None, **form: str | None) -> Answer:
         return self.post("/oauth/token", self.identified(**form), DPoP=dpop or self.proof())
 
+    def ask(self, **changes: str | None) -> Answer:
+        """Ask for approval away from the browser; the test names whom by a hint."""
+        details = json.dumps([{"type": "ucm_profile", "purpose": self.purpose}])
+        form = {"scope": "openid", "authorization_details": details, **changes}
+        return self.post("/oauth/bc-authorize", self.identified(**form))
+
+    def poll(self, auth_req_id: str | None, *, dpop: str | None = None) -> Answer:
+        """Ask for the answer to what was asked away from the browser."""
+        return self.token(dpop=dpop, grant_type="urn:openid:params:grant-type:ciba", auth_req_id=auth_req_id)
+
     def own_token(self) -> str:
         answer = self.token(grant_type="client_credentials", scope="people:read")
         assert answer.status_code == 200, answer.text

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from portal.identity import levels
-from portal.oauth import id_token
+from portal.oauth import id_token, parameters
 from portal.oauth.errors import InvalidRequestError, RegistrationNotSupportedError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _oldest(max_age: int | None, pushed_at: datetime) -> datetime | None:
 
 
 def _prompts(sent: Mapping[str, str]) -> list[str]:
-    found = set(sent.get("prompt", "").split())
+    found = set(parameters.scopes(sent.get("prompt", "")))
     if not found <= set(PROMPTS) or (_NONE in found and len(found) > 1):
         raise PromptError
     return sorted(found)
@@ -126,7 +126,7 @@ def _max_age(sent: Mapping[str, str], client: ClientFacts) -> int | None:
 
 def _level(sent: Mapping[str, str]) -> int | None:
     # In order of preference, and voluntary: values that are not ours say nothing here.
-    known = (levels.level_of(value) for value in sent.get("acr_values", "").split())
+    known = (levels.level_of(value) for value in parameters.scopes(sent.get("acr_values", "")))
     return next((level for level in known if level is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""The short form for what is shared already."""
+"""The short form for what is shared already, and a button."""
 
 from __future__ import annotations
 
@@ -25,3 +25,7 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
     def words(ask: Ask) -> dict[str, Any]:
         """Return what this page says instead of the full screen's own words."""
         return {"title": f"Continue with {ask.organisation.name}?", "answers": ["Continue", "Do not continue"]}
+
+
+class PlainForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
+    """A button and its form token."""

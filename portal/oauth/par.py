@@ -14,6 +14,7 @@ from portal.consumer.catalogue import SCOPES
 from portal.oauth import (
     authentication_request,
     grant_management,
+    pace,
     parameters,
     pkce,
     request_object,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 LIFE: Final = timedelta(seconds=60)
 URI_PREFIX: Final = "urn:ietf:params:oauth:request_uri:"
 PERSON_SCOPES: Final = frozenset({"openid", *SCOPES})
-_LONGEST_TEXT = 512
-_VISIBLE = re.compile(r"[\x20-\x7e]+")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -99,6 +98,7 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
     def validate_request(self, request: MachineRequest) -> PushRequest:
         """Check everything that the authorization endpoint would, in this order (RFC 9126 section 2.1)."""
         client = request.authenticate_client()
+        pace.check("par", client)
         _check_no_request_uri(request.parameters)
         sent = request_object.unpacked(request, client)
         _check_response_type(sent)
@@ -157,8 +157,7 @@ def _check_redirect_uri(sent: Mapping[str, str], client: ClientFacts) -> None:
 
 
 def _check_text(sent: Mapping[str, str], name: str) -> None:
-    text = sent.get(name)
-    if text is not None and (len(text) > _LONGEST_TEXT or not _VISIBLE.fullmatch(text)):
+    if not parameters.is_short_text(sent.get(name, "")):
         raise StateError
 
 

@@ -16,6 +16,8 @@ LARGEST: Final = 64 * 1024
 _MOST = 50
 # White space may stand between the parts of a JSON parameter; every other control character has no business here.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LONGEST_TEXT = 512
+_VISIBLE = re.compile(r"[\x20-\x7e]*")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -76,6 +78,11 @@ def once(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     # Of all parameters only this one may be repeated (RFC 8707 section 2).
     found[resource_indicators.NAME] = resource_indicators.joined(resources)
     return {name: value for name, value in found.items() if value}
+
+
+def is_short_text(text: str) -> bool:
+    """Say whether `text` is what a client may have carried there and back: at most 512 visible ASCII characters."""
+    return len(text) <= _LONGEST_TEXT and _VISIBLE.fullmatch(text) is not None
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from portal.companies import queries as companies
-from portal.oauth import compact, parameters, replay
+from portal.oauth import compact, parameters, replay, resource_indicators
 from portal.oauth.client_assertion import TOLERANCE
 from portal.oauth.compact import MalformedError
 from portal.oauth.dpop import is_number
@@ -30,6 +30,7 @@ _BESIDE = frozenset({"request", "client_id", "client_assertion", "client_asserti
 _OF_THE_JWT = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
 _JSON = frozenset({"authorization_details", "claims", "registration"})
 _NUMBER = "max_age"
+_REPEATED = resource_indicators.NAME
 
 
 class SignatureRequiredError(InvalidRequestError):
@@ -176,9 +177,11 @@ def _check_not_nested(parsed: Compact) -> None:
 
 
 def _parameters(parsed: Compact) -> Mapping[str, str]:
-    return parameters.once(
-        [(name, _text(name, value)) for name, value in parsed.claims.items() if name not in _OF_THE_JWT]
-    )
+    claims = {name: value for name, value in parsed.claims.items() if name not in _OF_THE_JWT}
+    resources = claims.pop(_REPEATED, None)
+    several = resources if isinstance(resources, list) else [] if resources is None else [resources]
+    pairs = [*claims.items(), *((_REPEATED, value) for value in several)]
+    return parameters.once([(name, _text(name, value)) for name, value in pairs])
 
 
 def _text(name: str, value: object) -> str:

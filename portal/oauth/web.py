@@ -1,4 +1,4 @@
-"""`/oauth/authorize`: the consent screen in front of a pushed authorization request."""
+"""The pages of the authorization server: the consent screen in front of a pushed request, and signing out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from portal.consent import queries as consents
 from portal.consent import services as consent
 from portal.consent.forms import AskForm
 from portal.errors import InvalidError, NotFoundError, RefusedError
-from portal.oauth import authorization, authorization_code, grant_management, response_modes
+from portal.identity import browser
+from portal.oauth import authorization, authorization_code, end_session, grant_management, response_modes
 from portal.oauth.authentication_request import Lacking
 from portal.oauth.errors import PersonDiffersError
-from portal.oauth.forms import ConfirmForm
+from portal.oauth.forms import ConfirmForm, PlainForm
 from portal.web import context
 from portal.web.access import SIGN_IN, public, to_second_proof
 from portal.web.pages import page
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from portal.consent.asking import Ask
     from portal.consent.models import Grant
     from portal.oauth.authentication_request import Wishes
+    from portal.oauth.end_session import Leaving
     from portal.oauth.models import PushedRequest
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,34 @@ def answer() -> ResponseReturnValue:
     """Take the person's answer, once, and lead them back to the client with it."""
     pushed, client = _opened(request.form)
     return _lead_on(pushed, client) or _take(pushed, client)
+
+
+@pages.get("/oauth/end-session")
+@public
+def leave() -> ResponseReturnValue:
+    """Ask before signing anybody out; whoever is not signed in goes straight on."""
+    leaving = _leaving(request.args)
+    if not current_user.is_authenticated:
+        return _left(leaving)
+    g.form_action_origins = leaving.origin
+    return page("oauth/end_session.html", form=PlainForm(), hidden=leaving.kept, host=leaving.host)
+
+
+@pages.post("/oauth/end-session/answer")
+@public
+def sign_out() -> ResponseReturnValue:
+    """End this browser's session and lead on; the form carries what the link did, and it is checked again."""
+    leaving = _leaving(request.form)
+    return browser.sign_out(_away(leaving.target or end_session.ADDRESS))
+
+
+def _leaving(sent: MultiDict[str, str]) -> Leaving:
+    pairs = [(name, value) for name, value in sent.items(multi=True) if name != "csrf_token"]
+    return end_session.read(context.session(), pairs, issuer=context.settings().issuer)
+
+
+def _left(leaving: Leaving) -> Response:
+    return _away(leaving.target) if leaving.target else page("oauth/signed_out.html")
 
 
 def _opened(sent: MultiDict[str, str]) -> tuple[PushedRequest, ClientFacts]:

@@ -43,7 +43,7 @@ def accepted(answer: Answer) -> str:
 def kept(settings: Settings, request_uri: str) -> dict[str, Any]:
     with db.transaction(settings.database_url) as session:
         mine = select(PushedRequest.parameters).where(PushedRequest.uri_hash == tokens.hash_of(request_uri))
-        return session.scalars(mine).one()
+        return dict(session.scalars(mine).one())
 
 
 def settle(settings: Settings, rp: RelyingParty, **metadata: object) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
 from flask_wtf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import config, wiring
 from portal.companies import web as companies_web
@@ -69,7 +70,10 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     context.init_app(app, settings, keyring)
     limits.init_app(app, settings, key=keyring.derive(SESSION, b"limits"))
     _register(app)
-    app.wsgi_app = Counter(app.wsgi_app, settings=settings, keyring=keyring)  # type: ignore[method-assign]
+    app.wsgi_app = Counter(app.wsgi_app, settings=settings, keyring=keyring, limits=limits.of(app))  # type: ignore[method-assign]
+    if settings.trusted_proxies:
+        # Anyone may write an address into the header: only what our own proxies added to it is believed.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     return app
 
 

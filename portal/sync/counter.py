@@ -14,6 +14,7 @@ from portal import db
 from portal.oauth import protection
 from portal.sync import messages, pulls
 from portal.web import security
+from portal.web.limits import network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
+    from portal.web.limits import Limits
 
 FAILURE: Final = "portal.failure"
 # Any other spelling of an address, and any parameter, is Flask's to read.
@@ -30,8 +32,8 @@ _PLAIN = re.compile(r"/api/v1/people/([A-Za-z0-9_-]{1,255})", re.ASCII)
 class Counter:
     """WSGI middleware (PEP 3333) around the portal."""
 
-    def __init__(self, inner: WSGIApplication, *, settings: Settings, keyring: Keyring) -> None:
-        self._inner, self._settings, self._keyring = inner, settings, keyring
+    def __init__(self, inner: WSGIApplication, *, settings: Settings, keyring: Keyring, limits: Limits) -> None:
+        self._inner, self._settings, self._keyring, self._limits = inner, settings, keyring, limits
         self._headers = (
             ("Content-Type", messages.MEDIA_TYPE),
             ("Cache-Control", "no-store"),
@@ -41,7 +43,7 @@ class Counter:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         plain = environ["REQUEST_METHOD"] == "GET" and not environ.get("QUERY_STRING")
         found = _PLAIN.fullmatch(environ["PATH_INFO"]) if plain else None
-        if found is None:
+        if found is None or self._limits.wait_of(network(environ.get("REMOTE_ADDR", ""))):
             return self._inner(environ, start_response)
         try:
             body = self._pulled(environ, found[1]).encode()

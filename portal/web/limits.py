@@ -41,6 +41,7 @@ _MOST_KEPT: Final = 10_000
 _STEPS: Final = 20
 _MINUTE: Final = 60
 _QUARTER: Final = 900
+_FAILURES: Final = frozenset({"invalid_client", "invalid_dpop_proof", "invalid_token"})
 _SENTENCE: Final = "Too many requests from your address failed. Wait as many seconds as Retry-After says."
 
 
@@ -185,6 +186,11 @@ def network(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), 64), strict=False).network_address)
 
 
+def is_failure(code: str) -> bool:
+    """Say whether an error of the authorization server is a failed try to be somebody."""
+    return code in _FAILURES
+
+
 def failed() -> None:
     """Count a client authentication, proof or token that was not good; too many close the door to the caller."""
     of(current_app).fail(Rate("machine", settings().machine_failures, _MINUTE), caller())
@@ -202,9 +208,8 @@ def _turn_away() -> Response | None:
     access = getattr(current_app.view_functions[request.endpoint], "access", "public")
     if not wait or access == "public":
         return None
-    if access == "client":
-        answer = jsonify(error="temporarily_unavailable", error_description=_SENTENCE)
-        answer.headers["Cache-Control"] = "no-store"
-    else:
-        answer = problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", _SENTENCE)
+    if access.startswith("token:"):
+        return waits(problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", _SENTENCE), wait)
+    answer = jsonify(error="temporarily_unavailable", error_description=_SENTENCE)
+    answer.headers["Cache-Control"] = "no-store"
     return waits(answer, wait)

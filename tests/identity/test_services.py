@@ -190,8 +190,9 @@ def test_wrong_codes_of_one_purpose_do_not_count_for_another(session: Session, k
     assert code
     assert len(code) == 6
     assert not use(session, keys, known, code_id, code)
-    second_proof = {"person_id": known, "code_ids": [code_id], "code": code, "now": NOW}
-    assert codes.use(session, keyring=keys, purpose=queries.SECOND_PROOF, **second_proof)
+    assert codes.use(
+        session, keyring=keys, person_id=known, code_ids=[code_id], code=code, now=NOW, purpose=queries.SECOND_PROOF
+    )
 
 
 def test_of_two_who_use_a_code_at_once_one_wins(settings: Settings, keys: Keyring, person: tuple[UUID, str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.companies.metadata import CIBA
 from portal.consumer.catalogue import CATALOGUE
-from portal.oauth import compact, encrypted, grant_management, resource_indicators, rich_authorization
+from portal.oauth import compact, encrypted, grant_management, registration, resource_indicators, rich_authorization
 from portal.oauth.backchannel import DELIVERY_MODES
 from portal.oauth.client_credentials import CLIENT_SCOPES
 from portal.oauth.par import PERSON_SCOPES
@@ -25,6 +25,7 @@ def authorization_server(issuer: str) -> dict[str, Any]:
         "revocation_endpoint": f"{issuer}/oauth/revoke",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "userinfo_endpoint": f"{issuer}/oauth/userinfo",
+        "registration_endpoint": issuer + registration.PATH,
         "jwks_uri": f"{issuer}/oauth/jwks",
         **_requests(),
         **_grant_management(issuer),

@@ -93,6 +93,8 @@ class Cast:
         parameters = {
             "redirect_uri": REDIRECT, "state": "st", "nonce": None, "scope": "openid", "code_challenge": "c" * 43,
             "purpose_id": str(self.rival.purpose_id), "attributes": ["name.full", "email.main"],
+            "mode": "kept-up-to-date", "retention_days": 30, "longest_days": 365, "open_ended": True,
+            "response_mode": "query", "prompt": [], "max_age": None, "level": None, "sub": None,
         }  # fmt: skip
         row = PushedRequest(
             uri_hash=tokens.hash_of(uri), client_id=self.rival.client_id, parameters=parameters,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.bad_input.unchanged import State
 
 # What the id belongs to, and who may open it; everybody else is turned away.
-GRANT, DISCLOSURE, APP, PERSON, PULL = "grant", "disclosure", "app", "person", "pull"
+GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
 GUARDED = {
     "consent.agreement": GRANT,
     "consent.change": GRANT,
@@ -39,6 +39,8 @@ GUARDED = {
     "sync_api.person": PERSON,
     "sync_api.pull_state": PULL,
     "sync_api.pull_result": PULL,
+    "oauth_api.grant": CONSENT,
+    "oauth_api.end_grant": CONSENT,
 }
 # These name no one's property: a public page, an attribute or a moment of one's own record.
 OPEN = {
@@ -48,7 +50,9 @@ OPEN = {
 }  # fmt: skip
 OWNERS = {GRANT: "ada", DISCLOSURE: "ada", APP: "staff"}
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger")
-MACHINES = (PERSON, PULL)
+MACHINES = (PERSON, PULL, CONSENT)
+# The API's own scope opens the rest.
+SCOPES = {"oauth_api.grant": "grant_management_query", "oauth_api.end_grant": "grant_management_revoke"}
 PAGES = [(endpoint, who) for endpoint, thing in GUARDED.items() if thing not in MACHINES for who in PEOPLE]
 
 
@@ -59,6 +63,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         APP: {"client_id": cast.firm.client_id},
         PERSON: {"sub": cast.shared.sub},
         PULL: {"pull_id": cast.pull_id},
+        CONSENT: {"grant_id": cast.shared.grant_id},
     }
     return found[GUARDED[endpoint]]
 
@@ -106,11 +111,12 @@ def test_the_owner_gets_in(app: Flask, cast: Cast, endpoint: str) -> None:
 @pytest.mark.parametrize("endpoint", [endpoint for endpoint in GUARDED if GUARDED[endpoint] in MACHINES])
 def test_machines(app: Flask, cast: Cast, state: State, endpoint: str) -> None:
     address = path(app, endpoint, _arguments(cast, endpoint))
-    rival = cast.caller(cast.rival)
+    rival = cast.caller(cast.rival, SCOPES.get(endpoint, "people:read"))
+    [method] = set(_methods(app, endpoint)) - {"HEAD"}
     with state.kept(but={"used_proof"}):
-        assert rival.get(address).status_code == 404
+        assert rival.send(method, address).status_code == 404
         for who in PEOPLE:
-            assert getattr(cast, who).client.get(address).status_code == 401
+            assert getattr(cast, who).client.open(address, method=method).status_code == 401
 
 
 @pytest.mark.parametrize("thing", ["sharing", "organisation"])

@@ -227,7 +227,7 @@ def test_batch_answer_of_what_is_shared_no_longer_is_refused(world: World, share
     world.transact(
         lambda session: consent.change(
             session, person_id=shared.person_id, grant_id=shared.grant_id, attributes=["name.full"],
-            mode="kept-up-to-date", days=None, shown={}, now=db.now(),
+            mode="kept-up-to-date", days=None, level=1, shown={}, now=db.now(),
         )
     )  # fmt: skip
     (only,) = caller.get(state["links"]["self"] + "/result").get_json()["results"]

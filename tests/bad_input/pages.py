@@ -108,6 +108,7 @@ FORMS = {
         ("client_id", "request_uri", "duration"),
         optional=("attributes",),
     ),
+    "oauth.sign_out": Form("bob"),
     "companies.switch": Form("staff", lambda cast: {"company": cast.firm.name.lower().replace(" ", "-")}, ("company",)),
     "companies.join": Form(
         "bob", lambda _cast: _COMPANY | {"trading_name": f"Corner {uuid4().hex}"}, (*_COMPANY, "trading_name")

@@ -20,7 +20,7 @@ from portal.consent import services as consent
 from portal.consent.models import ApprovalRequest, Grant
 from portal.oauth import tokens
 from portal.oauth.models import AccessToken, RefreshToken
-from portal.vault import signing
+from portal.vault import keyring, signing
 from tests.oauth import afar as cast_
 from tests.oauth.conftest import make_person
 from tests.oauth.rp import FORM, ec_key
@@ -246,8 +246,6 @@ def test_an_id_token_of_ours_for_nobody_is_an_unknown_person(afar: Afar) -> None
 
 
 def _id_token(afar: Afar, **changed: Any) -> str:  # noqa: ANN401 - claims of any kind
-    from portal.vault import keyring  # noqa: PLC0415 - only here
-
     now = int(db.now().timestamp())
     claims = {
         "iss": afar.rp.issuer, "sub": afar.sub, "aud": afar.rp.client_id, "iat": now, "exp": now + 60,

@@ -51,7 +51,7 @@ def form_of(ask: Ask, *, now: datetime) -> AskForm | ConfirmForm:
     """Return the short form when everything asked is shared already, else the whole one."""
     # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
     chosen = "duration" in request.values
-    return ConfirmForm() if _covered(ask, now) and not chosen else _as_chosen(AskForm(ask))
+    return ConfirmForm() if _covered(ask, now) and not chosen else AskForm(ask).as_chosen()
 
 
 def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
@@ -62,14 +62,6 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     """Return the exact text of the page without a value, and without the words of the organisation's own."""
     words = asking.shown(ask) | {"title": title(ask, form), "asked_from_afar": True}
     return words | {"answers": ["Approve", "Do not approve"]} if isinstance(form, ConfirmForm) else words
-
-
-def _as_chosen(form: AskForm) -> AskForm:
-    # Somebody who went to prove once more that it is them finds their answer as they left it.
-    if request.method == "GET" and request.args.get("duration") in form.offered:
-        form.duration.data = request.args["duration"]
-        form.attributes.data = [name for name in request.args.getlist("attributes") if name in form.attributes.known]
-    return form
 
 
 def _wanted(row: ApprovalRequest) -> Wanted:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 from flask import request
 from flask_wtf import FlaskForm
@@ -85,6 +86,19 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
     def declined(self) -> bool:
         """Whether the person pressed "Do not share"; any answer but "share" is no consent."""
         return request.form.get("answer") != SHARE
+
+    def as_query(self) -> str:
+        """Return the answer as a query, for the way to the second proof and back; it holds no value of the person's."""
+        return urlencode({"attributes": self.attributes.data or (), "duration": self.duration.data}, doseq=True)
+
+    def as_chosen(self) -> Self:
+        """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it."""
+        if request.method == "GET" and request.args.get("duration") in self.offered:
+            self.duration.data = request.args["duration"]
+            self.attributes.data = [
+                name for name in request.args.getlist("attributes") if name in self.attributes.known
+            ]
+        return self
 
     @property
     def keeps_end(self) -> bool:

@@ -98,7 +98,7 @@ def agreement(grant_id: UUID) -> Response:
 
 @pages.route("/sharing/<uuid:grant_id>/change", methods=["GET", "POST"])
 @person_required
-def change(grant_id: UUID) -> AnyResponse:
+def change(grant_id: UUID) -> ResponseReturnValue:
     held = _mine(grant_id)
     card = cards.of_grant(session(), held=held, now=now())
     if not card.live:
@@ -111,8 +111,10 @@ def change(grant_id: UUID) -> AnyResponse:
         purpose_id=held.purpose_id,
         wanted=asking.agreed(session(), held=held),
     )
-    form = AskForm(ask, ends=asking.as_now(held))
+    form = AskForm(ask, ends=asking.as_now(held)).as_chosen()
     if form.validate_on_submit():
+        if ask.needs_second_proof(form.choice().attributes) and not has_two_proofs():
+            return to_second_proof(f"{request.path}?{form.as_query()}")
         _keep(held, ask, form)
         flash(f"Saved. {card.company_name} now gets what you chose.")
         return redirect(url_for("consent.receipt", grant_id=grant_id), 303)
@@ -192,8 +194,7 @@ def _second_proof_first(
     if not ask.needs_second_proof(choice.attributes):
         return None
     # The page they come back to still has what they chose.
-    chosen = {"attributes": form.attributes.data or None, "duration": form.duration.data}
-    return to_second_proof(url_for("consent.approval", request_id=question.id, **chosen))
+    return to_second_proof(url_for("consent.approval", request_id=question.id) + "?" + form.as_query())
 
 
 def _answer(

@@ -21,7 +21,7 @@ from portal.oauth.authentication_request import Lacking
 from portal.oauth.errors import PersonDiffersError
 from portal.oauth.forms import ConfirmForm, PlainForm
 from portal.web import context
-from portal.web.access import SIGN_IN, public, to_second_proof
+from portal.web.access import SIGN_IN, has_two_proofs, public, to_second_proof
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _put(pushed: PushedRequest, client: ClientFacts) -> Response:
     return _screen(pushed, client, ask, _form(ask, pushed))
 
 
-def _take(pushed: PushedRequest, client: ClientFacts) -> Response:
+def _take(pushed: PushedRequest, client: ClientFacts) -> ResponseReturnValue:
     if authorization.wishes(pushed).silent:
         # There was no page that this could have been sent from.
         return _put(pushed, client)
@@ -168,6 +168,8 @@ def _take(pushed: PushedRequest, client: ClientFacts) -> Response:
         return _declined(pushed, ask, form)
     if not form.validate_on_submit():
         return _screen(pushed, client, ask, form, status=422)
+    if isinstance(form, AskForm) and ask.needs_second_proof(form.choice().attributes) and not has_two_proofs():
+        return to_second_proof(f"{_address(pushed)}&{form.as_query()}")
     return _shared(pushed, ask, form)
 
 
@@ -186,7 +188,7 @@ def _ask(pushed: PushedRequest) -> Ask:
 def _form(ask: Ask, pushed: PushedRequest) -> AskForm | ConfirmForm:
     # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
     in_full = "duration" in request.form or authorization.wishes(pushed).asks_in_full
-    return AskForm(ask) if in_full or not ask.covered(context.now()) else ConfirmForm()
+    return AskForm(ask).as_chosen() if in_full or not ask.covered(context.now()) else ConfirmForm()
 
 
 def _screen(

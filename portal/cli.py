@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from portal.queue import QUEUES
 
 if TYPE_CHECKING:
     from portal.config import Settings
+    from portal.vault.signing import KeyFacts
 
 _DATA = Path(".data")
 _METADATA_BYTES = 64 * 1024
@@ -149,6 +151,54 @@ def company_verify(company: str, data: Path) -> None:
     with db.transaction(_settings(data).database_url) as session:
         services.verify_company(session, slug=company, now=db.now())
     click.echo(f"{company} is verified.")
+
+
+@portal.group()
+def keys() -> None:
+    """See and change the keys that the portal signs with."""
+
+
+@keys.command("list")
+@data_option
+def keys_list(data: Path) -> None:
+    """List the published keys, and say what each is for now."""
+    from portal.vault import signing  # noqa: PLC0415 - the other commands do not need it
+
+    now = db.now()
+    with db.transaction(_settings(data).database_url) as session:
+        for key in signing.keys(session):
+            click.echo(f"{key.kid}  {_standing(key, now)}")
+
+
+@keys.command("rotate")
+@click.option("--now", "at_once", is_flag=True, help="A key is compromised: sign with a new one at once.")
+@data_option
+def keys_rotate(data: Path, *, at_once: bool) -> None:
+    """Publish a new key that signs in an hour; with --now, withdraw every other key at once."""
+    from portal.vault import keyring, signing  # noqa: PLC0415 - the other commands do not need it
+
+    settings, change = _settings(data), signing.replace if at_once else signing.rotate
+    with db.transaction(settings.database_url) as session:
+        made = change(session, keyring=keyring.load(settings.keyring_file), now=db.now())
+    if at_once:
+        click.echo(f"{made.kid} signs now. Every other key is withdrawn: what they signed can no longer be verified.")
+        click.echo("Companies that keep our keys for up to five minutes may refuse what they get until then.")
+    else:
+        click.echo(f"{made.kid} is published and signs from {_moment(made.signs_from)}.")
+
+
+def _standing(key: KeyFacts, now: datetime) -> str:
+    if key.signs_from > now:
+        return f"signs from {_moment(key.signs_from)}"
+    if key.signs_until is None or key.leaves_at is None:
+        return f"signs since {_moment(key.signs_from)}"
+    if key.signs_until > now:
+        return f"signs until {_moment(key.signs_until)}"
+    return f"signs no more, is published until {_moment(key.leaves_at)}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%d %B %Y %H:%M} UTC"
 
 
 @portal.command()

@@ -12,7 +12,8 @@ from joserfc.jwk import ECKey
 from portal import cli, config, db, doctor
 from portal.companies import queries as companies
 from portal.companies import services as registering
-from portal.vault import keyring
+from portal.vault import keyring, signing
+from tests.signing_keys import pass_time, put_back
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,3 +212,32 @@ def test_doctor_says_what_does_not_answer(settings: Settings) -> None:
     )
     assert found.keys() == {"database", "ledger", "signing key", "Valkey", "clock", "mail"}
     assert all(str(port) not in text for text in found.values())
+
+
+def test_keys_take_turns(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with put_back(settings):
+        assert run("keys", "list") == 0
+        (first,) = capsys.readouterr().out.splitlines()
+        assert "signs since" in first
+        assert run("keys", "rotate") == 0
+        assert "is published and signs from" in capsys.readouterr().out
+        assert run("keys", "rotate") == 1
+        assert capsys.readouterr().err == (
+            "A new signing key is published and waits to sign: the next can be made when it does.\n"
+        )
+        assert run("keys", "list") == 0
+        standing = [line.partition("  ")[2].split(" ")[:2] for line in capsys.readouterr().out.splitlines()]
+        assert standing == [["signs", "from"], ["signs", "until"]]
+        pass_time(settings, 2 * signing.LEAD)
+        run("keys", "list")
+        assert "signs no more, is published until" in capsys.readouterr().out
+
+
+def test_a_compromised_key_is_withdrawn(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with put_back(settings):
+        run("keys", "list")
+        old = capsys.readouterr().out.split(" ")[0]
+        assert run("keys", "rotate", "--now") == 0
+        assert "signs now. Every other key is withdrawn" in capsys.readouterr().out
+        run("keys", "list")
+        assert old not in capsys.readouterr().out

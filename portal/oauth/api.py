@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 api = APIBlueprint("oauth_api", __name__, enable_openapi=False)
-_FOR_ALL = "public, max-age=300"
+_FOR_ALL = f"public, max-age={jwks.MAX_AGE}"
 Answer = tuple[int, dict[str, Any] | SignedAnswer]
 
 
@@ -184,21 +184,21 @@ def end_grant(grant_id: UUID) -> Response:
 @api.get("/oauth/jwks")
 @public
 def keys() -> Response:
-    return _json(200, jwks.document(context.session()), _FOR_ALL)
+    return _for_all(jwks.document(context.session()))
 
 
 @api.get("/.well-known/oauth-authorization-server")
 @api.get("/.well-known/openid-configuration")
 @public
 def describe() -> Response:
-    return _json(200, metadata.authorization_server(context.settings().issuer), _FOR_ALL)
+    return _for_all(metadata.authorization_server(context.settings().issuer))
 
 
 @api.get("/.well-known/oauth-protected-resource")
 @api.get("/.well-known/oauth-protected-resource/api/v1")
 @public
 def describe_api() -> Response:
-    return _json(200, metadata.protected_resource(context.settings().issuer), _FOR_ALL)
+    return _for_all(metadata.protected_resource(context.settings().issuer))
 
 
 def _request() -> MachineRequest:
@@ -267,6 +267,12 @@ def _answer(status: int, body: dict[str, Any] | SignedAnswer) -> Response:
     if not isinstance(body, SignedAnswer):
         return _json(status, body)
     return Response(body.text, status, {"Cache-Control": "no-store"}, content_type=body.media_type)
+
+
+def _for_all(body: dict[str, Any]) -> Response:
+    response = _json(200, body, _FOR_ALL)
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 def _json(status: int, body: dict[str, Any], cache_control: str = "no-store") -> Response:

@@ -130,6 +130,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _open_months,
         _forget_oauth,
         _forget_people,
+        _renew_keys,
     ):
         with db.transaction(settings.database_url) as session:
             part(session, now)
@@ -176,3 +177,7 @@ def _forget_people(session: Session, now: datetime) -> None:
 
 def _forget_oauth(session: Session, now: datetime) -> None:
     housekeeping.forget(session, now=now)
+
+
+def _renew_keys(session: Session, now: datetime) -> None:
+    signing.renew(session, keyring=keyrings.load(config.current().keyring_file), now=now)

@@ -221,7 +221,7 @@ _PULL = f"""
       LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
       LEFT JOIN LATERAL (
           SELECT kid, keyring_version, wrapped_private FROM signing_key
-           WHERE signs_from <= clock_timestamp() ORDER BY signs_from DESC LIMIT 1) y ON true
+           ORDER BY signs_from <= clock_timestamp() DESC, signs_from DESC LIMIT 1) y ON true
      WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
 """  # noqa: S608 - put together from constants
 PULL = Prepared("pull", _PULL)

@@ -6,13 +6,25 @@ from typing import Any
 
 from portal.companies.metadata import CIBA
 from portal.consumer.catalogue import CATALOGUE
-from portal.oauth import compact, encrypted, grant_management, registration, resource_indicators, rich_authorization
+from portal.identity import levels
+from portal.oauth import (
+    authentication_request,
+    compact,
+    encrypted,
+    end_session,
+    grant_management,
+    registration,
+    resource_indicators,
+    response_modes,
+    rich_authorization,
+)
 from portal.oauth.backchannel import DELIVERY_MODES
 from portal.oauth.client_credentials import CLIENT_SCOPES
 from portal.oauth.par import PERSON_SCOPES
 from portal.vault import signing
 
 _ALGORITHMS = list(compact.ALGORITHMS)
+_ABOUT_SIGNING_IN = ("sub", "auth_time", "acr", "amr")
 
 
 def authorization_server(issuer: str) -> dict[str, Any]:
@@ -32,6 +44,7 @@ def authorization_server(issuer: str) -> dict[str, Any]:
         **_approvals(issuer),
         **_client_authentication(),
         **_people(),
+        **_signing_in(issuer),
         **_signed_answers(),
     }
 
@@ -63,13 +76,16 @@ def _requests() -> dict[str, Any]:
     return {
         "require_pushed_authorization_requests": True,
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": list(response_modes.SUPPORTED),
+        "authorization_signing_alg_values_supported": [signing.ALGORITHM],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", CIBA],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "authorization_details_types_supported": [rich_authorization.TYPE],
-        "request_parameter_supported": False,
+        "request_parameter_supported": True,
         "request_uri_parameter_supported": False,
+        "require_signed_request_object": False,
+        "request_object_signing_alg_values_supported": _ALGORITHMS,
         "dpop_signing_alg_values_supported": _ALGORITHMS,
         "scopes_supported": sorted(PERSON_SCOPES | CLIENT_SCOPES),
     }
@@ -104,11 +120,21 @@ def _signed_answers() -> dict[str, Any]:
     }
 
 
+def _signing_in(issuer: str) -> dict[str, Any]:
+    return {
+        "acr_values_supported": list(levels.VALUES),
+        "prompt_values_supported": list(authentication_request.PROMPTS),
+        "end_session_endpoint": issuer + end_session.ADDRESS,
+        "id_token_encryption_alg_values_supported": [encrypted.ALGORITHM],
+        "id_token_encryption_enc_values_supported": [encrypted.ENCODING],
+    }
+
+
 def _people() -> dict[str, Any]:
     return {
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": [signing.ALGORITHM],
-        "claims_supported": ["sub", "auth_time", *(entry.claim for entry in CATALOGUE.values() if entry.claim)],
+        "claims_supported": [*_ABOUT_SIGNING_IN, *(entry.claim for entry in CATALOGUE.values() if entry.claim)],
         "claims_parameter_supported": False,
         "ui_locales_supported": ["en"],
     }

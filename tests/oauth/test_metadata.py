@@ -42,6 +42,18 @@ def test_the_profile_is_the_only_one(http: FlaskClient) -> None:
     assert algorithms == {"ES256", "PS256", "EdDSA", "Ed25519"}
 
 
+def test_what_a_request_may_be(http: FlaskClient) -> None:
+    said = document(http, "/.well-known/openid-configuration")
+    assert said["request_parameter_supported"] is True
+    assert said["request_uri_parameter_supported"] is False
+    assert said["require_signed_request_object"] is False
+    assert set(said["request_object_signing_alg_values_supported"]) == {"ES256", "PS256", "EdDSA", "Ed25519"}
+    assert said["response_modes_supported"] == ["query", "query.jwt", "jwt"]
+    assert said["authorization_signing_alg_values_supported"] == ["ES256"]
+    assert said["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
+    assert said["acr_values_supported"] == ["urn:ucm:acr:1", "urn:ucm:acr:2"]
+
+
 def test_authlib_finds_nothing_wrong(http: FlaskClient) -> None:
     said = dict(document(http, "/.well-known/oauth-authorization-server"))
     # RFC 8414 wants https; the demo's issuer is http on loopback.

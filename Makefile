@@ -10,7 +10,7 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url 
 	--no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run reset test check browser bench chaos lock
+.PHONY: help setup run reset test check browser client bench chaos lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -23,7 +23,7 @@ run: $(VENV)/base.stamp ## start the whole demo on loopback; Ctrl-C stops it, da
 reset: $(VENV)/base.stamp ## empty what `make run` keeps
 	@$(BIN)/portal reset --data $(DATA)
 
-test: check browser ## run every check and every test, browser journeys included
+test: check browser client ## run every check and every test, browser journeys included
 	$(BIN)/pytest
 
 check: $(VENV)/dev.stamp ## lint, format, types and import contracts, without the tests
@@ -50,6 +50,14 @@ browser: # Debian's headless Chromium, where it can be installed; elsewhere the 
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			chromium-headless-shell fonts-noto-cjk >/dev/null || echo "chromium-headless-shell could not be installed"; \
 	fi
+
+client: # npm's openid-client, which drives the authorization server; where it cannot be had, its tests say so
+	@if ! command -v npm >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			nodejs npm >/dev/null || echo "nodejs and npm could not be installed"; \
+	fi
+	@if command -v npm >/dev/null; then npm ci --prefix tests/openid_client --silent \
+		|| echo "openid-client could not be installed"; fi
 
 $(VENV)/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from portal import db
+from portal.companies import registration
 from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.consumer import services as consumer
@@ -120,10 +121,9 @@ def _client(session: Session, made: Party, chosen: dict[str, Any]) -> tuple[str,
     )  # fmt: skip
     described = {
         "client_name": "Test app", "redirect_uris": [REDIRECT_URI, LOOPBACK_URI], "jwks": {"keys": made.keys()},
+        **chosen,
     }  # fmt: skip
     client_id = companies.register_client(session, company_slug=company.slug, metadata=described, now=db.now())
-    client = session.get_one(Client, client_id)
-    client.settings = {**client.settings, **chosen}
     return company.trading_name, client_id
 
 
@@ -139,3 +139,14 @@ def person(http: Wire, settings: Settings, keys: Keyring) -> Person:
             session, person_id=made.person_id, method="code", browser="a test", now=now, replaces=None
         )
     return Person(made.person_id, Wire(http.port, {"session": token}))
+
+
+def initial_token(settings: Settings, party: Party, person: Person, *, uses: int = 1) -> str:
+    """Return an initial access token that the person, acting for the party's company, made for it."""
+    with db.transaction(settings.database_url) as session:
+        company_id = session.get_one(Client, party.client_id).company_id
+        companies.add_staff(session, company_id=company_id, person_id=person.person_id)
+        return registration.make_token(
+            session, company_id=company_id, made_by=person.person_id, name="a program", environment=companies.TEST,
+            uses=uses, days=1, now=db.now(),
+        )  # fmt: skip

@@ -64,4 +64,4 @@ class Server:
             except OSError:
                 time.sleep(0.1)
         self.__exit__()
-        raise AssertionError(f"The portal did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+        raise AssertionError(f"The portal did not start:\n{self.log.read_text(errors='replace')[-1500:]}")

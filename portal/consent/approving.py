@@ -61,7 +61,9 @@ def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
 def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     """Return the exact text of the page without a value, and without the words of the organisation's own."""
     words = asking.shown(ask) | {"title": title(ask, form), "asked_from_afar": True}
-    return words | {"answers": ["Approve", "Do not approve"]} if isinstance(form, ConfirmForm) else words
+    if not isinstance(form, ConfirmForm):
+        return words
+    return words | {"how": ask.how_now, "answers": ["Approve", "Do not approve"]}
 
 
 def _wanted(row: ApprovalRequest) -> Wanted:

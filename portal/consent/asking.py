@@ -149,16 +149,30 @@ class Ask:
         enough = terms.covers(held.mode, self.mode) and held.retention_days >= self.retention_days
         return enough and not self.removed and set(self.wanted.attributes) <= set(held.attributes)
 
+    @property
+    def shared(self) -> list[Item]:
+        """Details that are shared now."""
+        return [item for item in (*self.keeps, *self.needs, *self.chooses) if item.held]
+
     def needs_second_proof(self, chosen: Collection[str]) -> bool:
         """Say whether sharing `chosen` and what they need takes a second proof (`terms.SecondProofNeededError`)."""
         picked = [*self.needs, *(item for item in self.chooses if item.attribute in chosen)]
+        return any(self.harmful(item) for item in picked)
+
+    def harmful(self, item: Item) -> bool:
+        """Say whether sharing one detail is new and can do much harm."""
         # What begins anew is newly shared, also where the same detail is shared until then.
-        newly = [item.attribute for item in picked if not item.held or self.effect is Effect.CREATE]
-        return terms.sensitive(newly)
+        newly = not item.held or self.effect is Effect.CREATE
+        return newly and terms.sensitive([item.attribute])
 
     @property
     def how(self) -> str:
         return HOW[self.mode]
+
+    @property
+    def how_now(self) -> str:
+        """How they use what is shared now, which a request for less does not change."""
+        return HOW[self.grant.mode] if self.grant else self.how
 
     @property
     def good_to_know(self) -> list[str]:

@@ -57,7 +57,7 @@ def record(
         "purposes": [_purpose(held, purpose)],
         "pii_information": [_detail(name, purpose) for name in held.attributes],
         "pii_controllers": [str(held.company_id)],
-        "retention_period": {"unit": "DAY", "value": purpose.retention_days},
+        "retention_period": {"unit": "DAY", "value": held.retention_days},
         "consent_mode": held.mode,
         "consent_start": held.given_at.isoformat(),
         "consent_expiry": held.expires_at.isoformat() if held.expires_at else None,

@@ -24,7 +24,8 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
     @staticmethod
     def words(ask: Ask) -> dict[str, Any]:
         """Return what this page says instead of the full screen's own words."""
-        return {"title": f"Continue with {ask.organisation.name}?", "answers": ["Continue", "Do not continue"]}
+        title = f"Continue with {ask.organisation.name}?"
+        return {"title": title, "how": ask.how_now, "answers": ["Continue", "Do not continue"]}
 
 
 class PlainForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations

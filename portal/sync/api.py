@@ -88,19 +88,6 @@ def json_body(model: type[BaseModel]) -> Callable[[View], View]:
     return guard
 
 
-def query_of(model: type[BaseModel]) -> Callable[[View], View]:
-    """Note a view's query for OpenAPI; the view reads it itself, for the same reason."""
-
-    def note(view: View) -> View:
-        @wraps(api.input(model, location="query")(view))
-        def noted(*args: object, **kwargs: object) -> ResponseReturnValue:
-            return cast("ResponseReturnValue", view(*args, **kwargs))
-
-        return cast("View", noted)
-
-    return note
-
-
 def own_checks(view: View) -> View:
     """Mark the one machine route whose statement checks the token itself."""
     return marked(view, "token:own")
@@ -124,7 +111,7 @@ def own_checks(view: View) -> View:
     },
     security=openapi.DPOP,
 )
-@query_of(schemas.PullQuery)
+@openapi.noted(api, schemas.PullQuery, location="query")
 def person(sub: str) -> Response:
     try:
         if failure := request.environ.get(counter.FAILURE):

@@ -5,12 +5,16 @@ APIFlask gathers operations from the views; what it would assume about errors is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from apiflask import APIFlask
+    from apiflask import APIBlueprint, APIFlask
+    from pydantic import BaseModel
+
+View = TypeVar("View", bound="Callable[..., Any]")
 
 # An OpenAPI Response Object, and an operation's by status.
 Answer = dict[str, str | dict[str, dict[str, Any]]]
@@ -30,6 +34,11 @@ _SCHEMES: Final = {
         "in": "header",
         "name": "DPoP",
         "description": "A fresh proof for this request (RFC 9449 section 4.2), with `ath` of the token.",
+    },
+    "registrationToken": {
+        "type": "http",
+        "scheme": "Bearer",
+        "description": "An initial access token of the company console, or the registration access token of a client.",
     },
 }
 _POINTED: Final = {
@@ -60,6 +69,7 @@ _OAUTH_ERROR: Final = {
     "description": "A refusal of the authorization server (RFC 6749 section 5.2).",
     "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
     "required": ["error", "error_description"],
+    "additionalProperties": False,
 }
 _HEADERS: Final[dict[int, dict[str, dict[str, Any]]]] = {
     401: {"WWW-Authenticate": {"description": "What is missing (RFC 9449 section 7.1).", "schema": {"type": "string"}}},
@@ -74,7 +84,16 @@ _ALWAYS: Final = {
     429: "Too many requests that failed; `Retry-After` says when to come back.",
     500: "Something went wrong on our side; it is in our log under the `request_id`.",
 }
+_ALWAYS_OAUTH: Final = {
+    400: "A part of the request cannot be used; `error` is the code of the document that describes the endpoint.",
+    401: "The client, or its token, is not who it says.",
+    413: "The body is too large.",
+    429: _ALWAYS[429],
+}
 _WITH_BODY: Final = {413: "The body is too large.", 415: "The body is of another media type."}
+
+
+_MODELS: Final[dict[str, type[BaseModel]]] = {}
 
 
 def init_app(app: APIFlask) -> None:
@@ -87,6 +106,33 @@ def refusals(more: Mapping[int, str], *, body: bool = False) -> Answers:
     """Return the refusals of an operation of the API: what every one has, and `more`, by status."""
     told = {**_ALWAYS, **(_WITH_BODY if body else {}), **more}
     return {status: _refusal(status, words, PROBLEM, "Problem") for status, words in sorted(told.items())}
+
+
+def oauth_refusals(more: Mapping[int, str]) -> Answers:
+    """Return the refusals of an endpoint of the authorization server, in the shape of RFC 6749 section 5.2."""
+    told = _ALWAYS_OAUTH | dict(more)
+    refused: Answers = {status: _refusal(status, words, JSON, "OAuthError") for status, words in sorted(told.items())}
+    # Refused before the endpoint is reached.
+    return refused | {status: _refusal(status, _ALWAYS[status], PROBLEM, "Problem") for status in (405, 500)}
+
+
+def shape(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a reference to the model, which the document then holds among its schemas."""
+    _MODELS[model.__name__] = model
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def noted(api: APIBlueprint, model: type[BaseModel], *, location: str) -> Callable[[View], View]:
+    """Note what a view takes (`form`, `query` or `json`); the view reads it itself, by stricter rules."""
+
+    def note(view: View) -> View:
+        @wraps(api.input(model, location=location)(view))
+        def unchanged(*args: object, **kwargs: object) -> object:
+            return view(*args, **kwargs)
+
+        return cast("View", unchanged)
+
+    return note
 
 
 def answer(words: str, media_type: str, schema: dict[str, Any]) -> Answer:
@@ -103,4 +149,5 @@ def _complete(spec: dict[Any, Any] | str) -> dict[Any, Any] | str:
     if isinstance(spec, dict):
         schemas = spec.setdefault("components", {}).setdefault("schemas", {})
         schemas |= {"Problem": _PROBLEM, "OAuthError": _OAUTH_ERROR}
+        schemas |= {name: model.model_json_schema() for name, model in _MODELS.items()}
     return spec

@@ -65,7 +65,8 @@ def published(app: APIFlask, caller: Caller, world: World) -> BaseSchema:
 
 
 def test_every_operation_is_tried(published: BaseSchema) -> None:
-    assert {f"{method.upper()} {path}" for path in published for method in published[path]} == set(OPERATIONS)
+    found = {f"{method.upper()} {path}" for path in published for method in published[path]}
+    assert {operation for operation in found if " /api/" in operation} == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -24,6 +24,8 @@ from portal.oauth.par import PERSON_SCOPES
 from portal.vault import signing
 
 _ALGORITHMS = list(compact.ALGORITHMS)
+_FOR_ENGINEERS = "/docs/errors"
+_PRIVACY = "/privacy"
 _ABOUT_SIGNING_IN = ("sub", "auth_time", "acr", "amr")
 
 
@@ -39,6 +41,9 @@ def authorization_server(issuer: str) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/oauth/userinfo",
         "registration_endpoint": issuer + registration.PATH,
         "jwks_uri": f"{issuer}/oauth/jwks",
+        "service_documentation": issuer + _FOR_ENGINEERS,
+        "op_policy_uri": issuer + _PRIVACY,
+        "protected_resources": [resource_indicators.api_of(issuer)],
         **_requests(),
         **_grant_management(issuer),
         **_approvals(issuer),
@@ -60,6 +65,10 @@ def protected_resource(issuer: str) -> dict[str, Any]:
         "dpop_signing_alg_values_supported": _ALGORITHMS,
         "dpop_bound_access_tokens_required": True,
         "authorization_details_types_supported": [rich_authorization.TYPE],
+        "resource_signing_alg_values_supported": [signing.ALGORITHM],
+        "resource_name": "People who share their details",
+        "resource_documentation": issuer + _FOR_ENGINEERS,
+        "resource_policy_uri": issuer + _PRIVACY,
     }
 
 
@@ -133,6 +142,7 @@ def _signing_in(issuer: str) -> dict[str, Any]:
 def _people() -> dict[str, Any]:
     return {
         "subject_types_supported": ["pairwise"],
+        "claim_types_supported": ["normal"],
         "id_token_signing_alg_values_supported": [signing.ALGORITHM],
         "claims_supported": [*_ABOUT_SIGNING_IN, *(entry.claim for entry in CATALOGUE.values() if entry.claim)],
         "claims_parameter_supported": False,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from flask import g, request
 
@@ -24,6 +24,7 @@ from portal.oauth.errors import (
     OAuthError,
     TokenUnknownError,
 )
+from portal.oauth.resource_indicators import api_of
 from portal.web import context
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from portal.oauth.dpop import Proof
     from portal.oauth.models import AccessToken
 
+# The well-known address (RFC 9728 section 3.1) of what the API says of itself.
+RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource/api/v1"
+_UNAUTHORIZED: Final = 401
 View = TypeVar("View", bound="Callable[..., Any]")
 _CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z]+) +(?P<token>[A-Za-z0-9._~+/-]+=*)", re.ASCII)
 _LONGEST = 256
@@ -122,8 +126,15 @@ def challenge(error: OAuthError, scope: str) -> Response:
     status = 403 if isinstance(error, InsufficientScopeError) else 401
     code = error.code.replace("_", "-")
     response = problem(status, code, error.public)
-    response.headers["WWW-Authenticate"] = _challenge(error, scope)
+    response.headers["WWW-Authenticate"] = _challenge(error, scope) + _where_to_ask(status)
     return response
+
+
+def _where_to_ask(status: int) -> str:
+    # RFC 9728 section 5.1; userinfo lies outside the resource that the metadata are about.
+    issuer = context.settings().issuer
+    inside = (issuer + request.path).startswith(api_of(issuer) + "/")
+    return f', resource_metadata="{issuer}{RESOURCE_METADATA}"' if inside and status == _UNAUTHORIZED else ""
 
 
 def _admit(scope: str) -> TokenInfo:

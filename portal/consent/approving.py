@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from flask_wtf import FlaskForm
 
-from portal.consent import asking, terms
+from portal.consent import asking
 from portal.consent.forms import SHARE, AskForm
 from portal.consent.terms import Wanted
 
@@ -51,7 +51,7 @@ def form_of(ask: Ask, *, now: datetime) -> AskForm | ConfirmForm:
     """Return the short form when everything asked is shared already, else the whole one."""
     # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
     chosen = "duration" in request.values
-    return ConfirmForm() if _covered(ask, now) and not chosen else AskForm(ask).as_chosen()
+    return ConfirmForm() if ask.covered(now) and not chosen else AskForm(ask).as_chosen()
 
 
 def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
@@ -69,14 +69,3 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
 def _wanted(row: ApprovalRequest) -> Wanted:
     kept = {field.name: row.asked[field.name] for field in fields(Wanted)}
     return Wanted(**kept | {"attributes": tuple(kept["attributes"])})
-
-
-def _covered(ask: Ask, now: datetime) -> bool:
-    held, wanted = ask.grant, ask.wanted
-    if held is None or held.state != "active" or held.mode == terms.ONCE:
-        return False
-    if held.expires_at is not None and held.expires_at <= now:
-        return False
-    same = held.purpose_version == ask.purpose_version and not ask.removed
-    same = same and held.retention_days >= wanted.retention_days
-    return same and terms.covers(held.mode, wanted.mode) and set(wanted.attributes) <= set(held.attributes)

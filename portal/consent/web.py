@@ -46,6 +46,7 @@ def sharing() -> Response:
         counts=cards.counts(made),
         groups=cards.GROUPS,
         state=state,
+        waiting=len(approvals.waiting(session(), person_id=person_id(), now=now())),
         details=cards.by_detail(made) if by_detail else None,
     )
 

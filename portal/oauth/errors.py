@@ -29,6 +29,14 @@ class InvalidClientError(OAuthError):
     public = "Client authentication failed."
 
 
+class ClientKeyUnknownError(InvalidClientError):
+    """The assertion names a key the client does not have here; it may have a new one at its `jwks_uri`."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(private="the kid is of no registered key")
+        self.client_id = client_id
+
+
 class InvalidGrantError(OAuthError):
     """A code or refresh token cannot be used; the sentence is the same for every cause."""
 

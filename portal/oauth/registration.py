@@ -43,6 +43,7 @@ _NOT_THE_CLIENTS_TO_SAY = (
     "client_secret",
 )  # fmt: skip
 _ENDED_AT_ONCE = 500
+PATIENCE: Final = 5
 Answer = tuple[int, dict[str, Any]]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
@@ -11,6 +14,10 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, SelectField, SelectMultipleField
 from wtforms.validators import ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
+
+from portal.vault.keyring import SESSION
+from portal.web import context
+from portal.web.access import person_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,16 +96,26 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
 
     def as_query(self) -> str:
         """Return the answer as a query, for the way to the second proof and back; it holds no value of the person's."""
-        return urlencode({"attributes": self.attributes.data or (), "duration": self.duration.data}, doseq=True)
+        attributes, duration = list(self.attributes.data or ()), str(self.duration.data)
+        answer = {"attributes": attributes, "duration": duration, "by": self._by(attributes, duration)}
+        return urlencode(answer, doseq=True)
 
     def as_chosen(self) -> Self:
-        """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it."""
-        if request.method == "GET" and request.args.get("duration") in self.offered:
-            self.duration.data = request.args["duration"]
-            self.attributes.data = [
-                name for name in request.args.getlist("attributes") if name in self.attributes.known
-            ]
+        """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it.
+
+        Only their own answer to this very question: a link that somebody else made ticks nothing.
+        """
+        attributes, duration = request.args.getlist("attributes"), request.args.get("duration", "")
+        said = request.args.get("by", "")
+        if request.method == "GET" and said.isascii() and compare_digest(said, self._by(attributes, duration)):
+            self.duration.data = duration
+            self.attributes.data = [name for name in attributes if name in self.attributes.known]
         return self
+
+    def _by(self, attributes: Sequence[str], duration: str) -> str:
+        key = context.keyring().derive(SESSION, b"ucm-chosen-answer-v1")
+        answer = json.dumps([str(person_id()), self.ask.mark, attributes, duration])
+        return hmac.digest(key, answer.encode(), "sha256").hex()
 
     @property
     def keeps_end(self) -> bool:

@@ -78,13 +78,28 @@ class Watch:
         self.sent = False
         self._lock = threading.Lock()
         self._line: socket.socket | None = None
+        self._left: socket.socket | None = None
 
     def hold(self, line: socket.socket | None) -> None:
-        """Name the socket in use; one that is named too late is shut at once."""
+        """Name the socket in use, None when it is over; one that is named too late is shut at once."""
         with self._lock:
             self._line = line
+            left, self._left = self._left, None
+        if left is not None:
+            left.close()
         if self.expired:
             self.expire()
+
+    def leave(self, line: socket.socket) -> None:
+        """Close a socket: at once, or when it is over if it is the one in use.
+
+        An answer without a length is read after its connection is closed, and must end in time all the same.
+        """
+        with self._lock:
+            if self._line is line:
+                self._left = line
+                return
+        line.close()
 
     def expire(self) -> None:
         self.expired = True
@@ -154,7 +169,8 @@ class _Watched(HTTPConnection):
     def close(self) -> None:
         super().close()
         if self.line is not None:
-            self.line.close()
+            watch = getattr(_current, "watch", None)
+            watch.leave(self.line) if watch else self.line.close()
             self.line = None
 
 

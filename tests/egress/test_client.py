@@ -133,6 +133,9 @@ def test_redirect_comes_back_as_it_is(serve: Callable[..., Server]) -> None:
         (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"[:2]),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", b"a"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        # Without a length the answer lasts as long as the line: its connection is closed before it is read.
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 60000\r\n\r\n", b"a"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
 )

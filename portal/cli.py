@@ -17,7 +17,7 @@ from redis import RedisError
 from sqlalchemy.exc import OperationalError
 
 from portal import config, db, logs
-from portal.errors import InvalidError, PortalError
+from portal.errors import InvalidError, MisconfiguredError, PortalError
 from portal.queue import QUEUES
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _DATA = Path(".data")
 _METADATA_BYTES = 64 * 1024
 
 port_option = click.IntRange(0, 65535)
+pem_option = click.Path(exists=True, dir_okay=False, path_type=Path)
 data_option = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -35,6 +36,16 @@ data_option = click.option(
     show_default=True,
     help="The demo's data folder.",
 )
+
+
+class HalfATlsError(MisconfiguredError):
+    code = "half-a-tls"
+    public = "Give --certificate and --key together."
+
+
+class PlainAddressError(MisconfiguredError):
+    code = "plain-address"
+    public = "With a certificate, PORTAL_URL must begin with https://."
 
 
 class UnreadableMetadataError(InvalidError):
@@ -64,13 +75,29 @@ def migrate(data: Path) -> None:
 @click.option("--port", type=port_option, default=8000, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--blocking-threads", type=click.IntRange(1), default=4, show_default=True, help="Threads in each.")
+@click.option("--certificate", type=pem_option, help="TLS certificate with its chain; without one, TLS is a proxy's.")
+@click.option("--key", type=pem_option, help="The certificate's key.")
 @data_option
-def serve(host: str, port: int, workers: int, blocking_threads: int, data: Path) -> None:
+def serve(
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    blocking_threads: int,
+    certificate: Path | None,
+    key: Path | None,
+    data: Path,
+) -> None:
     """Serve pages and API by granian."""
     from portal import server  # noqa: PLC0415 - the other commands start faster without the web server
 
-    _settings(data)
-    server.serve(host=host, port=port, workers=workers, blocking_threads=blocking_threads)
+    secure = _settings(data).secure
+    if (certificate is None) != (key is None):
+        raise HalfATlsError
+    tls = server.Tls(certificate=certificate, key=key) if certificate and key else None
+    if tls is not None and not secure:
+        raise PlainAddressError
+    server.serve(host=host, port=port, workers=workers, blocking_threads=blocking_threads, tls=tls)
 
 
 @portal.command()

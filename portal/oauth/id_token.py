@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LIFE: Final = timedelta(minutes=10)
 # RFC 8176: with both proofs it was a password and a code; with one it may have been either, so nothing is said.
 _BOTH_PROOFS: Final = ["mfa", "otp", "pwd"]
+_HINT: Final = frozenset({"aud", "sub", "auth_time"})
 
 
 class HintUnreadableError(ValueError):
@@ -84,7 +85,7 @@ def read(session: Session, text: str, *, issuer: str) -> Hint:
         raise HintUnreadableError(str(error)) from error
     claims = parsed.claims
     # Other messages are signed by the same keys; these members together make an ID token.
-    if claims.get("iss") != issuer or parsed.header.get("typ") != "JWT" or "auth_time" not in claims:
+    if claims.get("iss") != issuer or parsed.header.get("typ") != "JWT" or not claims.keys() >= _HINT:
         raise HintUnreadableError("not an ID token of this issuer")
     return Hint(client_id=str(claims["aud"]), sub=str(claims["sub"]))
 

@@ -11,12 +11,14 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import config, db, queue
+from portal.companies import key_source
+from portal.companies import registration as initial_tokens
 from portal.consent import approvals
 from portal.consent import services as consent
 from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
-from portal.oauth import housekeeping, ping
+from portal.oauth import housekeeping, ping, registration
 from portal.sync import batches, courier, pulls, services, statements
 from portal.vault import keyring as keyrings
 from portal.vault import signing
@@ -130,6 +132,8 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _open_months,
         _forget_oauth,
         _forget_people,
+        _end_with_clients,
+        _ring_for_keys,
         _renew_keys,
     ):
         with db.transaction(settings.database_url) as session:
@@ -173,6 +177,16 @@ def _open_months(session: Session, now: datetime) -> None:
 
 def _forget_people(session: Session, now: datetime) -> None:
     identity.forget_unproved(session, now=now)
+
+
+def _end_with_clients(session: Session, now: datetime) -> None:
+    registration.end_grants(session, now=now)
+    initial_tokens.forget(session, now=now)
+
+
+def _ring_for_keys(session: Session, now: datetime) -> None:
+    for client_id in key_source.due(session, now=now):
+        queue.ring_once(config.current().redis_url, queue.WORK, key_source.FETCH_KEYS, client_id, within=60)
 
 
 def _forget_oauth(session: Session, now: datetime) -> None:

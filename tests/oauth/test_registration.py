@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,7 +29,7 @@ from tests.oauth.rp import RelyingParty, ec_key, metadata, signed
 from tests.sync.cast import allow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flask.testing import FlaskClient
     from joserfc.jwk import ECKey
@@ -376,7 +375,7 @@ def test_of_twelve_at_once_as_many_are_registered_as_the_token_is_good_for(
 def test_tokens_are_kept_as_their_hash_only(program: Program) -> None:
     made = program.made()
     with db.transaction(program.settings.database_url) as session:
-        rows = [str(row) for row in session.execute(select(InitialAccessToken.__table__, Client.__table__)).all()]
+        rows = [str(row) for table in (InitialAccessToken, Client) for row in session.execute(select(table.__table__))]
     for token in (program.token, made["registration_access_token"]):
         assert not [row for row in rows if token.partition("_")[2] in row]
 
@@ -572,7 +571,7 @@ def test_a_name_that_leads_inside_is_not_called(
 
 def test_no_transaction_is_open_while_keys_are_read(program: Program, server: KeyServer) -> None:
     seen: list[int] = []
-    query = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
     good = server.behave
 
     def look(line: Any) -> None:  # noqa: ANN401 - a socket

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from portal import db
 from portal.companies import services as companies
+from portal.consent.models import ApprovalRequest
 from portal.ledger import queries as ledger
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
@@ -80,12 +81,29 @@ class Cast:
     staff: Visitor
     rival_staff: Visitor
     stranger: Visitor
+    question_id: UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.question_id = self.asked()
 
     def close(self) -> None:
         self.world.close()
 
     def caller(self, firm: Firm, scope: str = "people:read") -> Caller:
         return Caller(self.http, self.world, firm, scope)
+
+    def asked(self) -> UUID:
+        """Return a new question of the rival's to Ada, as it waits when it was asked away from the browser."""
+        assert self.ada.person_id
+        wanted = {"attributes": ["name.full", "email.main"], "mode": "kept-up-to-date", "retention_days": 30}
+        row = ApprovalRequest(
+            person_id=self.ada.person_id, request_id=db.new_id(), company_id=self.rival.company_id,
+            client_id=self.rival.client_id, purpose_id=self.rival.purpose_id,
+            asked=wanted | {"longest_days": 365, "open_ended": True, "level": 1},
+            asked_at=db.now(), expires_at=db.now() + timedelta(hours=1),
+        )  # fmt: skip
+        self.world.transact(lambda session: session.add(row))
+        return row.request_id
 
     def pushed(self) -> str:
         """Return the request URI of a new request of the firm, as its server would have pushed it."""

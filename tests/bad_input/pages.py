@@ -96,6 +96,10 @@ FORMS = {
         "ada", lambda _cast: {"duration": "year", "attributes": "email.main"}, ("duration",), _grant,
         optional=("attributes",),
     ),
+    "consent.approval": Form(
+        "ada", lambda _cast: {"answer": "share", "duration": "year", "attributes": "email.main"}, ("duration",),
+        lambda cast: {"request_id": cast.asked()}, optional=("attributes",),
+    ),
     "consent.pause": Form("ada", arguments=_grant),
     "consent.resume": Form("ada", arguments=_grant),
     "consent.stop": Form("ada", arguments=_grant),

@@ -31,6 +31,7 @@ def _addresses(app: Flask, cast: Cast) -> Iterator[str]:
     known: Arguments = {
         "grant_id": cast.shared.grant_id, "disclosure_id": cast.disclosure_id, "client_id": cast.firm.client_id,
         "sub": cast.shared.sub, "pull_id": cast.pull_id, "attribute": "name.full", "sequence": 1,
+        "request_id": cast.question_id,
         "slug": cast.firm.name.lower().replace(" ", "-"), "code": "invalid",
     }  # fmt: skip
     for rule in app.url_map.iter_rules():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # What the id belongs to, and who may open it; everybody else is turned away.
 GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
+QUESTION = "question"
 GUARDED = {
     "consent.agreement": GRANT,
     "consent.change": GRANT,
@@ -30,6 +31,7 @@ GUARDED = {
     "consent.stop": GRANT,
     "consent.receipt": GRANT,
     "consent.receipt_file": GRANT,
+    "consent.approval": QUESTION,
     "ledger.entry": DISCLOSURE,
     "companies.one_app": APP,
     "companies.client_keys": APP,
@@ -48,7 +50,7 @@ OPEN = {
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
     "sync.updates",
 }  # fmt: skip
-OWNERS = {GRANT: "ada", DISCLOSURE: "ada", APP: "staff"}
+OWNERS = {GRANT: "ada", DISCLOSURE: "ada", QUESTION: "ada", APP: "staff"}
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger")
 MACHINES = (PERSON, PULL, CONSENT)
 # The API's own scope opens the rest.
@@ -64,6 +66,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         PERSON: {"sub": cast.shared.sub},
         PULL: {"pull_id": cast.pull_id},
         CONSENT: {"grant_id": cast.shared.grant_id},
+        QUESTION: {"request_id": cast.question_id},
     }
     return found[GUARDED[endpoint]]
 

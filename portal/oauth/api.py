@@ -50,7 +50,7 @@ def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[]
     @wraps(endpoint)
     def view() -> Response:
         try:
-            status, body = endpoint(_request())
+            status, body = _settled(endpoint, _request())
         except OAuthError as error:
             log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
             status, body = error.status, {"error": error.code, "error_description": error.public}
@@ -201,9 +201,18 @@ def describe_api() -> Response:
     return _for_all(metadata.protected_resource(context.settings().issuer))
 
 
+def _settled(endpoint: Callable[[MachineRequest], Answer], asked: MachineRequest) -> Answer:
+    # What was used before is refused as that, whatever else is wrong with the request.
+    try:
+        return endpoint(asked)
+    finally:
+        asked.use_up()
+
+
 def _request() -> MachineRequest:
     return MachineRequest(
-        session=context.session(),
+        database_url=context.settings().database_url,
+        open_session=context.session,
         keyring=context.keyring(),
         issuer=context.settings().issuer,
         now=context.now(),

@@ -9,20 +9,19 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from portal.companies import queries as companies
-from portal.oauth import compact, replay
+from portal.oauth import compact, known_clients, replay
 from portal.oauth.compact import MalformedError
 from portal.oauth.dpop import is_number
-from portal.oauth.errors import InvalidClientError, InvalidRequestError
+from portal.oauth.errors import ClientKeyUnknownError, InvalidClientError, InvalidRequestError
+from portal.oauth.replay import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
-
-    from sqlalchemy.orm import Session
 
     from portal.companies.queries import ClientFacts
     from portal.oauth.compact import Compact
+    from portal.oauth.known_clients import Known
 
 TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LONGEST_LIFE: Final = timedelta(minutes=5)
@@ -79,20 +78,23 @@ class ClientNotActiveError(InvalidClientError):
 
 
 def authenticate(
-    session: Session, *, parameters: Mapping[str, str], authorization: str | None, issuer: str, now: datetime
-) -> ClientFacts:
-    """Return the client that signed the assertion in `parameters`; use its `jti` up."""
+    url: str, *, parameters: Mapping[str, str], authorization: str | None, issuer: str, now: datetime
+) -> tuple[ClientFacts, Use]:
+    """Return the client that signed the assertion in `parameters`, and the assertion, which is to be used up.
+
+    Clients are looked up in the database at `url`.
+    """
     _check_one_method(parameters, authorization)
     parsed = _parsed(parameters)
     _check_type(parsed)
     client_id = _client_id(parsed)
     _check_same_client(client_id, parameters)
-    _check_signature(parsed, companies.keys(session, client_id, "sig"))
+    known = known_clients.find(url, client_id)
+    _check_signature(parsed, known.keys if known else (), client_id)
     _check_audience(parsed, issuer)
     _check_times(parsed, now)
-    client = _active(session, client_id)
-    _use_once(session, parsed, client_id, now)
-    return client
+    client = _active(known)
+    return client, _once(parsed, client_id, now)
 
 
 def _check_one_method(parameters: Mapping[str, str], authorization: str | None) -> None:
@@ -127,8 +129,10 @@ def _check_same_client(client_id: str, parameters: Mapping[str, str]) -> None:
         raise ClientDiffersError(private="client_id is another client's")
 
 
-def _check_signature(parsed: Compact, registered: Iterable[Mapping[str, Any]]) -> None:
+def _check_signature(parsed: Compact, registered: Collection[Mapping[str, Any]], client_id: str) -> None:
     named = parsed.header.get("kid")
+    if named is not None and all(named != jwk.get("kid") for jwk in registered):
+        raise ClientKeyUnknownError(client_id)
     for jwk in registered:
         if named in (None, jwk.get("kid")) and _signed(parsed, jwk):
             return
@@ -160,18 +164,18 @@ def _check_times(parsed: Compact, now: datetime) -> None:
             raise AssertionTimeError(private=f"{name} is in the future")
 
 
-def _active(session: Session, client_id: str) -> ClientFacts:
-    client = companies.client(session, client_id)
-    if client is None or not client.active:
+def _active(known: Known | None) -> ClientFacts:
+    if known is None or not known.facts.active:
         raise ClientNotActiveError(private="the client is suspended")
-    return client
+    return known.facts
 
 
-def _use_once(session: Session, parsed: Compact, client_id: str, now: datetime) -> None:
+def _once(parsed: Compact, client_id: str, now: datetime) -> Use:
     jti = parsed.claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_JTI:
         raise AssertionIdError(private="no jti")
-    try:
-        replay.use(session, replay.fingerprint("assertion", client_id, jti), now + LONGEST_LIFE + 2 * TOLERANCE)
-    except replay.ReplayedError as error:
-        raise AssertionIdError(private="the jti was used before") from error
+    return Use(
+        proof_hash=replay.fingerprint("assertion", client_id, jti),
+        expires_at=now + LONGEST_LIFE + 2 * TOLERANCE,
+        replayed=AssertionIdError,
+    )

@@ -24,7 +24,8 @@ class ClientCredentialsGrant(TokenGrant):
 
     def create_token_response(self) -> tuple[int, dict[str, Any]]:
         request = self.request
-        token = tokens.issue_own(
-            request.session, client=self.caller, scope=self.scope, jkt=self.key.jkt, now=request.now
-        )
+        token = tokens.issue_own_at_once(
+            request.database_url, request.shown,
+            client=self.caller, scope=self.scope, jkt=self.key.jkt, now=request.now,
+        )  # fmt: skip
         return 200, self.bearing(token, self.scope)

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from portal.oauth import compact, replay
 from portal.oauth.compact import MalformedError
 from portal.oauth.errors import InvalidProofError, InvalidRequestError
+from portal.oauth.replay import Use
 from portal.vault import base64url
 
 if TYPE_CHECKING:
@@ -76,18 +77,14 @@ class Proof:
     proof_hash: bytes
     expires_at: datetime
 
-
-def accept(
-    session: Session, header: str | None, *, method: str, url: str, now: datetime, access_token: str | None = None
-) -> Proof:
-    """Return the proof that is good and was never used before (RFC 9449 section 11.1)."""
-    proof = verify(header, method=method, url=url, now=now, access_token=access_token)
-    use(session, proof)
-    return proof
+    @property
+    def once(self) -> Use:
+        """The proof as something to use up (RFC 9449 section 11.1)."""
+        return Use(proof_hash=self.proof_hash, expires_at=self.expires_at, replayed=ProofReplayedError)
 
 
 def use(session: Session, proof: Proof) -> None:
-    """Use the proof up; raise `ProofReplayedError` when it was used before."""
+    """Use the proof up in the session's own transaction; raise `ProofReplayedError` when it was used before."""
     try:
         replay.use(session, proof.proof_hash, proof.expires_at)
     except replay.ReplayedError as error:
@@ -97,8 +94,7 @@ def use(session: Session, proof: Proof) -> None:
 def verify(header: str | None, *, method: str, url: str, now: datetime, access_token: str | None = None) -> Proof:
     """Check the `DPoP` header against `method`, `url` (without query) and, at a resource, the access token.
 
-    Raises an `InvalidProofError` that names the check; whether it was used before is asked of the database
-    by `use`.
+    Raises an `InvalidProofError` that names the check; whether it was used before, the database knows alone.
     """
     parsed = _parsed(header)
     _check_type(parsed)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from flask import g, request
 
-from portal.companies import queries as companies
 from portal.consent.rules import PROVED_WITHIN
+from portal.db import Prepared
 from portal.identity import levels
 from portal.oauth import dpop, tokens
 from portal.oauth.compact import ALGORITHMS
+from portal.oauth.dpop import ProofReplayedError
 from portal.oauth.errors import (
     InsufficientAuthenticationError,
     InsufficientScopeError,
@@ -25,7 +26,7 @@ from portal.oauth.errors import (
     TokenUnknownError,
 )
 from portal.oauth.resource_indicators import api_of
-from portal.web import context
+from portal.web import context, limits
 from portal.web.access import marked
 from portal.web.problems import problem
 
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
 
     from flask import Response
     from flask.typing import ResponseReturnValue
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Row
 
     from portal.oauth.dpop import Proof
-    from portal.oauth.models import AccessToken
 
 # The well-known address (RFC 9728 section 3.1) of what the API says of itself.
 RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource/api/v1"
@@ -47,6 +47,22 @@ _UNAUTHORIZED: Final = 401
 View = TypeVar("View", bound="Callable[..., Any]")
 _CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z]+) +(?P<token>[A-Za-z0-9._~+/-]+=*)", re.ASCII)
 _LONGEST = 256
+# The proof is used up with the look at its token, and by itself: it stays used when the call is then refused.  A
+# proof that is not by the token's key is not, or anybody who saw the token could use up its owner's.
+_ADMIT = Prepared("admit", """
+    WITH held AS (
+        SELECT t.client_id, t.company_id, t.person_id, t.grant_id, t.scope, t.jkt,
+               c.state = 'active' AND co.state <> 'suspended' AS client_active
+          FROM access_token t
+          JOIN client c ON c.client_id = t.client_id
+          JOIN company co ON co.company_id = c.company_id
+         WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL AND t.expires_at > :now),
+    fresh AS (
+        INSERT INTO used_proof (proof_hash, expires_at)
+        SELECT :proof_hash, :proof_expires_at FROM held WHERE jkt = :jkt
+            ON CONFLICT DO NOTHING RETURNING proof_hash)
+    SELECT held.*, EXISTS (SELECT FROM fresh) AS fresh FROM held
+""")  # fmt: skip
 
 
 class TokenMissingError(InvalidTokenError):
@@ -123,6 +139,8 @@ def presented(authorization: str | None, proof: str | None, *, method: str, url:
 def challenge(error: OAuthError, scope: str) -> Response:
     """Return the refusal with its `WWW-Authenticate: DPoP` challenge (RFC 9449 section 7.1)."""
     context.fail()
+    if limits.is_failure(error.code):
+        limits.failed()
     status = 403 if isinstance(error, InsufficientScopeError) else 401
     code = error.code.replace("_", "-")
     response = problem(status, code, error.public)
@@ -139,31 +157,50 @@ def _where_to_ask(status: int) -> str:
 
 def _admit(scope: str) -> TokenInfo:
     shown = credentials()
-    session, now = context.session(), context.now()
-    row = tokens.live_access(session, shown.token_hash, now=now)
-    _check_token(row, shown.proof)
-    dpop.use(session, shown.proof)
-    if row is None or scope not in row.scope.split():
-        raise InsufficientScopeError
-    _check_client(session, row.client_id)
+    row = _held(context.settings().database_url, shown, context.now())
+    _check_key(row, shown.proof)
+    _check_fresh(row)
+    _check_scope(row, scope)
+    _check_client(row)
     return TokenInfo(
         client_id=row.client_id, company_id=row.company_id, person_id=row.person_id,
         grant_id=row.grant_id, scope=row.scope, jkt=row.jkt,
     )  # fmt: skip
 
 
-def _check_client(session: Session, client_id: str) -> None:
-    # A token lives ten minutes, a suspension holds from the next call.
-    client = companies.client(session, client_id)
-    if client is None or not client.active:
-        raise ClientNotActiveError
-
-
-def _check_token(row: AccessToken | None, proof: Proof) -> None:
+def _held(url: str, shown: Credentials, now: datetime) -> Row[Any]:
+    proof = shown.proof
+    row: Row[Any] | None = _ADMIT.one(
+        url,
+        {
+            "token_hash": shown.token_hash, "now": now, "jkt": proof.jkt,
+            "proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at,
+        },
+    )  # fmt: skip
     if row is None:
         raise TokenUnknownError
+    return row
+
+
+def _check_key(row: Row[Any], proof: Proof) -> None:
     if row.jkt != proof.jkt:
         raise KeyDiffersError(private="the proof is by another key than the token's")
+
+
+def _check_fresh(row: Row[Any]) -> None:
+    if not row.fresh:
+        raise ProofReplayedError
+
+
+def _check_scope(row: Row[Any], scope: str) -> None:
+    if scope not in row.scope.split():
+        raise InsufficientScopeError
+
+
+def _check_client(row: Row[Any]) -> None:
+    # A token lives ten minutes, a suspension holds from the next call.
+    if not row.client_active:
+        raise ClientNotActiveError
 
 
 def _token(header: str | None) -> str:

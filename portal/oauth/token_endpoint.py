@@ -13,13 +13,13 @@ from portal.oauth import id_token, resource_indicators, rich_authorization, toke
 from portal.oauth.errors import InvalidGrantError, InvalidScopeError, UnauthorizedClientError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from portal.companies.queries import ClientFacts
     from portal.consent.models import Grant
     from portal.oauth.dpop import Proof
     from portal.oauth.request import MachineRequest
     from portal.oauth.tokens import Origin
-
-_LIVING = ("active", "paused")
 
 
 class GrantTypeNotRegisteredError(UnauthorizedClientError):
@@ -65,11 +65,7 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # Authli
     def living_grant(self, of: Origin) -> Grant:
         """Return the consent behind a code or refresh token; raise `ConsentEndedError` when it is over."""
         grant = consents.grant(self.request.session, person_id=of.person_id, grant_id=of.grant_id)
-        if grant is None or grant.state not in _LIVING:
-            raise ConsentEndedError(private="the consent is not in force")
-        if grant.expires_at is not None and grant.expires_at <= self.request.now:
-            raise ConsentEndedError(private="the consent's time is over")
-        return grant
+        return check_in_force(grant, now=self.request.now)
 
     def of_person(self, of: Origin, grant: Grant, scope: str) -> dict[str, Any]:
         """Return an answer for one person: a token, what is granted, and who it is about."""
@@ -77,12 +73,20 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # Authli
         token = tokens.issue_access(
             session, client=self.caller, of=of, scope=scope, jkt=self.key.jkt, now=self.request.now
         )
+        return self.about_person(token, scope, grant=grant, purpose=self._purpose_code(grant), sub=self.subject(of))
+
+    def about_person(self, access_token: str, scope: str, *, grant: Grant, purpose: str, sub: str) -> dict[str, Any]:
+        """Return the members of an answer for one person: of a consent for `purpose`, and who it is about."""
         return {
-            **self.bearing(token, scope),
+            **self.bearing(access_token, scope),
             "grant_id": str(grant.grant_id),
-            "authorization_details": rich_authorization.granted(self._purpose_code(grant), grant),
-            "sub": consent.subject(session, person_id=of.person_id, company_id=self.caller.company_id),
+            "authorization_details": rich_authorization.granted(purpose, grant),
+            "sub": sub,
         }
+
+    def subject(self, of: Origin) -> str:
+        """Return who the person is to the caller's company."""
+        return consent.subject(self.request.session, person_id=of.person_id, company_id=self.caller.company_id)
 
     def id_token(self, of: Origin, sub: str, *, nonce: str | None) -> str:
         """Return the ID token that goes with an answer whose scope has `openid`."""
@@ -107,3 +111,12 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # Authli
         if purpose is None:
             raise ConsentEndedError(private="the purpose is gone")
         return purpose.code
+
+
+def check_in_force(grant: Grant | None, *, now: datetime) -> Grant:
+    """Return the consent; raise `ConsentEndedError` when there is none, it has ended, or its time is over."""
+    if grant is None or grant.state not in consents.LIVE:
+        raise ConsentEndedError(private="the consent is not in force")
+    if grant.expires_at is not None and grant.expires_at <= now:
+        raise ConsentEndedError(private="the consent's time is over")
+    return grant

@@ -1,0 +1,54 @@
+"""Who a client is, without reading it anew for every request.
+
+One statement asks for a fingerprint of everything that is written about the client: its row, its company's and its
+signing keys.  While that is the same, what was read before still holds; so a suspension or a retired key is felt by
+the next request, in every process, without anybody being told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from portal import db
+from portal.companies import queries as companies
+from portal.db import Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portal.companies.queries import ClientFacts
+
+_FINGERPRINT = Prepared("client_fingerprint", """
+    SELECT sha256(convert_to(concat_ws(chr(31), c::text, co::text, keys.written), 'UTF8')) AS fingerprint
+      FROM client c
+      JOIN company co ON co.company_id = c.company_id
+      LEFT JOIN LATERAL (
+          SELECT string_agg(k::text, chr(31) ORDER BY k.kid) AS written FROM client_key k
+           WHERE k.client_id = c.client_id AND k.use = 'sig' AND k.retired_at IS NULL) keys ON true
+     WHERE c.client_id = :client_id
+""")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A client with its live public keys for signatures, newest first."""
+
+    facts: ClientFacts
+    keys: tuple[Mapping[str, Any], ...]
+
+
+def find(url: str, client_id: str) -> Known | None:
+    """Return the client as the database at `url` has it at this moment; None when there is none."""
+    row = _FINGERPRINT.one(url, {"client_id": client_id})
+    return None if row is None else _read(url, client_id, row.fingerprint)
+
+
+@lru_cache(maxsize=1024)
+def _read(url: str, client_id: str, _fingerprint: bytes) -> Known | None:
+    # Whatever was written since the fingerprint was taken is read too, and under the next one it is read again.
+    with db.transaction(url) as session:
+        facts = companies.client(session, client_id)
+        keys = tuple(companies.keys(session, client_id, "sig"))
+    return None if facts is None else Known(facts=facts, keys=keys)

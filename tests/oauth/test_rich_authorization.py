@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from portal.consent.terms import Wanted
     from tests.oauth.conftest import Person
 
+ROOT = Path(__file__).parents[2]
 WHOLE = ("name.full", "email.main", "address.home")
 NAME = ["name.full"]
 
@@ -256,6 +259,18 @@ def test_the_whole_way_of_a_narrow_request__rfc9396_7(rp: RelyingParty, person: 
         "attributes": ["name.full", "email.main"], "mode": "asked", "retention_days": 7, "longest_days": 60,
         "open_ended": False,
     }  # fmt: skip
+
+
+def test_the_example_of_the_documents_is_taken_as_it_is(rp: RelyingParty, settings: Settings) -> None:
+    found = re.search(
+        r"^```json\n(\[{.*?)^```$", (ROOT / "docs" / "companies.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert found
+    wanted = read(rp, settings, found[1].replace("https://<the portal>", rp.issuer))
+    assert wanted == terms.Wanted(
+        attributes=("name.full", "address.home"), mode="kept-up-to-date", retention_days=14, longest_days=180,
+        open_ended=False,
+    )  # fmt: skip
 
 
 def test_sharing_until_stopped_has_no_duration(rp: RelyingParty, person: Person) -> None:

@@ -22,7 +22,7 @@ PUBLIC = ("/", "/help", "/how-it-works", "/privacy", "/accessibility", "/organis
 PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.date/edit", "/details/email.main/edit",
           "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
           "/details/address.home/history", "/sharing", "/sharing?view=detail", "/activity", "/account/security",
-          "/account/password", "/org", "/org/join")  # fmt: skip
+          "/account/password", "/account/confirm-it-is-you", "/org", "/org/join")  # fmt: skip
 STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries")
 COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import select, update
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from portal.companies.queries import ClientFacts
     from portal.oauth.authentication_request import Wishes
 
+ADDRESS: Final = "/oauth/authorize"
 ANSWER_WITHIN: Final = timedelta(minutes=10)
 
 
@@ -86,10 +87,22 @@ def wishes(pushed: PushedRequest) -> Wishes:
     return authentication_request.wishes(pushed.parameters, pushed_at=pushed.expires_at - LIFE)
 
 
-def origin(pushed: PushedRequest) -> str:
-    """Return scheme, host and port of the address the answer goes to."""
+def origins(pushed: PushedRequest) -> list[str]:
+    """Return scheme, host and port of the address the answer goes to, as Content-Security-Policy takes them."""
     parts = urlsplit(pushed.parameters["redirect_uri"])
-    return f"{parts.scheme}://{parts.netloc}"
+    return [f"{parts.scheme}://{parts.netloc}"]
+
+
+def origins_behind(session: Session, address: str, *, now: datetime) -> list[str]:
+    """Return the same for the request that an address of this endpoint names; nothing where it leads nowhere."""
+    sent = parse_qs(urlsplit(address).query)
+    try:
+        pushed, _client = opened(
+            session, client_ids=sent.get("client_id", []), request_uris=sent.get("request_uri", []), now=now
+        )
+    except LinkNotGoodError:
+        return []
+    return origins(pushed)
 
 
 def _check_once(client_ids: list[str], request_uris: list[str]) -> None:

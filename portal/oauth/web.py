@@ -25,6 +25,8 @@ from portal.web.access import SIGN_IN, has_two_proofs, public, to_second_proof
 from portal.web.pages import page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Response
     from flask.typing import ResponseReturnValue
     from werkzeug.datastructures import MultiDict
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
     from portal.oauth.end_session import Leaving
     from portal.oauth.models import PushedRequest
 
+    Step = Callable[[PushedRequest, ClientFacts, Ask], ResponseReturnValue]
+
 log = logging.getLogger(__name__)
 pages = Blueprint("oauth", __name__)
+_SIGNING_IN = "/account/"
 
 
 @pages.url_value_preprocessor
@@ -46,12 +51,21 @@ def _for_people(_endpoint: str | None, _values: object) -> None:
     g.page = True
 
 
+@pages.before_app_request
+def _let_signing_in_lead_back() -> None:
+    # Whoever comes back from signing in may be led straight on to the client, and a browser holds that against
+    # the page on which the form stood: its policy names the client as the consent screen's does.
+    place = request.args.get("next", "") if request.path.startswith(_SIGNING_IN) else ""
+    if place.startswith(authorization.ADDRESS + "?"):
+        g.form_action_origins = authorization.origins_behind(context.session(), place, now=context.now())
+
+
 @pages.get("/oauth/authorize")
 @public
 def authorize() -> ResponseReturnValue:
     """Ask the person; a stranger signs in first and comes back."""
     pushed, client = _opened(request.args)
-    return _lead_on(pushed, client) or _put(pushed, client)
+    return _lead_on(pushed, client) or _with_question(pushed, client, _put)
 
 
 @pages.post("/oauth/authorize")
@@ -59,7 +73,7 @@ def authorize() -> ResponseReturnValue:
 def answer() -> ResponseReturnValue:
     """Take the person's answer, once, and lead them back to the client with it."""
     pushed, client = _opened(request.form)
-    return _lead_on(pushed, client) or _take(pushed, client)
+    return _lead_on(pushed, client) or _with_question(pushed, client, _take)
 
 
 @pages.get("/oauth/end-session")
@@ -139,30 +153,31 @@ def _sign_in_first(pushed: PushedRequest) -> Response:
 
 def _address(pushed: PushedRequest) -> str:
     # Only the two parameters that count: whatever stood beside them is not carried further.
-    return "/oauth/authorize?" + urlencode({"client_id": pushed.client_id, "request_uri": _request_uri()})
+    return f"{authorization.ADDRESS}?" + urlencode({"client_id": pushed.client_id, "request_uri": _request_uri()})
 
 
 def _request_uri() -> str:
-    return request.args["request_uri"] if request.method == "GET" else request.form["request_uri"]
+    return request.form["request_uri"] if request.method == "POST" else request.args["request_uri"]
 
 
-def _put(pushed: PushedRequest, client: ClientFacts) -> Response:
+def _with_question(pushed: PushedRequest, client: ClientFacts, then: Step) -> ResponseReturnValue:
     try:
         ask = _ask(pushed)
     except (InvalidError, NotFoundError, RefusedError) as error:
         # The company took back since what it asked for when it pushed this.
         return _refused(pushed, "invalid_authorization_details", private=type(error).__name__)
-    if authorization.wishes(pushed).silent:
-        agreed = ask.covered(context.now())
-        return _shared(pushed, ask, ConfirmForm()) if agreed else _refused(pushed, "consent_required")
+    if not authorization.wishes(pushed).silent:
+        return then(pushed, client, ask)
+    # No page was wanted, so there is none from which an answer could have come either.
+    agreed = ask.covered(context.now())
+    return _shared(pushed, ask, ConfirmForm()) if agreed else _refused(pushed, "consent_required")
+
+
+def _put(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> Response:
     return _screen(pushed, client, ask, _form(ask, pushed))
 
 
-def _take(pushed: PushedRequest, client: ClientFacts) -> ResponseReturnValue:
-    if authorization.wishes(pushed).silent:
-        # There was no page that this could have been sent from.
-        return _put(pushed, client)
-    ask = _ask(pushed)
+def _take(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> ResponseReturnValue:
     form = _form(ask, pushed)
     if form.declined:
         return _declined(pushed, ask, form)
@@ -199,7 +214,7 @@ def _screen(
     *,
     status: int = 200,
 ) -> Response:
-    g.form_action_origins = [authorization.origin(pushed)]
+    g.form_action_origins = authorization.origins(pushed)
     name = "confirm" if isinstance(form, ConfirmForm) else "authorize"
     returns_to = urlsplit(pushed.parameters["redirect_uri"]).hostname
     return page(

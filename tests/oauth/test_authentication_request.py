@@ -253,11 +253,38 @@ def test_what_is_taken_and_not_used(rp: RelyingParty, person: Person, settings: 
         assert hint not in json.dumps(session.scalars(mine).one())
 
 
-def test_a_purpose_withdrawn_meanwhile(rp: RelyingParty, person: Person, settings: Settings) -> None:
-    uri = rp.push()
+TAKEN_BACK: list[dict[str, Any]] = [
+    {"withdrawn_at": datetime(2026, 1, 1, tzinfo=UTC)}, {"mode": "asked"}, {"required": [], "optional": []},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", TAKEN_BACK, ids=lambda columns: next(iter(columns)))
+def test_a_purpose_that_shrank_meanwhile(
+    rp: RelyingParty, person: Person, settings: Settings, columns: dict[str, Any]
+) -> None:
+    read, unread = rp.push(), rp.push()
+    token = csrf(opened(rp, person, read).text)
     with db.transaction(settings.database_url) as session:
-        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(withdrawn_at=db.now()))
-    refused(rp, opened(rp, person, uri), "invalid_authorization_details")
+        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(**columns))
+    form = {"client_id": rp.client_id, "request_uri": read, "answer": "share", "duration": "year", "csrf_token": token}
+    refused(rp, person.browser.post("/oauth/authorize", data=form), "invalid_authorization_details")
+    refused(rp, opened(rp, person, unread), "invalid_authorization_details")
+
+
+def test_a_browser_may_follow_from_signing_in_to_the_client(rp: RelyingParty, http: FlaskClient) -> None:
+    """Chromium holds every redirect of a form against the policy of the page it stood on."""
+    address = rp.address(rp.push())
+    http.get(address)
+    pages = [
+        ("/account/sign-in", address, True),
+        ("/account/create", address, True),
+        ("/account/sign-in", "/home", False),
+    ]
+    pages += [("/account/sign-in", rp.address("made up"), False), ("/home", address, False)]
+    pages += [("/account/sign-in", "https://evil.example" + address, False)]
+    for page, place, named in pages:
+        policy = http.get(f"{page}?{urlencode({'next': place})}").headers["Content-Security-Policy"]
+        assert ("form-action 'self' https://client.example;" in policy + ";") is named, (page, place)
 
 
 def test_a_link_cannot_tick_anything(http: FlaskClient, person: Person, settings: Settings) -> None:

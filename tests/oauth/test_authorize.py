@@ -135,9 +135,7 @@ def test_a_choice_counts_although_another_window_answered(rp: RelyingParty, pers
         assert grant.attributes == ["name.full"]
 
 
-@pytest.mark.parametrize(
-    "column", [{"sentence": "sell what we know about you"}, {"retention_days": 3}, {"mode": "asked"}]
-)
+@pytest.mark.parametrize("column", [{"sentence": "sell what we know about you"}, {"retention_days": 3}])
 def test_what_is_agreed_to_is_what_was_read(
     rp: RelyingParty, person: Person, settings: Settings, column: dict[str, object]
 ) -> None:

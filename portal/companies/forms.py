@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from babel import Locale
 from flask_wtf import FlaskForm
-from wtforms import IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, NumberRange, StopValidation
 
-from portal.companies import keys, rules
+from portal.companies import keys, registration, rules
 from portal.companies.purposes import MODES, PURPOSES
 from portal.errors import PortalError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wtforms import Field, Form
 
 NEEDED, WISHED = "required", "optional"
+ANSWERS = {"plain": "JSON", "signed": "Signed (ES256)", "encrypted": "Signed and encrypted to your newest key"}
 _NO_COUNTRIES = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
 
 
@@ -126,6 +127,54 @@ class AppForm(PurposeForm):
 
 class KeysForm(RefusableForm):
     jwks = TextAreaField("Public keys (JWK Set)", [Checked(lambda text: keys.check(keys.read(text)))])
+
+
+class KeyAddressForm(RefusableForm):
+    jwks_uri = StringField("Address of your key set (jwks_uri)")
+
+
+class SettingsForm(RefusableForm):
+    """What an app is registered with, but for its keys; the rules of registration judge the whole."""
+
+    pointers: Mapping[str, str] = {
+        "/client_name": "name",
+        "/grant_types": "approvals",
+        "/backchannel_client_notification_endpoint": "notification_endpoint",
+    }
+
+    name = StringField("Name of the app", [Checked(partial(rules.line, what="a name for the app", longest=80))])
+    redirect_uris = TextAreaField("Redirect addresses")
+    post_logout_redirect_uris = TextAreaField("Addresses after sign-out")
+    approvals = RadioField(
+        "Approval away from the browser (CIBA)", [InputRequired("Choose how you ask.")],
+        choices={"off": "Off", "poll": "Poll: your server asks until there is an answer",
+                 "ping": "Ping: your server is told when there is an answer"},
+    )  # fmt: skip
+    notification_endpoint = StringField("Address that is told (only for ping)")
+    require_signed_request_object = BooleanField("Accept signed requests only (JAR)")
+    authorization_signed = BooleanField("Sign every answer in the browser (JARM)")
+    id_token_encrypted = BooleanField("Encrypt ID tokens")
+    userinfo = RadioField("Userinfo", [InputRequired("Choose a form.")], choices=dict(ANSWERS))
+    introspection = RadioField("Introspection", [InputRequired("Choose a form.")], choices=dict(ANSWERS))
+
+
+class TokenForm(RefusableForm):
+    name = StringField("What it is for", [Checked(partial(rules.line, what="a name for the token", longest=80))])
+    environment = SelectField("Kind of app", choices={"test": "Test", "live": "Live"}, default="test")
+    uses = IntegerField(
+        "How many apps it may register",
+        [InputRequired("Enter a number."),
+         NumberRange(1, registration.MOST_USES, f"Enter a number from 1 to {registration.MOST_USES}.")],
+        default=1,
+        invalid_value_message="Enter a number.",  # type: ignore[call-arg] # newer than its annotations
+    )  # fmt: skip
+    days = IntegerField(
+        "Days until it stops working",
+        [InputRequired("Enter a number of days."),
+         NumberRange(1, registration.MOST_DAYS, f"Enter a number of days from 1 to {registration.MOST_DAYS}.")],
+        default=1,
+        invalid_value_message="Enter a number of days.",  # type: ignore[call-arg] # newer than its annotations
+    )  # fmt: skip
 
 
 class SwitchForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations

@@ -56,7 +56,10 @@ class StaffFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientFacts:
-    """A client and its company; `active` is false once either is suspended.  `company_name` is the trading name."""
+    """A client and its company; `active` is false once either is suspended, or the client ended.
+
+    `company_name` is the trading name.
+    """
 
     client_id: str
     company_id: UUID
@@ -69,6 +72,7 @@ class ClientFacts:
     active: bool
     created_at: datetime
     metadata: ClientMetadata
+    ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +191,11 @@ def key_list(session: Session, client_id: str) -> list[KeyFacts]:
     return [_key(row) for row in session.scalars(query)]
 
 
+def keys_fetched_at(session: Session, client_id: str) -> datetime | None:
+    """Return when a client's keys were last asked for at its `jwks_uri`."""
+    return session.scalar(select(Client.keys_fetched_at).where(Client.client_id == client_id))
+
+
 def key_counts(session: Session, *, company_id: UUID) -> dict[str, int]:
     """Return how many live keys each client of a company has; a client without any is absent."""
     query = (
@@ -224,6 +233,7 @@ def _client(row: Row[Client, Company]) -> ClientFacts:
         active=found.state == "active" and owner.state != SUSPENDED,
         created_at=found.created_at,
         metadata=ClientMetadata.of(found.settings),
+        ended=found.state == "ended",
     )
 
 

@@ -12,7 +12,6 @@ from portal.companies import client_rules, names, queries, rules
 from portal.companies import keys as keysets
 from portal.companies.client_rules import ClientMetadataError
 from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
-from portal.companies.names import CompanyTakenError
 from portal.db import refused_by
 from portal.errors import InvalidError, NotFoundError, RefusedError
 
@@ -78,7 +77,7 @@ def register_company(
 ) -> queries.CompanyFacts:
     """Register a company, with the person `owner` acting for it; `country` is ISO 3166-1 alpha-2.
 
-    Its slug is derived from the trading name and unique.  Raises `CompanyTakenError`, `rules.DetailsError`.
+    Its slug is derived from the trading name and unique.  Raises `names.CompanyTakenError`, `rules.DetailsError`.
     """
     name = rules.name(trading_name, what="the trading name", pointer="/trading_name")
     names.refuse_taken(session, trading_name=name)
@@ -96,7 +95,7 @@ def register_company(
         created_at=now,
         verified_at=now if verified else None,
     )
-    taken = refused_by("company_slug_key", CompanyTakenError(pointer="/trading_name"))
+    taken = refused_by("company_slug_key", names.CompanyTakenError(pointer="/trading_name"))
     with taken, session.begin_nested():
         session.add(found)
     if owner is not None:

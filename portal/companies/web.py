@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import flask
 from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 from flask_login import current_user
 
-from portal.companies import forms, keys, queries, services
+from portal.companies import clients, forms, key_source, keys, queries, registration, services, settings
 from portal.companies.access import CHOSEN, own_client, recent_staff_required, staff_required, take_place
 from portal.companies.purposes import MODES, PURPOSES
 from portal.errors import NotFoundError, PortalError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from portal.companies.forms import AppForm, PurposeForm
+    from portal.companies.queries import ClientFacts
 
 pages = Blueprint("companies", __name__)
 
@@ -141,8 +142,28 @@ def one_app(client_id: str) -> Response:
         "companies/app.html",
         client=client,
         keys=queries.key_list(session(), client_id),
+        keys_read=queries.keys_fetched_at(session(), client_id),
+        answers={
+            what: forms.ANSWERS[settings.form_of(client.metadata, what)] for what in ("userinfo", "introspection")
+        },
         purposes=queries.purposes_of(session(), client_id),
     )
+
+
+@pages.route("/org/apps/<client_id>/settings", methods=["GET", "POST"])
+@recent_staff_required
+def app_settings(client_id: str) -> ResponseReturnValue:
+    client = own_client(client_id)
+    form = forms.SettingsForm(data=settings.shown(client))
+    if form.validate_on_submit():
+        try:
+            _replace(client, settings.described_anew(client, form.values()))
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash("Saved. The app is registered like this from now on.")
+            return redirect(url_for("companies.one_app", client_id=client_id), 303)
+    return page("companies/settings.html", client=client, form=form, status=_status(form))
 
 
 @pages.route("/org/apps/<client_id>/purposes/new", methods=["GET", "POST"])
@@ -183,6 +204,23 @@ def client_keys(client_id: str) -> ResponseReturnValue:
     return page("companies/keys.html", client=client, keys=found, form=form, status=_status(form))
 
 
+@pages.route("/org/apps/<client_id>/keys/address", methods=["GET", "POST"])
+@recent_staff_required
+def key_address(client_id: str) -> ResponseReturnValue:
+    client = own_client(client_id)
+    form = forms.KeyAddressForm(data={"jwks_uri": client.metadata.jwks_uri or ""})
+    if form.validate_on_submit():
+        address = (form.data["jwks_uri"] or "").strip()
+        try:
+            _replace(client, settings.document_of(client) | {"jwks_uri": address or None}, fetched=bool(address))
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash("The keys there are in use." if address else "The keys stay as they are until you change them here.")
+            return redirect(url_for("companies.client_keys", client_id=client_id), 303)
+    return page("companies/key_address.html", client=client, form=form, status=_status(form))
+
+
 @pages.post("/org/apps/<client_id>/keys/retire")
 @recent_staff_required
 def retire_key(client_id: str) -> ResponseReturnValue:
@@ -190,11 +228,60 @@ def retire_key(client_id: str) -> ResponseReturnValue:
     kid = request.form.get("kid", "")
     try:
         services.retire_key(session(), client_id=client_id, kid=kid, now=now())
-    except services.LastKeyError as error:
+    except (services.LastKeyError, services.KeysElsewhereError) as error:
         flash(error.public, "hold")
     else:
         flash(f"Retired: {kid}.")
     return redirect(url_for("companies.client_keys", client_id=client_id), 303)
+
+
+@pages.route("/org/registration-tokens", methods=["GET", "POST"])
+@recent_staff_required
+def registration_tokens() -> Response:
+    form, token = forms.TokenForm(), ""
+    if form.validate_on_submit():
+        try:
+            token = _make_token(form)
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            form = forms.TokenForm(formdata=None)
+    made = registration.tokens_of(session(), company_id=g.company.company_id, now=now())
+    return page("companies/registration_tokens.html", form=form, token=token, tokens=made, status=_status(form))
+
+
+@pages.post("/org/registration-tokens/end")
+@recent_staff_required
+def end_registration_token() -> ResponseReturnValue:
+    token_id = request.form.get("token", "")
+    name = registration.end_token(session(), company_id=g.company.company_id, token_id=token_id, now=now())
+    flash(f"Ended: {name}.")
+    return redirect(url_for("companies.registration_tokens"), 303)
+
+
+def _make_token(form: forms.TokenForm) -> str:
+    given = form.values()
+    return registration.make_token(
+        session(),
+        company_id=g.company.company_id,
+        made_by=person_id(),
+        name=given["name"],
+        environment=given["environment"],
+        uses=given["uses"],
+        days=given["days"],
+        now=now(),
+    )
+
+
+def _replace(client: ClientFacts, metadata: dict[str, Any], *, fetched: bool = False) -> None:
+    described = services.describe_client(session(), company_id=client.company_id, metadata=metadata)
+    found = None
+    if fetched:
+        # Nothing is held while a stranger's server takes its time.
+        session().commit()
+        found = key_source.fetch(described.metadata.jwks_uri or "")
+    with session().begin_nested():
+        clients.replace(session(), client_id=client.client_id, described=described, keys=found, now=now())
 
 
 def _create(form: AppForm) -> str:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.companies import keys, queries, rules, services
+from portal.companies import keys, names, queries, rules, services
 from portal.companies.models import Company
 from portal.errors import InvalidError, NotFoundError
 
@@ -377,7 +377,7 @@ def test_of_two_companies_that_race_for_a_name_one_gets_it(settings: Settings, f
         try:
             with db.transaction(settings.database_url) as own:
                 return services.register_company(own, **arguments).slug
-        except services.CompanyTakenError as refusal:
+        except names.CompanyTakenError as refusal:
             return refusal.pointer
 
     with ThreadPoolExecutor(4) as threads:

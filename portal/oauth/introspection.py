@@ -7,19 +7,19 @@ somebody else's token exists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
-from portal.companies import queries as companies
 from portal.consent import queries as consents
 from portal.identity import levels
-from portal.oauth import resource_indicators, rich_authorization, signed_answer, tokens
+from portal.oauth import resource_indicators, rich_authorization, signed_answer, statements, tokens
 from portal.oauth.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from portal.consent.models import Grant
-    from portal.oauth.models import AccessToken, RefreshToken
     from portal.oauth.request import MachineRequest
     from portal.oauth.signed_answer import SignedAnswer
 
@@ -58,56 +58,55 @@ class IntrospectionEndpoint(Endpoint):  # type: ignore[misc]  # Authlib ships no
 
 def _said(asked: IntrospectionRequest) -> dict[str, Any]:
     request: MachineRequest = asked.request
-    found = _live(asked)
-    if found is None:
+    row = _read(asked)
+    if row.token_client_id is None:
         return _INACTIVE
-    if found.person_id is None or found.grant_id is None:
-        return _of_token(found, request.issuer)
-    grant = consents.grant(request.session, person_id=found.person_id, grant_id=found.grant_id)
-    if grant is None or not _in_force(grant, request):
+    if row.token_person_id is None:
+        return _of_token(row, request.issuer)
+    if row.grant_id is None or not _in_force(row, request):
         return _INACTIVE
-    return _of_token(found, request.issuer) | _of_person(asked, found, grant)
+    return _of_token(row, request.issuer) | _of_person(row)
 
 
-def _live(asked: IntrospectionRequest) -> AccessToken | RefreshToken | None:
+def _read(asked: IntrospectionRequest) -> Row[Any]:
     request: MachineRequest = asked.request
-    session, client_id, now = request.session, asked.client.client_id, request.now
-    access = tokens.live_access(session, tokens.hash_of(asked.token), now=now)
-    if access is None:
-        return tokens.live_refresh(session, asked.token, client_id=client_id, now=now)
-    return access if access.client_id == client_id else None
+    about = {
+        "token_hash": tokens.hash_of(asked.token), "client_id": asked.client.client_id,
+        "company_id": asked.client.company_id, "now": request.now, "idle_since": request.now - tokens.REFRESH_IDLE,
+    }  # fmt: skip
+    row: Row[Any] = statements.INTROSPECT.one(request.database_url, request.shown.parameters() | about)
+    request.shown.settle(row)
+    return row
 
 
-def _in_force(grant: Grant, request: MachineRequest) -> bool:
+def _in_force(row: Row[Any], request: MachineRequest) -> bool:
     # A paused consent keeps its tokens, as at the token endpoint: what they get is nothing, until it goes on.
-    return grant.state in consents.LIVE and (grant.expires_at is None or grant.expires_at > request.now)
+    return row.state in consents.LIVE and (row.expires_at is None or row.expires_at > request.now)
 
 
-def _of_token(found: AccessToken | RefreshToken, issuer: str) -> dict[str, Any]:
+def _of_token(row: Row[Any], issuer: str) -> dict[str, Any]:
     said = {
         "active": True,
         "iss": issuer,
         "aud": resource_indicators.api_of(issuer),
-        "client_id": found.client_id,
-        "scope": found.scope,
-        "iat": int(found.issued_at.timestamp()),
-        "exp": int(found.expires_at.timestamp()),
+        "client_id": row.token_client_id,
+        "scope": row.token_scope,
+        "iat": int(row.token_issued_at.timestamp()),
+        "exp": int(row.token_expires_at.timestamp()),
     }
     # A refresh token is bound to its client, not to a key, and has no type (RFC 6749 section 5.1).
-    jkt = getattr(found, "jkt", None)
-    return said if jkt is None else said | {"token_type": "DPoP", "cnf": {"jkt": jkt}}
+    return said if row.token_jkt is None else said | {"token_type": "DPoP", "cnf": {"jkt": row.token_jkt}}
 
 
-def _of_person(asked: IntrospectionRequest, found: AccessToken | RefreshToken, grant: Grant) -> dict[str, Any]:
-    session = asked.request.session
-    purpose = companies.purpose(session, grant.purpose_id)
+def _of_person(row: Row[Any]) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "sub": consents.sub_of(session, person_id=grant.person_id, company_id=asked.client.company_id),
-        "grant_id": str(grant.grant_id),
-        "authorization_details": rich_authorization.granted(purpose.code, grant) if purpose else [],
+        "sub": row.sub,
+        "grant_id": str(row.grant_id),
+        # The row has every column of the consent's own table.
+        "authorization_details": rich_authorization.granted(row.purpose, cast("Grant", row)) if row.purpose else [],
     }
-    if found.authenticated_at is not None and found.level is not None:
-        said |= {"auth_time": int(found.authenticated_at.timestamp()), "acr": levels.acr(found.level)}
+    if row.token_authenticated_at is not None and row.token_level is not None:
+        said |= {"auth_time": int(row.token_authenticated_at.timestamp()), "acr": levels.acr(row.token_level)}
     return said
 
 

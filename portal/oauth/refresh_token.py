@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from portal.db import Prepared
-from portal.oauth import parameters, tokens
+from portal.oauth import parameters, statements, tokens
 from portal.oauth.errors import InvalidGrantError, InvalidRequestError
 from portal.oauth.token_endpoint import ConsentEndedError, ScopeWiderError, TokenGrant, check_in_force
 
@@ -13,18 +12,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from portal.consent.models import Grant
-
-# The consent's own columns, and beside them what the answer needs of the token, the purpose and the subject.
-_READ = Prepared("read_refresh_token", """
-    SELECT g.*, r.person_id AS token_person, r.grant_id AS token_grant, r.scope AS token_scope, r.code_hash,
-           r.authenticated_at, r.level AS token_level, r.used_at, p.code AS purpose, s.sub
-      FROM refresh_token r
-      LEFT JOIN "grant" g ON g.person_id = r.person_id AND g.grant_id = r.grant_id
-      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
-      LEFT JOIN subject s ON s.person_id = r.person_id AND s.company_id = :company_id
-     WHERE r.token_hash = :token_hash AND r.client_id = :client_id
-       AND r.revoked_at IS NULL AND r.expires_at > :now AND r.used_at > :idle_since
-""")  # fmt: skip
 
 
 class RefreshTokenMissingError(InvalidRequestError):
@@ -66,7 +53,7 @@ class RefreshTokenGrant(TokenGrant):
 
     def _read(self, token_hash: bytes) -> Row[Any]:
         now, caller = self.request.now, self.caller
-        row: Row[Any] | None = _READ.one(
+        row: Row[Any] | None = statements.REFRESH.one(
             self.request.database_url,
             {
                 "token_hash": token_hash, "client_id": caller.client_id, "company_id": caller.company_id,
@@ -94,6 +81,7 @@ class RefreshTokenGrant(TokenGrant):
 
 def _of_row(token_hash: bytes, row: Row[Any]) -> tokens.Refresh:
     return tokens.Refresh(
-        token_hash=token_hash, person_id=row.token_person, grant_id=row.token_grant, scope=row.token_scope,
-        code_hash=row.code_hash, authenticated_at=row.authenticated_at, level=row.token_level, used_at=row.used_at,
+        token_hash=token_hash, person_id=row.token_person_id, grant_id=row.token_grant_id, scope=row.token_scope,
+        code_hash=row.token_code_hash, authenticated_at=row.token_authenticated_at, level=row.token_level,
+        used_at=row.token_used_at,
     )  # fmt: skip

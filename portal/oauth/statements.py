@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from portal.consent.rules import Standing
 from portal.db import Prepared
+from portal.oauth.replay import FRESH, WHICH
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -72,6 +73,26 @@ def logging(channel: str) -> str:
 
 
 USERINFO_LOG = Prepared("userinfo_log", logging("userinfo"))
+_COLUMNS = "client_id, person_id, grant_id, scope, code_hash, authenticated_at, level, issued_at, expires_at"
+_THEIRS = "token_hash = :token_hash AND client_id = :client_id AND revoked_at IS NULL AND expires_at > :now"
+_ACCESS = f"""
+    SELECT {_COLUMNS}, jkt, CAST(NULL AS timestamptz) AS used_at FROM access_token
+     WHERE {_THEIRS}"""  # noqa: S608 - put together from constants
+_REFRESH = f"""
+    SELECT {_COLUMNS}, NULL AS jkt, used_at FROM refresh_token
+     WHERE {_THEIRS} AND used_at > :idle_since"""  # noqa: S608 - put together from constants
+# Every column of the consent behind a token; the token's own are called `token_...`.
+_BEHIND = f"""
+    SELECT g.*, {", ".join(f"t.{column} AS token_{column}" for column in _COLUMNS.split(", "))},
+           t.jkt AS token_jkt, t.used_at AS token_used_at, p.code AS purpose, s.sub
+      FROM token t
+      LEFT JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id
+      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
+      LEFT JOIN subject s ON s.person_id = t.person_id AND s.company_id = :company_id"""  # noqa: S608 - as above
+REFRESH = Prepared("refresh", f"WITH token AS ({_REFRESH}) {_BEHIND}")
+# The assertion of whoever asks is used up with the look at the token, whichever of the two kinds it is.
+_ASKED = f"SELECT shown.*, behind.* FROM ({WHICH}) AS shown LEFT JOIN ({_BEHIND}) AS behind ON true"  # noqa: S608 - as above
+INTROSPECT = Prepared("introspect", f"WITH {FRESH}, token AS ({_ACCESS} UNION ALL {_REFRESH}) {_ASKED}")
 
 
 def standing(row: Row[Any], *, used: bool = False) -> Standing | None:

@@ -73,3 +73,11 @@ class Offer:
         return services.give(
             session, person_id=person_id, client_id=self.client_id, purpose_id=self.purpose_id, **terms
         )
+
+    def alter(self, session: Session, **columns: Any) -> None:  # noqa: ANN401 - columns of a purpose
+        """Change what the purpose states, as a later version of it."""
+        purpose = session.get_one(Purpose, self.purpose_id)
+        for name, value in columns.items():
+            setattr(purpose, name, value)
+        purpose.version += 1
+        session.flush()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import event
 
 from portal import db
+from portal.db import Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from portal.config import Settings
 
@@ -29,3 +30,20 @@ def statements(settings: Settings) -> Iterator[list[str]]:
         yield seen
     finally:
         event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def prepared() -> Iterator[list[Prepared]]:
+    """Gather every prepared statement that the process sends while the block runs: `statements` sees none of them."""
+    seen: list[Prepared] = []
+    one = Prepared.one
+
+    def note(statement: Prepared, url: str, parameters: Mapping[str, object]) -> object:
+        seen.append(statement)
+        return one(statement, url, parameters)
+
+    Prepared.one = note  # type: ignore[method-assign,assignment]
+    try:
+        yield seen
+    finally:
+        Prepared.one = one  # type: ignore[method-assign]

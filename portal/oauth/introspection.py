@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
-from portal.consent import queries as consents
+from portal.consent import services as consent
 from portal.identity import levels
 from portal.oauth import resource_indicators, rich_authorization, signed_answer, statements, tokens
 from portal.oauth.errors import InvalidRequestError
+from portal.oauth.token_endpoint import ConsentEndedError, check_in_force
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -63,9 +64,8 @@ def _said(asked: IntrospectionRequest) -> dict[str, Any]:
         return _INACTIVE
     if row.token_person_id is None:
         return _of_token(row, request.issuer)
-    if row.grant_id is None or not _in_force(row, request):
-        return _INACTIVE
-    return _of_token(row, request.issuer) | _of_person(row)
+    grant = _in_force(row, request)
+    return _INACTIVE if grant is None else _of_token(row, request.issuer) | _of_person(asked, row, grant)
 
 
 def _read(asked: IntrospectionRequest) -> Row[Any]:
@@ -79,9 +79,15 @@ def _read(asked: IntrospectionRequest) -> Row[Any]:
     return row
 
 
-def _in_force(row: Row[Any], request: MachineRequest) -> bool:
+def _in_force(row: Row[Any], request: MachineRequest) -> Grant | None:
     # A paused consent keeps its tokens, as at the token endpoint: what they get is nothing, until it goes on.
-    return row.state in consents.LIVE and (row.expires_at is None or row.expires_at > request.now)
+    if row.grant_id is None or row.purpose is None:
+        return None
+    try:
+        # The row has every column of the consent's own table.
+        return check_in_force(cast("Grant", row), now=request.now)
+    except ConsentEndedError:
+        return None
 
 
 def _of_token(row: Row[Any], issuer: str) -> dict[str, Any]:
@@ -98,16 +104,19 @@ def _of_token(row: Row[Any], issuer: str) -> dict[str, Any]:
     return said if row.token_jkt is None else said | {"token_type": "DPoP", "cnf": {"jkt": row.token_jkt}}
 
 
-def _of_person(row: Row[Any]) -> dict[str, Any]:
+def _of_person(asked: IntrospectionRequest, row: Row[Any], grant: Grant) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "sub": row.sub,
-        "grant_id": str(row.grant_id),
-        # The row has every column of the consent's own table.
-        "authorization_details": rich_authorization.granted(row.purpose, cast("Grant", row)) if row.purpose else [],
+        "sub": row.sub or _subject(asked, row),
+        "grant_id": str(grant.grant_id),
+        "authorization_details": rich_authorization.granted(row.purpose, grant),
     }
     if row.token_authenticated_at is not None and row.token_level is not None:
         said |= {"auth_time": int(row.token_authenticated_at.timestamp()), "acr": levels.acr(row.token_level)}
     return said
+
+
+def _subject(asked: IntrospectionRequest, row: Row[Any]) -> str:
+    return consent.subject(asked.request.session, person_id=row.token_person_id, company_id=asked.client.company_id)
 
 
 def _wants_jwt(asked: IntrospectionRequest) -> bool:

@@ -15,6 +15,7 @@ from portal.companies.models import Client, ClientKey, Company
 from portal.consent.models import Grant
 from portal.oauth import introspection
 from portal.oauth.models import AccessToken, RefreshToken
+from tests.counting import prepared, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +162,15 @@ def test_an_assertion_answers_one_question(rp: RelyingParty) -> None:
     form = rp.identified(token="x")
     assert rp.post(PATH, form).status_code == 200
     assert rp.post(PATH, form).status_code == 401
+
+
+def test_it_costs_two_statements(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    # One looks whether the client is as it was, one uses its assertion up and reads everything.
+    given = tokens(rp, person)
+    ask(rp, given["access_token"])
+    with statements(settings) as others, prepared() as seen:
+        assert ask(rp, given["access_token"]).json["active"] is True
+    assert (len(seen), others) == (2, [])
 
 
 def verified(rp: RelyingParty, text: str) -> jwt.Token:

@@ -12,10 +12,9 @@ from sqlalchemy import update
 
 from portal import db
 from portal.companies.models import Client, ClientKey
-from portal.db import Prepared
 from portal.ledger import queries as ledger
 from portal.oauth import statements as hot
-from tests.counting import statements
+from tests.counting import prepared, statements
 from tests.oauth.rp import query
 
 if TYPE_CHECKING:
@@ -152,23 +151,13 @@ def test_a_proof_is_good_once(rp: RelyingParty, person: Person, settings: Settin
     assert logged(settings, person) == before
 
 
-def test_it_costs_two_statements(
-    rp: RelyingParty, person: Person, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_costs_two_statements(rp: RelyingParty, person: Person, settings: Settings) -> None:
     given = token(rp, person)["access_token"]
     call(rp, given)
-    prepared: list[Prepared] = []
-    one = Prepared.one
-
-    def note(statement: Prepared, url: str, parameters: dict[str, object]) -> object:
-        prepared.append(statement)
-        return one(statement, url, parameters)
-
-    monkeypatch.setattr(Prepared, "one", note)
-    with statements(settings) as others:
+    with statements(settings) as others, prepared() as seen:
         assert call(rp, given).status_code == 200
     assert others == []
-    assert prepared == [hot.USERINFO, hot.USERINFO_LOG]
+    assert seen == [hot.USERINFO, hot.USERINFO_LOG]
 
 
 def test_no_identifier_but_the_subject_leaves(rp: RelyingParty, person: Person) -> None:

@@ -13,6 +13,7 @@ from portal.consent.terms import Effect, Wanted
 from portal.consumer import formats
 from portal.consumer import queries as consumer
 from portal.consumer.catalogue import CATALOGUE, label
+from portal.db import now as clock
 from portal.errors import NotFoundError
 from portal.web.dates import day
 
@@ -70,7 +71,8 @@ class Ask:
     """Everything on the consent screen; `shown` gives it without the values.
 
     `wanted` is what is asked, never more than the purpose; `keeps` are the details that stay shared whatever is
-    answered, which only a merge has.
+    answered, which only a merge has; `anew` says that an answer begins a new consent, so that every detail is
+    newly shared, also one that was shared until then.
     """
 
     client_id: str
@@ -86,6 +88,7 @@ class Ask:
     durations: Sequence[terms.Duration]
     purpose_version: int
     grant: Grant | None
+    anew: bool
 
     @property
     def mode(self) -> str:
@@ -161,9 +164,7 @@ class Ask:
 
     def harmful(self, item: Item) -> bool:
         """Say whether sharing one detail is new and can do much harm."""
-        # What begins anew is newly shared, also where the same detail is shared until then.
-        newly = not item.held or self.effect is Effect.CREATE
-        return newly and terms.sensitive([item.attribute])
+        return (self.anew or not item.held) and terms.sensitive([item.attribute])
 
     @property
     def how(self) -> str:
@@ -198,6 +199,7 @@ def build(
     purpose_id: UUID,
     wanted: Wanted | None = None,
     effect: Effect = Effect.AMEND,
+    now: datetime | None = None,
 ) -> Ask:
     """Return what to ask a person; without `wanted` the purpose is asked for in full.
 
@@ -226,6 +228,7 @@ def build(
         durations=[] if merged else _durations(wanted),
         purpose_version=purpose.version,
         grant=held,
+        anew=effect is Effect.CREATE or held is None or queries.over(session, held, now=now or clock()),
     )
 
 

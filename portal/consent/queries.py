@@ -88,6 +88,13 @@ def offer(session: Session, client_id: str, purpose_id: UUID) -> tuple[ClientFac
     return client, purpose
 
 
+def over(session: Session, held: Grant, *, now: datetime) -> bool:
+    """Say whether a live grant is over though nobody has said so: its time, or its one use."""
+    if held.expires_at is not None and held.expires_at <= now:
+        return True
+    return held.mode == terms.ONCE and ledger.was_used(session, person_id=held.person_id, grant_id=held.grant_id)
+
+
 def standing(session: Session, *, person_id: UUID, grant_id: UUID) -> rules.Standing | None:
     """Return what `rules.decide` decides by; None when there is no such grant of this person."""
     held = grant(session, person_id=person_id, grant_id=grant_id)

@@ -17,7 +17,6 @@ from portal.consent.models import Grant, GrantVersion, Subject
 from portal.consent.terms import Effect
 from portal.db import new_id
 from portal.errors import NotFoundError, RefusedError
-from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 
 if TYPE_CHECKING:
@@ -262,10 +261,7 @@ def _live(session: Session, person_id: UUID, purpose_id: UUID) -> Grant | None:
 
 def _closed(session: Session, held: Grant, now: datetime) -> bool:
     """Close a grant that is over though nobody has said so: a new consent then begins anew, with a new use."""
-    used_up = held.mode == terms.ONCE and ledger_queries.was_used(
-        session, person_id=held.person_id, grant_id=held.grant_id
-    )
-    over = used_up or (held.expires_at is not None and held.expires_at <= now)
+    over = queries.over(session, held, now=now)
     if over:
         _step(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
     return over

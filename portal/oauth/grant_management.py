@@ -111,10 +111,11 @@ def settle(session: Session, kept: Mapping[str, Any], *, grant: Grant, now: date
 
 def end_tokens(session: Session, *, grant_id: UUID, now: datetime) -> None:
     """End every token and unused code of a consent."""
-    _end(session, AccessToken, grant_id, now)
-    _end(session, RefreshToken, grant_id, now)
+    # In this order: whoever redeems or refreshes at this moment is waited for, and what they got is then found.
     codes = update(AuthorizationCode).where(AuthorizationCode.grant_id == grant_id, AuthorizationCode.used_at.is_(None))
     session.execute(codes.values(used_at=now).execution_options(synchronize_session=False))
+    _end(session, RefreshToken, grant_id, now)
+    _end(session, AccessToken, grant_id, now)
 
 
 def on_grant_changed(session: Session, fact: GrantChanged) -> None:

@@ -38,7 +38,14 @@ def narrowed(session: Session, keys: Keyring, offer: Offer, person: Callable[...
 
 
 def changed(session: Session, held: Grant, **choice: Any) -> Grant:  # noqa: ANN401 - arguments of `change`
-    chosen = {"attributes": ["name.full"], "mode": "asked", "days": 30, "level": 1, "shown": {}, "now": LATER}
+    chosen: dict[str, Any] = {
+        "attributes": ["name.full"],
+        "mode": "asked",
+        "days": 30,
+        "level": 1,
+        "shown": {},
+        "now": LATER,
+    }
     chosen["wanted"] = asking.agreed(session, held=held)
     return services.change(session, person_id=held.person_id, grant_id=held.grant_id, **chosen | choice)
 
@@ -146,13 +153,15 @@ def test_beginning_anew_takes_the_proof_anew(session: Session, keys: Keyring, pe
         offer.give(session, who, attributes=["name.full", "birth.date"], level=1, effect=Effect.CREATE)
 
 
-def test_what_was_used_once_is_shared_newly(session: Session, keys: Keyring, person: Callable[..., UUID]) -> None:
+def test_what_is_over_is_shared_newly(session: Session, keys: Keyring, person: Callable[..., UUID]) -> None:
     offer, who = (
         Offer(session, required=[*BIRTH, {"attribute": "name.full", "reason": "To write"}], optional=[]),
         person(),
     )
     assert build(session, keys, offer, who).needs_second_proof([])
     offer.give(session, who, attributes=["name.full", "birth.date"], level=2, days=1)
+    assert not build(session, keys, offer, who).needs_second_proof([])
+    assert build(session, keys, offer, who, now=NOW + timedelta(days=2)).needs_second_proof([])
     with pytest.raises(terms.SecondProofNeededError):
         offer.give(session, who, attributes=["name.full", "birth.date"], level=1, now=NOW + timedelta(days=2))
 

@@ -163,7 +163,7 @@ def test_create_for_the_first_time_is_as_without_it__5_2(rp: RelyingParty, perso
 
 
 def test_merge_adds_and_leaves_the_rest_as_it_is__5_2(rp: RelyingParty, person: Person) -> None:
-    narrow = {"attributes": EMAIL, "mode": "asked", "retention": "P5D"}
+    narrow: dict[str, Any] = {"attributes": EMAIL, "mode": "asked", "retention": "P5D"}
     first = share(rp, person, asked(rp, **narrow), attributes=["email.main"], duration="quarter")
     uri = rp.push(**asked(rp, "merge", first["grant_id"], attributes=["name.full", "address.home"]))
     screen = person.browser.get(rp.address(uri)).text

@@ -33,7 +33,9 @@ MODES = (terms.UPDATED, terms.ASKED, terms.ONCE)
 NAMES = st.lists(st.sampled_from(list(CATALOGUE)), unique=True, max_size=6)
 DAYS = {"D": 1, "W": 7, "M": 30, "Y": 365}
 DURATIONS = st.builds("P{}{}".format, st.integers(0, 400), st.sampled_from("DWMY"))
-ODD = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
+ODD: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
+)
 PURPOSES = st.fixed_dictionaries(
     {
         "required": NAMES.filter(bool), "optional": NAMES, "mode": st.sampled_from([terms.UPDATED, *MODES]),

@@ -11,7 +11,7 @@ from portal.identity import rules
 
 _NO_EMAIL = "Enter your email address"
 _ODD_EMAIL = "Enter an email address in the correct format, like name@example.com"
-_NO_CODE = "Enter the code from the email: 6 digits, or 12"
+_NO_CODE = "Enter all digits of the code from the email"
 _LONGEST_EMAIL = 254
 
 

@@ -139,6 +139,15 @@ def is_password_of(session: Session, *, person_id: UUID, password: str, now: dat
     return True
 
 
+def hold_password(session: Session, *, person_id: UUID) -> bool:
+    """Let nobody else change the person's password until the transaction ends; say whether there is one.
+
+    Of two who choose a first password at once, one has chosen the first.
+    """
+    session.execute(select(Person.person_id).where(Person.person_id == person_id).with_for_update())
+    return session.get(Password, person_id, populate_existing=True) is not None
+
+
 def settles_at(session: Session, *, person_id: UUID, method: str, level: int, now: datetime) -> datetime | None:
     """Return from when a password chosen now would count beside a code; None for at once.
 

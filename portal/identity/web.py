@@ -203,15 +203,17 @@ def set_password() -> ResponseReturnValue:
     except services.WeakPasswordError as weak:
         form.password.errors = [weak.public]
         return _password_page(form, 422)
-    flash("Your password is saved. You are signed out everywhere else.")
     response = make_response(redirect(onward.place(_SECURITY), 303))
-    # The mailbox opened the account so far; whoever has it chooses what is to be the other proof from now on.
-    return browser.raise_session(response) if was_first else response
+    if was_first:
+        # The mailbox opened the account so far; whoever has it chooses what is to be the other proof from now on.
+        browser.raise_session(response)
+    flash("Your password is saved. You are signed out everywhere else.")
+    return response
 
 
 def _set_password(new: str) -> bool:
     session, who, now = context.session(), person_id(), context.now()
-    had_one = queries.has_password(session, person_id=who)
+    had_one = services.hold_password(session, person_id=who)
     settles = services.settles_at(session, person_id=who, method=current_user.method, level=current_user.level, now=now)
     services.set_password(
         session, keyring=context.keyring(), person_id=who, password=new, now=now,

@@ -134,6 +134,10 @@ class TokenUnknownError(InvalidTokenError):
     pass
 
 
+class TokenExpiredError(TokenUnknownError):
+    """A token that was good: its client fetches another, and nobody has guessed anything."""
+
+
 class KeyDiffersError(InvalidTokenError):
     pass
 

@@ -23,6 +23,7 @@ from portal.oauth.errors import (
     InvalidTokenError,
     KeyDiffersError,
     OAuthError,
+    TokenExpiredError,
     TokenUnknownError,
 )
 from portal.oauth.resource_indicators import api_of
@@ -139,7 +140,7 @@ def presented(authorization: str | None, proof: str | None, *, method: str, url:
 def challenge(error: OAuthError, scope: str) -> Response:
     """Return the refusal with its `WWW-Authenticate: DPoP` challenge (RFC 9449 section 7.1)."""
     context.fail()
-    if limits.is_failure(error.code):
+    if limits.is_failure(error.code) and not isinstance(error, TokenExpiredError):
         limits.failed()
     status = 403 if isinstance(error, InsufficientScopeError) else 401
     code = error.code.replace("_", "-")

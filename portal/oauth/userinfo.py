@@ -25,6 +25,7 @@ from portal.oauth.errors import (
     InsufficientScopeError,
     InvalidTokenError,
     KeyDiffersError,
+    TokenExpiredError,
     TokenUnknownError,
 )
 from portal.vault import persons
@@ -140,8 +141,10 @@ def signed(session: Session, told: Told, *, keyring: Keyring, issuer: str) -> Si
 
 
 def _admitted(row: Row[Any] | None, question: _Question) -> Row[Any]:
-    if row is None or row.token_expires_at <= question.now:
+    if row is None:
         raise TokenUnknownError
+    if row.token_expires_at <= question.now:
+        raise TokenExpiredError
     if row.jkt != question.credentials.proof.jkt:
         raise KeyDiffersError(private="the proof is by another key than the token's")
     if SCOPE not in row.scope.split():

@@ -20,6 +20,7 @@ from portal.oauth.errors import (
     InsufficientAuthenticationError,
     InsufficientScopeError,
     KeyDiffersError,
+    TokenExpiredError,
     TokenUnknownError,
 )
 from portal.oauth.statements import HOLD_GRANT, standing
@@ -150,8 +151,10 @@ def pull(
 
 
 def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> Row[Any]:
-    if row is None or row.token_expires_at <= now:
+    if row is None:
         raise TokenUnknownError
+    if row.token_expires_at <= now:
+        raise TokenExpiredError
     if row.jkt != credentials.proof.jkt:
         raise KeyDiffersError(private="the proof is by another key than the token's")
     if row.token_person is None and SCOPE not in row.scope.split():

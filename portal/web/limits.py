@@ -205,8 +205,10 @@ def _turn_away() -> Response | None:
     if not is_api() or request.endpoint is None:
         return None
     wait = of(current_app).wait_of(caller())
+    if not wait:
+        return None
     access = getattr(current_app.view_functions[request.endpoint], "access", "public")
-    if not wait or access == "public":
+    if access == "public":
         return None
     if access.startswith("token:"):
         return waits(problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", _SENTENCE), wait)

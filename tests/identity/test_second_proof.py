@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -250,7 +252,37 @@ def test_the_first_password_is_the_other_proof(
     answer = send(client, found[1].replace("&amp;", "&"), {"password": "gravel heron mitten quartz"})
     assert answer.location == f"{PAGE}?next=%2Fsharing"
     assert client.get(answer.location).location == "/sharing"
+    assert "Your password is saved" in client.get("/account/security").text
     assert levels_of(settings, no_password) == [2]
+
+
+def test_of_two_first_passwords_at_once_one_is_the_first(
+    *, app: Flask, settings: Settings, keys: Keyring, no_password: Person
+) -> None:
+    """Whoever loses has replaced a password by a code alone, and waits."""
+
+    def choose(number: int) -> int:
+        client = app.test_client()
+        with db.transaction(settings.database_url) as session:
+            token = services.open_session(
+                session, person_id=no_password[0], method="code", browser="a test", now=db.now()
+            )
+        client.set_cookie("session", token)
+        form = {"csrf_token": _token(client), "password": f"gravel heron mitten {number}"}
+        ready.wait()
+        return client.post("/account/password", data=form).status_code
+
+    assert keys
+    ready = Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(choose, range(2)))
+    with db.transaction(settings.database_url) as session:
+        waits = session.scalar(
+            text("SELECT second_proof_from FROM password WHERE person_id = :id"), {"id": no_password[0]}
+        )
+        raised = "SELECT count(*) FROM browser_session WHERE person_id = :id AND level = 2"
+        assert session.scalar(text(raised), {"id": no_password[0]}) == 1
+    assert waits is not None
 
 
 def test_a_mailbox_alone_is_never_both_proofs(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
+from sqlalchemy import text
 
 from portal import config, db
 from portal.app import create_app
@@ -156,6 +157,20 @@ def test_good_requests_are_not_counted(app: APIFlask, low: Settings) -> None:
         token = rp.own_token()
         assert rp.call("/api/v1/people/somebody", token).status_code == 404
     assert unknown_client(rp.http).status_code == 401
+
+
+def test_a_token_that_ran_out_is_no_try(app: APIFlask, low: Settings) -> None:
+    """Whoever asks often meets the end of a token many times at once."""
+    rp = make_rp(caller(app, new_address()), low)
+    token = rp.own_token()
+    with db.transaction(low.database_url) as session:
+        ended = "UPDATE access_token SET expires_at = now() - interval '1 second' WHERE client_id = :id"
+        session.execute(text(ended), {"id": rp.client_id})
+    for path in ("/api/v1/people/somebody", "/oauth/userinfo") * 5:
+        answer = rp.call(path, token)
+        assert answer.status_code == 401
+        assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+    assert rp.token(grant_type="client_credentials").status_code == 200
 
 
 def test_a_burst_sent_at_once_is_counted_one_by_one(app: APIFlask) -> None:

@@ -21,7 +21,7 @@ from portal.consent import approvals
 from portal.consent import queries as consents
 from portal.identity import levels
 from portal.identity import queries as identity
-from portal.oauth import id_token, parameters, ping, resource_indicators, rich_authorization, tokens
+from portal.oauth import id_token, pace, parameters, ping, resource_indicators, rich_authorization, tokens
 from portal.oauth.errors import (
     InvalidRequestError,
     InvalidScopeError,
@@ -150,6 +150,7 @@ class BackchannelEndpoint(Endpoint):  # type: ignore[misc]  # Authlib ships no a
         """Check, in this order: who asks, whether it may ask so, how it asks, about whom, and what."""
         sent = request.parameters
         client = request.authenticate_client()
+        pace.check("bc-authorize", client)
         _check_registered(client)
         _check_not_supported(sent)
         scope = _scope(sent)

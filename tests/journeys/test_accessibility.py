@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tests.journeys.program import Demo
 
 PUBLIC = ("/", "/help", "/how-it-works", "/privacy", "/accessibility", "/organisations", "/account/sign-in",
-          "/account/create", "/docs/errors", "/nothing-here")  # fmt: skip
+          "/account/create", "/docs/errors", "/nothing-here", "/oauth/end-session")  # fmt: skip
 PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.date/edit", "/details/email.main/edit",
           "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
           "/details/address.home/history", "/sharing", "/sharing?view=detail", "/activity", "/account/security",
-          "/account/password", "/account/confirm-it-is-you", "/org", "/org/join")  # fmt: skip
+          "/account/password", "/account/confirm-it-is-you", "/org", "/org/join", "/oauth/end-session")  # fmt: skip
 STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries")
 COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")
 

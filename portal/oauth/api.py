@@ -227,7 +227,7 @@ def _request() -> MachineRequest:
 
 def _accept() -> list[str]:
     # Only what the client names itself: a wildcard asks for nothing in particular.
-    return [named for named, quality in request.accept_mimetypes if quality > 0]
+    return [named.partition(";")[0].lower() for named, quality in request.accept_mimetypes if quality > 0]
 
 
 def _registration_request() -> RegistrationRequest:

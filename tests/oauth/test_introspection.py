@@ -178,7 +178,15 @@ def verified(rp: RelyingParty, text: str) -> jwt.Token:
     return jwt.decode(text, keys, algorithms=["ES256"])
 
 
-@pytest.mark.parametrize("accept", [introspection.MEDIA_TYPE, f"application/json;q=0.5, {introspection.MEDIA_TYPE}"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        introspection.MEDIA_TYPE,
+        f"application/json;q=0.5, {introspection.MEDIA_TYPE}",
+        introspection.MEDIA_TYPE.upper(),
+        f"{introspection.MEDIA_TYPE};profile=x;q=0.1",
+    ],
+)
 def test_a_signed_answer_to_whoever_accepts_one(rp: RelyingParty, person: Person, accept: str) -> None:
     # RFC 9701 sections 4 and 5.
     given = tokens(rp, person)

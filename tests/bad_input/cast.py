@@ -7,10 +7,11 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from portal import db
+from portal.companies import registration
 from portal.companies import services as companies
 from portal.consent.models import ApprovalRequest
 from portal.ledger import queries as ledger
@@ -88,6 +89,15 @@ class Cast:
 
     def close(self) -> None:
         self.world.close()
+
+    def registration_token_id(self) -> str:
+        """Return what a page calls a new registration token of the firm by."""
+        assert self.staff.person_id
+        arguments: dict[str, Any] = {"company_id": self.firm.company_id, "made_by": self.staff.person_id}
+        arguments |= {"name": "Pipeline", "environment": "test", "uses": 1, "days": 1, "now": db.now()}
+        token = self.world.transact(lambda session: registration.make_token(session, **arguments))
+        self.world.transact(lambda session: registration.use_token(session, token, now=db.now()))
+        return registration.hash_of(token).hex()
 
     def caller(self, firm: Firm, scope: str = "people:read") -> Caller:
         return Caller(self.http, self.world, firm, scope)

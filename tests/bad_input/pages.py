@@ -125,6 +125,20 @@ FORMS = {
     "companies.new_purpose": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
     "companies.client_keys": Form("staff", lambda _cast: {"jwks": _jwks()}, ("jwks",), _app),
     "companies.retire_key": Form("staff", lambda _cast: {"kid": "sig-1"}, ("kid",), _app),
+    "companies.app_settings": Form(
+        "staff",
+        lambda _cast: {
+            "name": "Bills", "redirect_uris": "https://example.org/back", "approvals": "off", "userinfo": "plain",
+            "introspection": "plain", "post_logout_redirect_uris": "", "notification_endpoint": "",
+        },
+        ("approvals", "userinfo", "introspection"), _app,
+    ),
+    "companies.key_address": Form("staff", lambda _cast: {"jwks_uri": ""}, arguments=_app),
+    "companies.registration_tokens": Form(
+        "staff", lambda _cast: {"name": "Pipeline", "environment": "test", "uses": "1", "days": "1"},
+        ("name", "uses", "days"), status=200,
+    ),
+    "companies.end_registration_token": Form("staff", lambda cast: {"token": cast.registration_token_id()}, ("token",)),
     "sync.send_again": Form(
         "staff",
         lambda cast: {"sub": cast.shared.sub, "sharing": str(cast.shared.grant_id)},

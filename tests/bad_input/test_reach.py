@@ -37,6 +37,8 @@ GUARDED = {
     "companies.client_keys": APP,
     "companies.retire_key": APP,
     "companies.new_purpose": APP,
+    "companies.app_settings": APP,
+    "companies.key_address": APP,
     "sync.endpoint": APP,
     "sync_api.person": PERSON,
     "sync_api.pull_state": PULL,
@@ -50,6 +52,8 @@ OPEN = {
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
     "sync.updates",
 }  # fmt: skip
+# The client's own registration token opens these (RFC 7592), and nothing else does.
+REGISTERED = {"oauth_api.registered", "oauth_api.replace_registered", "oauth_api.end_registered"}
 OWNERS = {GRANT: "ada", DISCLOSURE: "ada", QUESTION: "ada", APP: "staff"}
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger")
 MACHINES = (PERSON, PULL, CONSENT)
@@ -84,7 +88,20 @@ def _open(visitor: Visitor, cast: Cast, endpoint: str, address: str, method: str
 
 def test_every_route_with_a_parameter_is_in_a_table(app: Flask) -> None:
     found = {rule.endpoint for rule in app.url_map.iter_rules() if rule.arguments}
-    assert found == set(GUARDED) | OPEN
+    assert found == set(GUARDED) | OPEN | REGISTERED
+
+
+@pytest.mark.parametrize("endpoint", sorted(REGISTERED))
+def test_registrations(app: Flask, cast: Cast, state: State, endpoint: str) -> None:
+    """Nobody has the token of another's client, and the company's own people and tokens are none."""
+    address = path(app, endpoint, {"client_id": cast.firm.client_id})
+    (method,) = set(_methods(app, endpoint)) - {"HEAD"}
+    access = cast.caller(cast.firm).token
+    with state.kept(but={"used_proof"}):
+        for header in ({}, {"Authorization": f"Bearer {access}"}, {"Authorization": f"DPoP {access}"}):
+            assert cast.http.open(address, method=method, headers=header).status_code == 401
+        for who in PEOPLE:
+            assert getattr(cast, who).client.open(address, method=method).status_code == 401
 
 
 @pytest.mark.parametrize(("endpoint", "who"), PAGES)

@@ -15,6 +15,7 @@ from typing import Any
 import keys
 
 NAME = "Brightwell Energy"
+CIBA = "urn:openid:params:grant-type:ciba"
 
 
 def metadata(company_keys: keys.CompanyKeys, *, redirect_uri: str, name: str = NAME) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def metadata(company_keys: keys.CompanyKeys, *, redirect_uri: str, name: str = N
     return {
         "client_name": name,
         "redirect_uris": [redirect_uri],
-        "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
+        "grant_types": ["authorization_code", "refresh_token", "client_credentials", CIBA],
+        "backchannel_token_delivery_mode": "poll",
         "response_types": ["code"],
         "token_endpoint_auth_method": "private_key_jwt",
         "token_endpoint_auth_signing_alg": "ES256",

@@ -15,6 +15,7 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 import asking
 import store as storing
 import wording
+from approving import Approvals
 from portal_client import PortalProblemError, UntrustedError
 from receiver import RefusedError
 
@@ -68,7 +69,32 @@ def customer_pages(store: Store, portal: PortalClient, pulls: Asking) -> Bluepri
         return render_template("_asked.html", ask=store.ask(ask_id) or abort(404))
 
     _add_connecting(pages, store, portal, pulls)
+    _add_approving(pages, store, Approvals(portal, pulls))
     return pages
+
+
+def _add_approving(pages: Blueprint, store: Store, approvals: Approvals) -> None:
+    @pages.post("/customers/<sub>/approve")
+    def approve(sub: str) -> BaseResponse:
+        person = store.customer(sub) or abort(404)
+        try:
+            made = approvals.ask(sub, attributes=[detail["name"] for detail in person["details"]])
+        except PortalProblemError as problem:
+            flash(f"The portal refused: {problem.title}", "stop")
+        except _TROUBLE:
+            flash(_UNREACHABLE, "stop")
+        else:
+            return redirect(url_for("pages.approval", approval_id=made.id), 303)
+        return redirect(url_for("pages.customers", page=_page()), 303)
+
+    @pages.get("/approvals/<approval_id>")
+    def approval(approval_id: str) -> str:
+        found = approvals.find(approval_id) or abort(404)
+        return render_template("approval.html", approval=found, person=store.customer(found.sub))
+
+    @pages.get("/approvals/<approval_id>/progress")
+    def approval_fragment(approval_id: str) -> str:
+        return render_template("_approval.html", approval=approvals.find(approval_id) or abort(404))
 
 
 def _add_connecting(pages: Blueprint, store: Store, portal: PortalClient, pulls: Asking) -> None:

@@ -1,13 +1,15 @@
 """Talking to the portal: everything this company knows of it is in its public metadata (RFC 8414).
 
 Used here: pushed authorization requests (RFC 9126), PKCE (RFC 7636), private_key_jwt (RFC 7523), DPoP (RFC 9449),
-rich authorization requests (RFC 9396), the issuer in the answer (RFC 9207) and OpenID Connect's ID token.
+rich authorization requests (RFC 9396), the issuer in the answer (RFC 9207), OpenID Connect's ID token, and approval
+away from the browser (CIBA Core 1.0, poll).
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import secrets
 import threading
 import time
@@ -35,6 +37,7 @@ _EARLY_SECONDS = 30
 _REFETCH_SECONDS = 5
 _CLOCK_LEEWAY = 60
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_CIBA = "urn:openid:params:grant-type:ciba"
 _NOT_FOUND = 404
 
 
@@ -140,6 +143,25 @@ class PortalClient:
             raise UntrustedError("the token and the ID token name two people")
         return Connection(str(claims["sub"]), str(answer.get("grant_id", "")), str(answer["access_token"]))
 
+    def ask_approval(self, sub: str, *, words: str, attributes: list[str]) -> dict[str, Any]:
+        """Ask a customer to approve `attributes` in the portal; both sides show `words` (CIBA section 7)."""
+        details = [{"type": "ucm_profile", "purpose": self._purpose, "attributes": attributes}]
+        return self._oauth(
+            "backchannel_authentication_endpoint",
+            {
+                "scope": "openid", "login_hint": sub, "binding_message": words,
+                "authorization_details": json.dumps(details),
+            },
+        )  # fmt: skip
+
+    def approval(self, auth_req_id: str, *, sub: str) -> Connection:
+        """Return what they approved; `PortalProblemError` says `authorization_pending` until there is an answer."""
+        answer = self._oauth("token_endpoint", {"grant_type": _CIBA, "auth_req_id": auth_req_id})
+        claims = self._verified_id_token(str(answer.get("id_token", "")))
+        if not claims["sub"] == answer.get("sub") == sub:
+            raise UntrustedError("the answer is about somebody else")
+        return Connection(sub, str(answer.get("grant_id", "")), str(answer["access_token"]))
+
     def pull(self, sub: str, *, token: str = "") -> str:
         """Return the message (a Security Event Token) about `sub`; without a person's token, as the company."""
         return self._api("GET", f"/api/v1/people/{sub}", token=token).text
@@ -227,12 +249,12 @@ class PortalClient:
         header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": {name: public[name] for name in ("kty", "crv", "x", "y")}}
         return jwt.encode(header, claims, self._keys.dpop, algorithms=["ES256"])
 
-    def _verified_id_token(self, id_token: str, nonce: str) -> dict[str, Any]:
+    def _verified_id_token(self, id_token: str, nonce: str = "") -> dict[str, Any]:
         rules = jwt.JWTClaimsRegistry(
             leeway=_CLOCK_LEEWAY,
             iss={"essential": True, "value": self.issuer},
             aud={"essential": True, "value": self.client_id},
-            nonce={"essential": True, "value": nonce},
+            nonce={"essential": True, "value": nonce} if nonce else {"essential": False},
             sub={"essential": True},
             exp={"essential": True},
             iat={"essential": True},

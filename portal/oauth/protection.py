@@ -140,8 +140,8 @@ def presented(authorization: str | None, proof: str | None, *, method: str, url:
 def challenge(error: OAuthError, scope: str) -> Response:
     """Return the refusal with its `WWW-Authenticate: DPoP` challenge (RFC 9449 section 7.1)."""
     context.fail()
-    if limits.is_failure(error.code) and not isinstance(error, TokenExpiredError):
-        limits.failed()
+    if not isinstance(error, TokenExpiredError) and (shut := limits.failed(error.code)):
+        return shut
     status = 403 if isinstance(error, InsufficientScopeError) else 401
     code = error.code.replace("_", "-")
     response = problem(status, code, error.public)

@@ -95,10 +95,12 @@ class Limits:
             self._waiting.pop(who, None)
         return max(left, 0)
 
-    def fail(self, rate: Rate, who: str) -> None:
-        """Count a failure of `who`, who waits until the window's end when it was one too many."""
-        if wait := self.spend(rate, who):
+    def fail(self, rate: Rate, who: str) -> int:
+        """Count a failure of `who` and return 0, or the seconds to wait from now on when it was one too many."""
+        wait = self.spend(rate, who)
+        if wait:
             self._remember(who, wait)
+        return wait
 
     def pace(self, rate: Rate, who: str) -> int:
         """Count one more of `who` and return the seconds to wait.
@@ -186,14 +188,15 @@ def network(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), 64), strict=False).network_address)
 
 
-def is_failure(code: str) -> bool:
-    """Say whether an error of the authorization server is a failed try to be somebody."""
-    return code in _FAILURES
+def failed(code: str) -> Response | None:
+    """Count an error of the authorization server if it is a failed try to be somebody.
 
-
-def failed() -> None:
-    """Count a client authentication, proof or token that was not good; too many close the door to the caller."""
-    of(current_app).fail(Rate("machine", settings().machine_failures, _MINUTE), caller())
+    Return the answer to give in its place when that was one too many: another process may have shut the door.
+    """
+    if code not in _FAILURES:
+        return None
+    wait = of(current_app).fail(Rate("machine", settings().machine_failures, _MINUTE), caller())
+    return _told_to_wait(wait) if wait else None
 
 
 def pace(name: str, client_id: str) -> int:
@@ -205,13 +208,16 @@ def _turn_away() -> Response | None:
     if not is_api() or request.endpoint is None:
         return None
     wait = of(current_app).wait_of(caller())
-    if not wait:
-        return None
-    access = getattr(current_app.view_functions[request.endpoint], "access", "public")
-    if access == "public":
-        return None
-    if access.startswith("token:"):
-        return waits(problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", _SENTENCE), wait)
+    return _told_to_wait(wait) if wait and _access() != "public" else None
+
+
+def _access() -> str:
+    return str(getattr(current_app.view_functions[str(request.endpoint)], "access", "public"))
+
+
+def _told_to_wait(seconds: int) -> Response:
+    if _access().startswith("token:"):
+        return waits(problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", _SENTENCE), seconds)
     answer = jsonify(error="temporarily_unavailable", error_description=_SENTENCE)
     answer.headers["Cache-Control"] = "no-store"
-    return waits(answer, wait)
+    return waits(answer, seconds)

@@ -13,7 +13,17 @@ from werkzeug.exceptions import HTTPException
 
 from portal.companies import key_source
 from portal.errors import PortalError
-from portal.oauth import grant_management, jwks, metadata, parameters, protection, registration, server, userinfo
+from portal.oauth import (
+    end_session,
+    grant_management,
+    jwks,
+    metadata,
+    parameters,
+    protection,
+    registration,
+    server,
+    userinfo,
+)
 from portal.oauth.encrypted import EncryptionKeyMissingError
 from portal.oauth.errors import OAuthError
 from portal.oauth.registration import RegistrationRequest
@@ -179,6 +189,20 @@ def end_grant(grant_id: UUID) -> Response:
     except grant_management.GrantNotFoundError as error:
         return problem(error.status, error.code, error.public)
     return Response(status=204, headers={"Cache-Control": "no-store"})
+
+
+@api.post("/oauth/end-session")
+@api.doc(hide=True)
+@public
+def leave() -> Response:
+    """Turn the form of a company's site into the page that asks (RP-Initiated Logout section 2); nothing ends here.
+
+    The browser comes from elsewhere and so without its cookies: only the page itself knows who is signed in.
+    """
+    g.page = True
+    sent = parameters.read(mimetype=request.mimetype, query=b"", body=_body())
+    leaving = end_session.read(context.session(), list(sent.items()), issuer=context.settings().issuer)
+    return Response("", 303, {"Location": leaving.question, "Cache-Control": "no-store"})
 
 
 @api.get("/oauth/jwks")

@@ -25,7 +25,7 @@ from portal.oauth import (
     userinfo,
 )
 from portal.oauth.encrypted import EncryptionKeyMissingError
-from portal.oauth.errors import OAuthError
+from portal.oauth.errors import ClientKeyUnknownError, OAuthError
 from portal.oauth.registration import RegistrationRequest
 from portal.oauth.request import MachineRequest
 from portal.oauth.signed_answer import SignedAnswer
@@ -60,13 +60,23 @@ def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[]
     @wraps(endpoint)
     def view() -> Response:
         try:
-            status, body = _settled(endpoint, _request())
+            status, body = _attempt(endpoint)
         except OAuthError as error:
             log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
             status, body = error.status, {"error": error.code, "error_description": error.public}
         return _answer(status, body)
 
     return marked(view, "client")
+
+
+def _attempt(endpoint: Callable[[MachineRequest], Answer]) -> Answer:
+    try:
+        return _settled(endpoint, _request())
+    except ClientKeyUnknownError as error:
+        # Nothing was used up, and no transaction is open: a client may have put new keys at its own address.
+        if not key_source.refresh(client_id=error.client_id, now=context.now()):
+            raise
+    return _settled(endpoint, _request())
 
 
 def registrar(endpoint: Callable[..., registration.Answer]) -> Callable[..., Response]:
@@ -272,6 +282,8 @@ def _registration_refused(error: OAuthError) -> Response:
     response = _json(error.status, {"error": error.code, "error_description": error.public})
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = registration.challenge(error)
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(registration.PATIENCE)
     return response
 
 

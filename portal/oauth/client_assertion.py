@@ -94,6 +94,7 @@ def authenticate(
     _check_audience(parsed, issuer)
     _check_times(parsed, now)
     client = _active(known)
+    _check_algorithm(parsed, client.metadata.token_endpoint_auth_signing_alg)
     return client, _once(parsed, client_id, now)
 
 
@@ -145,6 +146,13 @@ def _signed(parsed: Compact, jwk: Mapping[str, Any]) -> bool:
     except MalformedError:
         return False
     return True
+
+
+def _check_algorithm(parsed: Compact, registered: str | None) -> None:
+    # OpenID Connect Registration section 2; EdDSA is the older name of Ed25519 (RFC 9864).
+    used = {"EdDSA": "Ed25519"}.get(parsed.header["alg"], parsed.header["alg"])
+    if registered is not None and used != {"EdDSA": "Ed25519"}.get(registered, registered):
+        raise AssertionSignatureError(private="the client registered another algorithm")
 
 
 def _check_audience(parsed: Compact, issuer: str) -> None:

@@ -147,6 +147,15 @@ def test_a_registered_client_signs_in_at_once(program: Program) -> None:
     assert rp.own_token().startswith("ucmat_")
 
 
+@pytest.mark.parametrize(("registered", "status"), [("ES256", 200), ("PS256", 401), ("Ed25519", 401)])
+def test_a_client_signs_in_by_the_algorithm_it_registered(program: Program, registered: str, status: int) -> None:
+    # OpenID Connect Registration section 2, token_endpoint_auth_signing_alg.
+    key = ec_key()
+    made = program.post(program.document(key, token_endpoint_auth_signing_alg=registered)).json
+    rp = RelyingParty(program.http, program.settings.issuer, made["client_id"], REDIRECT_URI, "", key)
+    assert rp.token(grant_type="client_credentials", scope="people:read").status_code == status
+
+
 def test_a_live_token_registers_live_clients(http: FlaskClient, settings: Settings) -> None:
     assert make_program(http, settings, environment="live").made()["client_id"].startswith("live_")
 

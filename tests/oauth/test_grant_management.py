@@ -217,8 +217,9 @@ def test_replace_is_exactly_what_is_answered_now__5_2(rp: RelyingParty, person: 
 
 @pytest.mark.parametrize("action", ["create", "replace"])
 def test_beginning_anew_is_never_silent(rp: RelyingParty, person: Person, action: str) -> None:
-    held = share(rp, person, asked(rp))["grant_id"]
-    screen = person.browser.get(rp.address(rp.push(**asked(rp, action, held if action == "replace" else None))))
+    held = share(rp, person, asked(rp, attributes=NAME))["grant_id"]
+    named = held if action == "replace" else None
+    screen = person.browser.get(rp.address(rp.push(**asked(rp, action, named, attributes=NAME))))
     assert "Nothing changes if you continue" not in screen.text
     assert 'name="duration"' in screen.text
 

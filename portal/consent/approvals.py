@@ -13,10 +13,11 @@ from sqlalchemy import delete, func, select, tuple_, update
 
 from portal import config, events, queue
 from portal.companies import queries as companies
-from portal.consent import queries, services
+from portal.consent import queries, services, terms
 from portal.consent.models import ApprovalRequest, Subject
 from portal.db import new_id
 from portal.errors import RefusedError
+from portal.identity import levels
 from portal.vault import persons
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class Question:
         return self.state == WAITING
 
     @property
+    def wants_two_proofs(self) -> bool:
+        """Whether the company wants to know more surely than usual that it is this person."""
+        return bool(self.row.asked["level"] >= levels.TWO_PROOFS)
+
+    @property
     def time_left(self) -> str:
         """How long there still is to answer, rounded down: "9 minutes", "about 3 hours"."""
         minutes = int(self.left.total_seconds()) // 60
@@ -111,11 +117,10 @@ def ask(
     Raises `TooManyQuestionsError`.
     """
     _let_only_a_few_wait(session, person_id, client.company_id, now)
-    vault = persons.unlock(session, keyring=keyring, person_id=person_id)
     row = ApprovalRequest(
         person_id=person_id, request_id=new_id(), company_id=client.company_id, client_id=client.client_id,
         purpose_id=purpose_id, asked=asked, asked_at=now, expires_at=expires_at,
-        sealed_message=None if message is None else vault.seal(MESSAGE, 1, message),
+        sealed_message=_sealed(session, keyring, person_id, message),
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -174,9 +179,11 @@ def approve(
     """Settle a waiting question with yes; `give` then gives, or finds, what they agreed to.
 
     `level` is how surely the person has proved who they are, at `authenticated_at`.  Raises `AnsweredError`
-    before anything is given, and whatever `give` raises.
+    before anything is given, SecondProofNeededError below the level that was asked for, and whatever `give` raises.
     """
     row = _take(session, person_id, request_id, APPROVED, now)
+    if level < row.asked["level"]:
+        raise terms.SecondProofNeededError
     grant = give()
     row.grant_id, row.authenticated_at, row.level = grant.grant_id, authenticated_at, level
     return grant
@@ -237,6 +244,12 @@ def forget(session: Session, *, now: datetime) -> None:
         done = session.execute(gone.execution_options(synchronize_session=False))
         if not cast("CursorResult[Any]", done).rowcount:
             break
+
+
+def _sealed(session: Session, keyring: Keyring, person_id: UUID, message: str | None) -> bytes | None:
+    if message is None:
+        return None
+    return persons.unlock(session, keyring=keyring, person_id=person_id).seal(MESSAGE, 1, message)
 
 
 def _let_only_a_few_wait(session: Session, person_id: UUID, company_id: UUID, now: datetime) -> None:

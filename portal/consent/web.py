@@ -73,8 +73,6 @@ def approval(request_id: UUID) -> ResponseReturnValue:
         raise NotFoundError
     if not question.waiting:
         return _settled(question)
-    if current_user.level < question.row.asked["level"]:
-        return to_second_proof(url_for("consent.approval", request_id=request_id))
     ask = approving.build(session(), keyring=keyring(), row=question.row)
     form = approving.form_of(ask, now=now())
     if request.method == "POST" and (form.declined or form.validate_on_submit()):
@@ -88,6 +86,7 @@ def approval(request_id: UUID) -> ResponseReturnValue:
         ask=ask,
         form=form,
         confirming=isinstance(form, approving.ConfirmForm),
+        proof_to_come=question.wants_two_proofs and not has_two_proofs(),
     )
 
 
@@ -189,13 +188,16 @@ def _settled(question: approvals.Question) -> Response:
 def _second_proof_first(
     question: approvals.Question, ask: asking.Ask, form: AskForm | approving.ConfirmForm
 ) -> ResponseReturnValue | None:
-    if form.declined or isinstance(form, approving.ConfirmForm) or has_two_proofs():
+    # Whoever says no need not prove anything more.
+    if form.declined or has_two_proofs():
         return None
-    choice = form.choice()
-    if not ask.needs_second_proof(choice.attributes):
+    here = url_for("consent.approval", request_id=question.id)
+    if isinstance(form, approving.ConfirmForm):
+        return to_second_proof(here) if question.wants_two_proofs else None
+    if not question.wants_two_proofs and not ask.needs_second_proof(form.choice().attributes):
         return None
     # The page they come back to still has what they chose.
-    return to_second_proof(url_for("consent.approval", request_id=question.id) + "?" + form.as_query())
+    return to_second_proof(f"{here}?{form.as_query()}")
 
 
 def _answer(

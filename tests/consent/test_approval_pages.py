@@ -242,13 +242,23 @@ def test_home_and_sharing_say_that_something_waits(asked: Asked) -> None:
 
 
 def test_a_request_may_want_both_proofs(asked: Asked) -> None:
-    page = f"/sharing/requests/{asked.ask(level=2)}"
-    answer = asked.browser.get(page)
-    assert answer.status_code == 303
-    assert answer.headers["Location"].startswith(f"/account/confirm-it-is-you?next={page}")
-    assert asked.browser.send(page, answer="share", duration="year").status_code == 303
+    request_id = asked.ask(level=2)
+    assert "you will be asked to prove it once more" in asked.read(f"/sharing/requests/{request_id}")
+    answer = asked.press(request_id, "share")
+    assert answer.headers["Location"].startswith(f"/account/confirm-it-is-you?next=/sharing/requests/{request_id}")
+    assert asked.state(request_id) == "waiting"
     prove(asked)
-    assert asked.browser.get(page).status_code == 200
+    assert asked.press(request_id, "share").headers["Location"] == f"/sharing/requests/{request_id}"
+    assert (asked.state(request_id), kept(asked.settings, asked.browser.person_id, request_id).level) == ("approved", 2)
+
+
+def test_confirming_may_want_both_proofs_too(asked: Asked) -> None:
+    with db.transaction(asked.settings.database_url) as session:
+        asked.offer.give(session, asked.browser.person_id)
+    request_id = asked.ask(level=2, attributes=["name.full"])
+    answer = asked.press(request_id, "share")
+    assert answer.headers["Location"] == f"/account/confirm-it-is-you?next=/sharing/requests/{request_id}"
+    assert asked.state(request_id) == "waiting"
 
 
 def test_sensitive_details_want_both_proofs_and_the_choice_is_kept(
@@ -278,7 +288,7 @@ def test_saying_no_needs_no_second_proof(settings: Settings, keys: Keyring, brow
     with db.transaction(settings.database_url) as session:
         offer = Offer(session, required=SENSITIVE)
     asked = Asked(settings, keys, browser, offer)
-    request_id = asked.ask()
+    request_id = asked.ask(level=2)
     asked.press(request_id, "decline")
     assert asked.state(request_id) == "denied"
 

@@ -121,6 +121,17 @@ def test_nothing_is_given_and_nothing_settled_when_giving_fails(
     assert states(settings, who) == []
 
 
+def test_less_proof_than_was_asked_for_settles_nothing(
+    settings: Settings, keys: Keyring, lasting: Offer, person: Callable[..., UUID]
+) -> None:
+    who = person()
+    asked = put(settings, keys, who, lasting, level=2)
+    with pytest.raises(terms.SecondProofNeededError), db.transaction(settings.database_url) as session:
+        approve(session, who, asked, lasting)
+    assert kept(settings, who, asked).state == "waiting"
+    assert states(settings, who) == []
+
+
 def test_nobody_answers_after_the_time_is_over(
     settings: Settings, keys: Keyring, lasting: Offer, person: Callable[..., UUID]
 ) -> None:

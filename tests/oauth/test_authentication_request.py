@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -103,6 +105,21 @@ def test_without_a_page_where_it_is_shared(rp: RelyingParty, person: Person) -> 
     assert set(query(back)) == {"code", "state", "iss"}  # type: ignore[arg-type]  # JSON typed
     assert rp.redeem(query(back)["code"]).json["grant_id"] == first["grant_id"]  # type: ignore[arg-type]
     assert opened(rp, person, uri).status_code == 410
+
+
+def test_without_a_page_many_times_at_once(app: APIFlask, rp: RelyingParty, person: Person) -> None:
+    share(rp, person)
+    uri, together = rp.push(prompt="none", authorization_details=NARROW), Barrier(6)
+    cookie = person.browser.get_cookie("session")
+    assert cookie
+
+    def open_it(_turn: int) -> int:
+        browser = app.test_client(use_cookies=False)
+        together.wait()
+        return browser.get(rp.address(uri), headers={"Cookie": f"session={cookie.decoded_value}"}).status_code
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sorted(threads.map(open_it, range(6))) == [303] + [410] * 5
 
 
 def test_more_than_is_shared_needs_a_page(rp: RelyingParty, person: Person) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 from joserfc.jwk import OctKey, OKPKey, RSAKey
@@ -17,9 +20,11 @@ from portal.companies.models import Client
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
 from tests.oauth.conftest import REDIRECT_URI
-from tests.oauth.rp import RelyingParty, b64, ec_key, query, signed
+from tests.oauth.rp import FORM, RelyingParty, b64, ec_key, query, signed
 
 if TYPE_CHECKING:
+    from apiflask import APIFlask
+
     from portal.config import Settings
     from tests.oauth.conftest import Person
     from tests.oauth.rp import Answer
@@ -219,6 +224,19 @@ def test_it_is_taken_once(rp: RelyingParty) -> None:
     packed = rp.request_object()
     accepted(rp.push_object(packed))
     refused(rp.push_object(packed))
+
+
+def test_many_at_once_are_taken_once(app: APIFlask, rp: RelyingParty) -> None:
+    packed, together = rp.request_object(), Barrier(8)
+    forms = [urlencode(rp.identified(client_id=rp.client_id, request=packed)) for _ in range(8)]
+
+    def push(form: str) -> int:
+        client = app.test_client(use_cookies=False)
+        together.wait()
+        return client.post("/oauth/par", data=form, content_type=FORM).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(push, forms)) == [201] + [400] * 7
 
 
 def test_one_jti_is_another_clients_as_well(rp: RelyingParty, other: RelyingParty) -> None:

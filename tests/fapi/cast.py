@@ -14,6 +14,7 @@ from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.consumer import services as consumer
 from portal.consumer.catalogue import CATALOGUE
+from portal.identity import levels
 from portal.identity import services as identity
 from tests.fapi.wire import Wire
 from tests.oauth.rp import RelyingParty
@@ -39,6 +40,7 @@ WISHED = [("address.home", "to send the goods"), ("email.main", "to tell you whe
 RECORD: dict[str, JsonValue | None] = {
     "name.full": "Aoife Byrne",
     "email.main": "aoife@example.org",
+    "birth.date": "1990-02-03",
     "address.home": {"country": "IE", "formatted": "1 Main Street\nDublin"},
 }
 
@@ -98,7 +100,13 @@ class Person:
         return cast("FlaskClient", self.wire)
 
 
-def party(http: Wire, settings: Settings, **chosen: Any) -> Party:  # noqa: ANN401 - RFC 7591 metadata
+def party(
+    http: Wire,
+    settings: Settings,
+    *,
+    wished: list[tuple[str, str]] = WISHED,
+    **chosen: Any,  # noqa: ANN401 - RFC 7591 metadata
+) -> Party:
     """Register a company with one client that has one purpose; `chosen` is what the client says of itself."""
     made = Party(
         cast("FlaskClient", http), settings.issuer, "", REDIRECT_URI, PURPOSE, ECKey.generate_key("P-256")
@@ -107,7 +115,7 @@ def party(http: Wire, settings: Settings, **chosen: Any) -> Party:  # noqa: ANN4
         made.company, made.client_id = _client(session, made, chosen)
         companies.declare_purpose(
             session, client_id=made.client_id, code=PURPOSE, sentence=SENTENCE, dpv="ServiceProvision",
-            mode="kept-up-to-date", required=NEEDED, optional=WISHED, retention_days=30, catalogue=CATALOGUE,
+            mode="kept-up-to-date", required=NEEDED, optional=wished, retention_days=30, catalogue=CATALOGUE,
             now=db.now(),
         )  # fmt: skip
     return made
@@ -135,10 +143,18 @@ def person(http: Wire, settings: Settings, keys: Keyring) -> Person:
         made = identity.register(session, keyring=keys, email=email, now=now)
         identity.confirm(session, keyring=keys, person_id=made.person_id)
         consumer.save(session, keyring=keys, person_id=made.person_id, changes=RECORD, now=now)
+    made_up = Person(made.person_id, Wire(http.port, {}))
+    sign_in(made_up, settings)
+    return made_up
+
+
+def sign_in(person: Person, settings: Settings, *, level: int = levels.ONE_PROOF) -> None:
+    """Sign the person in anew, at this moment, at the browser they have."""
+    with db.transaction(settings.database_url) as session:
         token = identity.open_session(
-            session, person_id=made.person_id, method="code", browser="a test", now=now, replaces=None
+            session, person_id=person.person_id, method="code", browser="a test", now=db.now(), level=level
         )
-    return Person(made.person_id, Wire(http.port, {"session": token}))
+    person.wire.cookies = {"session": token}
 
 
 def initial_token(settings: Settings, party: Party, person: Person, *, uses: int = 1) -> str:

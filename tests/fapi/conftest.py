@@ -11,6 +11,7 @@ from portal import db
 from portal.ledger import services as ledger
 from tests.fapi import cast as casting
 from tests.fapi.server import Server
+from tests.fapi.wire import Trap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,3 +62,10 @@ def asker(wire: Wire, here: Settings) -> Party:
 @pytest.fixture
 def person(wire: Wire, here: Settings, keys: Keyring) -> Person:
     return casting.person(wire, here, keys)
+
+
+@pytest.fixture
+def trap() -> Iterator[Trap]:
+    made = Trap()
+    yield made
+    made.close()

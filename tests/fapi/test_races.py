@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,13 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from portal import db
+from portal.companies.metadata import CIBA
 from portal.oauth import tokens
 from portal.oauth.models import AccessToken, AuthorizationCode
+from tests.fapi import cast as casting
 from tests.fapi.cast import REDIRECT_URI
 from tests.fapi.lines import Lines, written
+from tests.fapi.test_rows_70_to_75_grants import FROM_AFAR, decide
 from tests.oauth.rp import VERIFIER, b64, csrf
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from tests.fapi.cast import Party, Person
     from tests.fapi.server import Server
+    from tests.fapi.wire import Wire
 
 TOGETHER, CODES, ROUNDS = 12, 30, 20
 PEOPLE_PATH = "/api/v1/people/nobody"
@@ -142,13 +147,7 @@ def test_one_request_uri_answered_at_the_same_moment__rfc9126_7_3(rp: Party, per
 def test_refreshing_while_the_token_is_taken_back__rfc7009_2_1(rp: Party, person: Person, lines: Lines) -> None:
     """Whatever the order, afterwards nothing of it works."""
     token = rp.tokens(person)["refresh_token"]
-    refreshes = [
-        written(
-            rp.wire.port, "POST", "/oauth/token",
-            rp.identified(grant_type="refresh_token", refresh_token=token), DPoP=rp.proof(),
-        )
-        for _ in range(TOGETHER - 1)
-    ]  # fmt: skip
+    refreshes = [refreshing(rp, token) for _ in range(TOGETHER - 1)]
     revocation = written(rp.wire.port, "POST", "/oauth/revoke", rp.identified(token=token))
     answers = lines.together([*refreshes[:5], revocation, *refreshes[5:]])
     assert statuses(answers).keys() <= {200, 400}
@@ -156,6 +155,68 @@ def test_refreshing_while_the_token_is_taken_back__rfc7009_2_1(rp: Party, person
         if status == 200 and "access_token" in body:
             assert rp.userinfo(body["access_token"]).status_code == 401
     assert rp.refresh(token).json["error"] == "invalid_grant"
+
+
+def test_refreshing_while_the_consent_is_replaced__grant_management_5_2(
+    rp: Party, person: Person, lines: Lines
+) -> None:
+    """What was handed out for the consent as it was does not outlive the answer that replaced it."""
+    body = rp.tokens(person)
+    uri = rp.push(grant_management_action="replace", grant_id=body["grant_id"])
+    screen = rp.open(person, uri).text
+    form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "csrf_token": csrf(screen)}
+    form |= {"duration": "keep"} if 'value="keep"' in screen else {"duration": "year"}
+    cookies = "; ".join(f"{name}={value}" for name, value in (person.wire.cookies or {}).items())
+    refreshes = [refreshing(rp, body["refresh_token"]) for _ in range(TOGETHER - 1)]
+    press = written(rp.wire.port, "POST", "/oauth/authorize", form, Cookie=cookies)
+    answers = lines.together([*refreshes[:4], press, *refreshes[4:]])
+    assert statuses(answers).keys() <= {200, 303, 400}
+    assert statuses(answers)[303] == 1
+    for status, said in answers:
+        assert status != 200 or rp.userinfo(said["access_token"]).status_code == 401
+
+
+def refreshing(rp: Party, token: str) -> bytes:
+    form = rp.identified(grant_type="refresh_token", refresh_token=token)
+    return written(rp.wire.port, "POST", "/oauth/token", form, DPoP=rp.proof())
+
+
+def test_one_approval_polled_at_the_same_moment__ciba_10_1(
+    wire: Wire, here: Settings, person: Person, lines: Lines
+) -> None:
+    rp = casting.party(wire, here, **FROM_AFAR)
+    sub = rp.tokens(person)["sub"]
+    request = rp.ask(login_hint=sub).json["auth_req_id"]
+    assert statuses(lines.together([poll(rp, request) for _ in range(TOGETHER)])) == {400: TOGETHER}
+    decide(person, "share")
+    answers = lines.together([poll(rp, request) for _ in range(TOGETHER)])
+    assert statuses(answers) == {200: 1, 400: TOGETHER - 1}
+    assert errors(answers) == {"invalid_grant"}
+
+
+def poll(rp: Party, request: str) -> bytes:
+    form = rp.identified(grant_type=CIBA, auth_req_id=request)
+    return written(rp.wire.port, "POST", "/oauth/token", form, DPoP=rp.proof())
+
+
+def test_one_signed_request_pushed_at_the_same_moment__fapi2_ms_5_3_1(rp: Party, lines: Lines) -> None:
+    once = rp.request_object()
+    pushes = [
+        written(rp.wire.port, "POST", "/oauth/par", rp.identified(client_id=rp.client_id, request=once))
+        for _ in range(TOGETHER)
+    ]
+    assert statuses(lines.together(pushes)) == {201: 1, 400: TOGETHER - 1}
+
+
+def test_a_registration_token_for_one_use_at_the_same_moment__rfc7591_3(
+    rp: Party, person: Person, here: Settings, lines: Lines
+) -> None:
+    token = casting.initial_token(here, rp, person, uses=1)
+    described = {"client_name": "By a program", "redirect_uris": [REDIRECT_URI], "jwks": {"keys": rp.keys()}}
+    body = json.dumps(described).encode()
+    about = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    request = written(rp.wire.port, "POST", "/oauth/register", None, Authorization=f"Bearer {token}", **about) + body
+    assert statuses(lines.together([request] * TOGETHER)) == {201: 1, 401: TOGETHER - 1}
 
 
 def test_many_clients_at_once_lose_nothing__rfc6749_3_2(rp: Party, other: Party) -> None:

@@ -10,10 +10,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from portal.vault import base64url
+from tests.fapi import cast as casting
 from tests.fapi.cast import REDIRECT_URI, SENTENCE
 from tests.oauth.rp import csrf, query
 
 if TYPE_CHECKING:
+    from portal.config import Settings
     from tests.fapi.cast import Party, Person
     from tests.fapi.wire import Wire
     from tests.oauth.rp import Answer
@@ -126,6 +128,46 @@ def test_row_36_the_page_says_who_asks_what_for_and_where_it_leads__asvs5_10_4_7
     page = rp.open(person, rp.push()).text
     for said in (rp.company, "client.example", SENTENCE, "Full name", "Aoife Byrne", "Home address"):
         assert said in page, said
+
+
+def test_row_35_nobody_signed_in_and_no_page_allowed__oidc_core_3_1_2_6(rp: Party, wire: Wire) -> None:
+    back = wire.get(rp.address(rp.push(prompt="none")))
+    assert back.status_code == 303
+    assert back.headers["Location"].startswith(REDIRECT_URI + "?")
+    found = parse_qs(urlsplit(back.headers["Location"]).query)
+    assert (found["error"], found["state"], found["iss"]) == (["login_required"], ["st"], [rp.issuer])
+
+
+def test_row_35_signed_in_and_no_page_allowed__oidc_core_3_1_2_6(rp: Party, person: Person) -> None:
+    asked = query(rp.open(person, rp.push(prompt="none")))
+    assert asked["error"] in {"consent_required", "interaction_required"}
+    assert "code" in query(rp.press(person, rp.push(), attributes=["address.home", "email.main"]))
+    assert "code" in query(rp.open(person, rp.push(prompt="none")))
+
+
+@pytest.mark.parametrize("wish", [{"prompt": "login"}, {"max_age": "0"}, {"prompt": "select_account"}])
+def test_row_35_a_fresh_sign_in__oidc_core_3_1_2_1(
+    rp: Party, person: Person, here: Settings, wish: dict[str, str]
+) -> None:
+    casting.sign_in(person, here)
+    uri = rp.push(**wish)
+    pushed_at = int(time.time())
+    first = rp.open(person, uri)
+    assert first.status_code == 303
+    assert urlsplit(first.headers["Location"]).path == "/account/sign-in"
+    # What was signed in before cannot answer either, however the form came to be.
+    form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year"}
+    form["csrf_token"] = csrf(rp.open(person, rp.push()).text)
+    assert "code=" not in person.wire.post("/oauth/authorize", data=form).headers.get("Location", "")
+    casting.sign_in(person, here)
+    code = query(rp.press(person, uri))["code"]
+    assert _auth_time(rp.redeem(code).json["id_token"]) >= pushed_at
+
+
+@pytest.mark.parametrize("wish", [{"prompt": "none login"}, {"prompt": "create"}, {"max_age": "-1"}, {"max_age": "x"}])
+def test_row_35_wishes_that_contradict_themselves__oidc_core_3_1_2_1(rp: Party, wish: dict[str, str]) -> None:
+    answer = rp.post("/oauth/par", rp.request(**wish))
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_request")
 
 
 def _auth_time(id_token: str) -> int:

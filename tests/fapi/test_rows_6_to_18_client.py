@@ -22,7 +22,8 @@ REFUSALS = {"invalid_client", "invalid_request"}
 
 def push(rp: Party, assertion: str | None = None, **changes: str | None) -> Answer:
     given = changes if assertion is None else changes | {"client_assertion": assertion}
-    return rp.post("/oauth/par", rp.request(**given))
+    form = {name: value for name, value in rp.request(**given).items() if given.get(name, value) is not None}
+    return rp.post("/oauth/par", form)
 
 
 def refused(answer: Answer, *errors: str) -> None:

@@ -113,3 +113,23 @@ class Wire:
 
 def _encoded(data: Any) -> bytes:  # noqa: ANN401 - a form in any shape
     return (data if isinstance(data, str) else urlencode(data, doseq=True)).encode()
+
+
+class Trap:
+    """A port on this machine that counts who comes by."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)  # noqa: FBT003 - the standard library asks for it so
+        self.port = int(self._listener.getsockname()[1])
+
+    def calls(self) -> int:
+        found = 0
+        with suppress(BlockingIOError):
+            while True:
+                self._listener.accept()[0].close()
+                found += 1
+        return found
+
+    def close(self) -> None:
+        self._listener.close()

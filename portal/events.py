@@ -57,6 +57,14 @@ class ApprovalAnswered:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClientEnded:
+    """A company ended one of its clients for good."""
+
+    client_id: str
+    at: datetime
+
+
 def listen(fact: type[Fact], listener: Callable[[Session, Fact], None]) -> None:
     """Call `listener` with every `fact` from now on; naming the same listener twice changes nothing."""
     if listener not in _listeners[fact]:

@@ -20,6 +20,7 @@ def wire() -> None:
     events.listen(events.RecordChanged, sync.on_record_changed)
     events.listen(events.GrantChanged, grant_management.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
+    events.listen(events.ClientEnded, sync.on_client_ended)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from portal import events
 from portal.companies import keys as keysets
 from portal.companies.client_rules import Described
 from portal.companies.metadata import ClientMetadata
 from portal.companies.models import ClientKey
 from portal.companies.services import key_row, lock_client, refuse_known
+from portal.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,9 +40,11 @@ def replace(
 ) -> None:
     """Keep a client as it is described from now on; `keys`, checked, take the place of those it has.
 
-    Without `keys` those it has stay.  Raises what `replace_keys` raises.
+    Without `keys` those it has stay.  Raises what `replace_keys` raises, and `NotFoundError` once it is ended.
     """
     held = lock_client(session, client_id)
+    if held.state == ENDED:
+        raise NotFoundError
     if described.metadata.jwks_uri != ClientMetadata.of(held.settings).jwks_uri:
         held.keys_fetched_at = now if described.metadata.jwks_uri else None
     held.name, held.redirect_uris, held.settings = (
@@ -73,8 +77,9 @@ def replace_keys(session: Session, *, client_id: str, keys: Collection[keysets.P
     session.flush()
 
 
-def end(session: Session, *, client_id: str) -> None:
+def end(session: Session, *, client_id: str, now: datetime) -> None:
     """End a client for good: from the next call nothing it holds is worth anything (RFC 7592 section 2.3)."""
     held = lock_client(session, client_id)
     held.state, held.registration_token_hash = ENDED, None
     session.flush()
+    events.announce(session, events.ClientEnded(client_id=client_id, at=now))

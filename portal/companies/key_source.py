@@ -40,8 +40,8 @@ _SECONDS = 5.0
 _ACCEPT = "application/jwk-set+json, application/json"
 _OK = 200
 _DUE_AT_ONCE = 100
-# Each of them may wait five seconds for a stranger's server, and a process has few threads.
-_FETCHING = threading.BoundedSemaphore(2)
+# It may wait five seconds for a stranger's server; of a process's few threads one may do so at a time.
+_FETCHING = threading.BoundedSemaphore(1)
 _ADDRESS = Client.settings["jwks_uri"].as_string()
 
 

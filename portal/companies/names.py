@@ -89,13 +89,13 @@ def shape(name: str) -> str:
 
 
 def refuse_taken(session: Session, *, trading_name: str, own: UUID | None = None) -> None:
-    """Raise `CompanyTakenError` when another company, which has been checked, is known by such a name.
+    """Raise `CompanyTakenError` when another company, which was checked, is known by such a name.
 
     Its legal name counts as well; that of the one who asks does not, for one firm may trade under several names.
-    `own` is the company itself.
+    Being suspended frees no name.  `own` is the company itself.
     """
     wanted = shape(trading_name)
-    checked = select(Company.trading_name, Company.legal_name).where(Company.state == "verified")
+    checked = select(Company.trading_name, Company.legal_name).where(Company.verified_at.is_not(None))
     if own is not None:
         checked = checked.where(Company.company_id != own)
     taken = {shape(name) for known in session.execute(checked) for name in known}

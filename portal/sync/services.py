@@ -8,6 +8,7 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal import config, queue
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.egress.client import Client
-    from portal.events import GrantChanged, RecordChanged
+    from portal.events import ClientEnded, GrantChanged, RecordChanged
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"
@@ -74,6 +75,13 @@ def on_grant_changed(session: Session, fact: GrantChanged) -> None:
     session.flush()
     session.execute(statements.TELL_GRANT, {"person_id": fact.person_id, "grant_id": fact.grant_id})
     _ring(session)
+
+
+def on_client_ended(session: Session, fact: ClientEnded) -> None:
+    """Send nothing more to a client that is no more: its company knows."""
+    theirs = update(Endpoint).where(Endpoint.client_id == fact.client_id)
+    over = theirs.values(state="disabled", last_problem="The app was ended.")
+    session.execute(over.execution_options(synchronize_session=False))
 
 
 def challenge(session: Session, *, keyring: Keyring, client_id: str, url: str, now: datetime) -> Challenge:

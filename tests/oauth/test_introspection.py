@@ -226,3 +226,12 @@ def test_a_client_that_registered_for_it_gets_it_signed_and_sealed(rp: RelyingPa
     opened = jwe.decrypt_compact(answer.text, key, algorithms=["ECDH-ES+A256KW", "A256GCM"])
     assert opened.plaintext is not None
     assert verified(rp, opened.plaintext.decode()).claims["token_introspection"]["active"] is True
+
+
+def test_a_client_that_wants_it_sealed_and_has_no_key_is_told_so(rp: RelyingParty, settings: Settings) -> None:
+    chosen = {"introspection_signed_response_alg": "ES256", "introspection_encrypted_response_alg": "ECDH-ES+A256KW"}
+    change(settings, Client, Client.client_id == rp.client_id, settings=chosen)
+    mine = (ClientKey.client_id == rp.client_id) & (ClientKey.use == "enc")
+    change(settings, ClientKey, mine, retired_at=db.now())
+    answer = ask(rp, rp.own_token())
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_request")

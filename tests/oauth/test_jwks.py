@@ -10,7 +10,7 @@ from joserfc.jwk import KeySet
 
 from portal import db
 from portal.oauth import jwks
-from portal.sync import messages
+from portal.sync import jobs, messages
 from portal.vault import signing
 from tests.signing_keys import pass_time, put_back
 
@@ -78,3 +78,17 @@ def pulled(rp: RelyingParty, given: dict[str, Any]) -> str:
     answer = rp.call(f"/api/v1/people/{given['sub']}", rp.own_token())
     assert answer.mimetype == messages.MEDIA_TYPE, answer.text
     return answer.text
+
+
+def test_the_reconciler_turns_them_after_ninety_days(rp: RelyingParty, settings: Settings) -> None:
+    with put_back(settings):
+        pass_time(settings, signing.TURN - timedelta(minutes=1))
+        jobs.tidy(settings, now=db.now())
+        assert len(fetch(rp).json["keys"]) == 1
+        pass_time(settings, timedelta(minutes=2))
+        for _ in range(2):
+            jobs.tidy(settings, now=db.now())
+            assert len(fetch(rp).json["keys"]) == 2
+        pass_time(settings, signing.LEAD + signing.KEPT)
+        jobs.tidy(settings, now=db.now())
+        assert len(fetch(rp).json["keys"]) == 1

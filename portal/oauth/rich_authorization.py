@@ -18,7 +18,7 @@ from portal.oauth.compact import MalformedError
 from portal.oauth.errors import InvalidAuthorizationDetailsError, InvalidScopeError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy.orm import Session
 
@@ -93,6 +93,12 @@ class LocationsError(InvalidAuthorizationDetailsError):
     public = "locations can name nothing but this server's API, once."
 
 
+class DetailsNotTakenError(InvalidAuthorizationDetailsError):
+    """RFC 9396 section 6: what cannot be narrowed here is refused rather than passed over."""
+
+    public = "A token follows its grant: leave authorization_details out here, and push a request that asks for less."
+
+
 class ScopeBeyondPurposeError(InvalidScopeError):
     public = "A requested scope asks for nothing that the purpose may ask for."
 
@@ -126,6 +132,12 @@ def read(session: Session, *, client_id: str, text: str | None, scope: str, issu
         open_ended="duration" not in entry and terms.whole(purpose).open_ended,
     )
     return Asked(purpose=purpose, wanted=wanted)
+
+
+def check_absent(parameters: Mapping[str, str]) -> None:
+    """Raise `DetailsNotTakenError` when a token request tries to narrow its token by `authorization_details`."""
+    if "authorization_details" in parameters:
+        raise DetailsNotTakenError
 
 
 def granted(purpose_code: str, grant: Grant) -> list[dict[str, Any]]:

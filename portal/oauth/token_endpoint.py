@@ -47,6 +47,7 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # Authli
         self.key = self.request.proof()
         self._check_registered()
         resource_indicators.check(self.request.parameters, self.request.issuer)
+        rich_authorization.check_absent(self.request.parameters)
         self.check()
 
     def check(self) -> None:

@@ -103,7 +103,7 @@ def test_a_detail_that_was_not_requested_cannot_be_given(session: Session, offer
 
 
 def test_a_change_adds_details_and_keeps_the_retention(session: Session, narrowed: Grant) -> None:
-    after = changed(session, narrowed, attributes=["name.full", "phone.mobile"])
+    after = changed(session, narrowed, attributes=["name.full", "phone.mobile"], wanted=None)
     assert (after.attributes, after.retention_days, after.mode) == (["name.full", "phone.mobile"], 7, "asked")
 
 

@@ -19,7 +19,7 @@ from portal.consent import terms
 from portal.oauth import rich_authorization
 from portal.oauth.errors import InvalidAuthorizationDetailsError, InvalidScopeError, OAuthError
 from tests.oauth.conftest import make_rp
-from tests.oauth.rp import RelyingParty, query
+from tests.oauth.rp import VERIFIER, RelyingParty, query
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -227,6 +227,18 @@ def test_the_error_is_the_rfcs_at_par__rfc9396_5(rp: RelyingParty) -> None:
     assert answer.status_code == 400
     assert answer.json["error"] == "invalid_authorization_details"
     assert answer.json["error_description"] == RETENTION.public
+
+
+def test_a_token_is_as_wide_as_its_grant__rfc9396_6(rp: RelyingParty, person: Person) -> None:
+    body = rp.redeem(rp.code(person.browser)).json
+    for form in (
+        {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]},
+        {"grant_type": "authorization_code", "code": rp.code(person.browser), "code_verifier": VERIFIER},
+        {"grant_type": "client_credentials"},
+    ):
+        answer = rp.token(**form, authorization_details=text(rp, attributes=NAME))
+        assert (answer.status_code, answer.json["error"]) == (400, "invalid_authorization_details")
+        assert rp.token(**form).status_code == 200
 
 
 def test_the_whole_way_of_a_narrow_request__rfc9396_7(rp: RelyingParty, person: Person, settings: Settings) -> None:

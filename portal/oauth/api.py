@@ -26,10 +26,11 @@ from portal.oauth import (
 )
 from portal.oauth.encrypted import EncryptionKeyMissingError
 from portal.oauth.errors import ClientKeyUnknownError, OAuthError
+from portal.oauth.pace import TooManyRequestsError
 from portal.oauth.registration import RegistrationRequest
 from portal.oauth.request import MachineRequest
 from portal.oauth.signed_answer import SignedAnswer
-from portal.web import context
+from portal.web import context, limits
 from portal.web.access import marked, public
 from portal.web.problems import problem
 
@@ -62,8 +63,7 @@ def client_required(endpoint: Callable[[MachineRequest], Answer]) -> Callable[[]
         try:
             status, body = _attempt(endpoint)
         except OAuthError as error:
-            log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
-            status, body = error.status, {"error": error.code, "error_description": error.public}
+            return _refused(error)
         return _answer(status, body)
 
     return marked(view, "client")
@@ -77,6 +77,14 @@ def _attempt(endpoint: Callable[[MachineRequest], Answer]) -> Answer:
         if not key_source.refresh(client_id=error.client_id, now=context.now()):
             raise
     return _settled(endpoint, _request())
+
+
+def _refused(error: OAuthError) -> Response:
+    log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
+    if shut := limits.failed(error.code):
+        return shut
+    response = _json(error.status, {"error": error.code, "error_description": error.public})
+    return limits.waits(response, error.wait) if isinstance(error, TooManyRequestsError) else response
 
 
 def registrar(endpoint: Callable[..., registration.Answer]) -> Callable[..., Response]:
@@ -278,8 +286,7 @@ def _registration_request() -> RegistrationRequest:
 
 def _registration_refused(error: OAuthError) -> Response:
     context.fail()
-    log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
-    response = _json(error.status, {"error": error.code, "error_description": error.public})
+    response = _refused(error)
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = registration.challenge(error)
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:

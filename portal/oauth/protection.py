@@ -48,6 +48,8 @@ _UNAUTHORIZED: Final = 401
 View = TypeVar("View", bound="Callable[..., Any]")
 _CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z]+) +(?P<token>[A-Za-z0-9._~+/-]+=*)", re.ASCII)
 _LONGEST = 256
+# Where what went wrong in front of Flask waits for the view, which answers it.
+FAILURE: Final = "portal.failure"
 # The proof is used up with the look at its token, and by itself: it stays used when the call is then refused.  A
 # proof that is not by the token's key is not, or anybody who saw the token could use up its owner's.
 _ADMIT = Prepared("admit", """
@@ -121,7 +123,10 @@ def credentials() -> Credentials:
     """Return what the request presents, checked as far as can be without the database.
 
     A route whose own statement finds the token and uses the proof up calls this instead of `token_required`.
+    Raises what has gone wrong already where such a call is first tried in front of Flask (`sync.counter`).
     """
+    if failure := request.environ.get(FAILURE):
+        raise cast("Exception", failure)
     return presented(
         request.headers.get("Authorization"), request.headers.get("DPoP"),
         method=request.method, url=context.settings().issuer + request.path, now=context.now(),

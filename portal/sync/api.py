@@ -14,7 +14,7 @@ from portal.errors import InvalidError, NotFoundError, PortalError
 from portal.oauth import compact, protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
-from portal.sync import batches, counter, messages, pulls, queries, schemas, services
+from portal.sync import batches, messages, pulls, queries, schemas, services
 from portal.web import context, openapi
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -114,8 +114,6 @@ def own_checks(view: View) -> View:
 @openapi.noted(api, schemas.PullQuery, location="query")
 def person(sub: str) -> Response:
     try:
-        if failure := request.environ.get(counter.FAILURE):
-            raise failure
         return _pulled(sub)
     except OAuthError as error:
         return protection.challenge(error, pulls.SCOPE)

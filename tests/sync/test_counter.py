@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
+from portal import db
 from portal.app import create_app
+from portal.companies import queries as companies
+from portal.companies.models import Client
 from portal.ledger import queries as ledger
-from portal.sync import counter, pulls
+from portal.oauth import protection, tokens
+from portal.oauth.backchannel_token import Approved
+from portal.sync import pulls
+from portal.vault import base64url
 from tests.sync.caller import Caller
 from tests.sync.cast import SHARED
 from tests.sync.receiver import read
 
 if TYPE_CHECKING:
     from flask import Flask
+    from sqlalchemy.orm import Session
+    from werkzeug.test import TestResponse
 
     from portal.config import Settings
     from tests.sync.cast import Firm, Shared, World
@@ -76,7 +86,7 @@ def test_what_breaks_is_a_problem_without_words(
 
 
 def test_nobody_can_send_a_failure(shared: Shared, caller: Caller) -> None:
-    sent = {counter.FAILURE: "x", "Portal-Failure": "x"}
+    sent = {protection.FAILURE: "x", "Portal-Failure": "x"}
     assert caller.get(f"/api/v1/people/{shared.sub}", headers=sent).status_code == 200
 
 
@@ -85,3 +95,34 @@ def test_other_methods_and_spellings_are_flasks(shared: Shared, caller: Caller) 
     assert caller.http.post(path).status_code == 405
     assert caller.http.get(path).status_code == 401
     assert caller.get("/api/v1/people/a.b").status_code == 404
+
+
+@pytest.mark.parametrize("chosen", [{}, {"userinfo_signed_response_alg": "ES256"}], ids=["plain", "signed"])
+def test_userinfo_says_the_same_on_both_ways(
+    world: World, firm: Firm, shared: Shared, caller: Caller, chosen: dict[str, str]
+) -> None:
+    def of_person(session: Session) -> str:
+        session.execute(update(Client).where(Client.client_id == firm.client_id).values(settings=chosen))
+        client = companies.client(session, firm.client_id)
+        assert client
+        of = Approved(
+            person_id=shared.person_id, grant_id=shared.grant_id, scope="openid email", code_hash=b"c",
+            authenticated_at=db.now(), level=2,
+        )  # fmt: skip
+        bound: dict[str, Any] = {"client": client, "jkt": caller.key.thumbprint(), "now": db.now()}
+        return tokens.issue_access(session, of=of, scope=of.scope, **bound)
+
+    caller.token = world.transact(of_person)
+    short, long = caller.get("/oauth/userinfo"), caller.post("/oauth/userinfo")
+    assert (short.status_code, long.status_code) == (200, 200)
+    changing = {"Content-Length", "Request-Id", "Vary"}
+    assert {(name, value) for name, value in short.headers if name not in changing} == {
+        (name, value) for name, value in long.headers if name not in changing
+    }
+    assert _claims(short) == _claims(long)
+    assert _claims(short)["email"]
+
+
+def _claims(answer: TestResponse) -> dict[str, Any]:
+    found: dict[str, Any] = answer.json or json.loads(base64url.decode(answer.text.split(".")[1]))
+    return {name: value for name, value in found.items() if name != "iat"}

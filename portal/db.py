@@ -107,13 +107,13 @@ class _Line:
         if self._libpq.status != ConnStatus.OK:
             raise OperationalError("no connection to the database")
         _checked(self._libpq.exec_(b"SET client_encoding TO 'UTF8'"))
-        self._prepared: set[bytes] = set()
+        self._prepared: set[str] = set()
 
-    def run(self, name: bytes, sql: bytes, values: list[Any]) -> PGresult:
+    def run(self, name: str, sql: str, values: list[Any]) -> PGresult:
         if name not in self._prepared:
-            _checked(self._libpq.prepare(name, sql))
+            _checked(self._libpq.prepare(name.encode(), sql.encode()))
             self._prepared.add(name)
-        return _checked(self._libpq.exec_prepared(name, values, None, _BINARY))
+        return _checked(self._libpq.exec_prepared(name.encode(), values, None, _BINARY))
 
 
 @cache
@@ -149,8 +149,8 @@ class Prepared:
 
     def __init__(self, name: str, sql: str) -> None:
         self._names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
-        self._sql = _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql).encode()
-        self._name = name.encode()
+        self.sql = _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql)
+        self.name = name
         self._readers: dict[str, Callable[[bytes], Any]] = {}
 
     def one(self, url: str, parameters: Mapping[str, object]) -> Any:  # noqa: ANN401 - a row of this statement
@@ -161,7 +161,7 @@ class Prepared:
         except IndexError:
             line = _Line(url)
         try:
-            result = line.run(self._name, self._sql, [_written(parameters[name]) for name in self._names])
+            result = line.run(self.name, self.sql, [_written(parameters[name]) for name in self._names])
         except BaseException:
             # The server may be gone, or a plan no longer fit: whoever comes next begins anew.
             idle.clear()

@@ -82,7 +82,7 @@ class RefreshToken(Base):
     authenticated_at: Mapped[datetime]
     level: Mapped[int] = mapped_column(default=1)
     issued_at: Mapped[datetime]
-    used_at: Mapped[datetime]
+    used_at: Mapped[datetime] = mapped_column(index=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
 

@@ -25,6 +25,7 @@ def _widen_what_there_is() -> None:
     op.add_column("authorization_code", _filled("level", sa.Integer(), "1"))
     op.add_column("refresh_token", _filled("level", sa.Integer(), "1"))
     op.add_column("refresh_token", _filled("used_at", _MOMENT, "now()"))
+    op.create_index("refresh_token_used_at_idx", "refresh_token", ["used_at"])
     op.add_column("browser_session", _filled("level", sa.Integer(), "1"))
     op.add_column("password", sa.Column("second_proof_from", _MOMENT))
     op.add_column("sign_in_code", _filled("purpose", sa.String(), "'sign-in'"))

@@ -112,6 +112,7 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
         asked = rich_authorization.read(
             request.session, client_id=client.client_id, text=sent.get("authorization_details"), scope=scope,
             issuer=request.issuer,
+            scope_alone=True,
         )  # fmt: skip
         managed = grant_management.read(
             request.session, sent, client_id=client.client_id, purpose_id=asked.purpose.purpose_id, now=request.now

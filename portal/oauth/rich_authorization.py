@@ -6,7 +6,7 @@ Every member but `type` and `purpose` narrows what the purpose may ask; left out
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from portal.companies import queries as companies
@@ -57,6 +57,10 @@ class DetailsMemberError(InvalidAuthorizationDetailsError):
 
 class PurposeUnknownError(InvalidAuthorizationDetailsError):
     public = "The client has no such purpose, or it is withdrawn."
+
+
+class PurposeNotNamedError(InvalidAuthorizationDetailsError):
+    public = "Name the purpose in authorization_details: scope alone is enough for a client with one purpose."
 
 
 class AttributesError(InvalidAuthorizationDetailsError):
@@ -116,8 +120,16 @@ class Asked:
         return {"purpose_id": str(self.purpose.purpose_id), **of_wanted}
 
 
-def read(session: Session, *, client_id: str, text: str | None, scope: str, issuer: str) -> Asked:
-    """Return what `authorization_details` and `scope` ask for; raise the first check that fails (section 5)."""
+def read(
+    session: Session, *, client_id: str, text: str | None, scope: str, issuer: str, scope_alone: bool = False
+) -> Asked:
+    """Return what `authorization_details` and `scope` ask for; raise the first check that fails (section 5).
+
+    With `scope_alone`, a request without `authorization_details` is about the client's only purpose, as clients
+    that know no more than OpenID Connect ask.
+    """
+    if text is None and scope_alone:
+        return _by_scope(session, client_id, scope)
     entry = _only_entry(text)
     _check_type(entry)
     _check_members(entry)
@@ -158,6 +170,16 @@ def granted(purpose_code: str, grant: Grant) -> list[dict[str, Any]]:
         details["duration"] = _in_days((grant.expires_at - grant.changed_at).days)
         details["expires_at"] = grant.expires_at.isoformat(timespec="seconds")
     return [details]
+
+
+def _by_scope(session: Session, client_id: str, scope: str) -> Asked:
+    purposes = companies.purposes_of(session, client_id)
+    if len(purposes) != 1:
+        raise PurposeNotNamedError
+    [purpose] = purposes
+    named = _scoped(scope, purpose.attributes) | {name for name, _reason in purpose.required}
+    attributes = tuple(name for name in CATALOGUE if name in named)
+    return Asked(purpose=purpose, wanted=replace(terms.whole(purpose), attributes=attributes))
 
 
 def _only_entry(text: str | None) -> dict[str, Any]:

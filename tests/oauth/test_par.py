@@ -97,7 +97,7 @@ def test_an_address_that_is_nearly_registered(rp: RelyingParty, address: str) ->
 
 
 DETAILS: list[Any] = [
-    None, "", "not json", "{}", "[]", "[1]", '[{"type":"ucm_profile"}]', '[{"purpose":"orders"}]', "[" * 8000,
+    "not json", "{}", "[]", "[1]", '[{"type":"ucm_profile"}]', '[{"purpose":"orders"}]', "[" * 8000,
     [{"type": "payment", "purpose": "orders"}],
     [{"type": "ucm_profile", "purpose": "orders", "colour": "red"}],
     [{"type": "ucm_profile", "purpose": "unknown"}],

@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
+from portal.companies import services as companies
 from portal.companies.models import Purpose
 from portal.consent import queries as consents
 from portal.consent import terms
+from portal.consumer.catalogue import CATALOGUE
 from portal.oauth import rich_authorization
 from portal.oauth.errors import InvalidAuthorizationDetailsError, InvalidScopeError, OAuthError
 from tests.oauth.conftest import make_rp
@@ -205,6 +207,40 @@ def test_scopes_name_details_through_the_catalogue(
     rp: RelyingParty, settings: Settings, scope: str, members: dict[str, Any], attributes: tuple[str, ...]
 ) -> None:
     assert read(rp, settings, text(rp, **members), scope).attributes == attributes
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes"),
+    [
+        ("openid", ("name.full",)), ("openid profile", ("name.full",)), ("openid email", ("name.full", "email.main")),
+        ("openid profile email address", WHOLE),
+    ],
+)  # fmt: skip
+def test_scope_alone_means_the_only_purpose(
+    rp: RelyingParty, person: Person, scope: str, attributes: tuple[str, ...]
+) -> None:
+    uri = rp.push(scope=scope, authorization_details=None)
+    back = rp.answer(person.browser, uri, attributes=list(attributes[1:]))
+    body = rp.redeem(query(back)["code"]).json
+    [details] = body["authorization_details"]
+    assert (details["purpose"], set(details["attributes"])) == ("orders", set(attributes))
+    assert rp.call("/oauth/userinfo", body["access_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("purposes", [0, 2])
+def test_scope_alone_names_no_purpose_of_several_or_none(rp: RelyingParty, settings: Settings, purposes: int) -> None:
+    with db.transaction(settings.database_url) as session:
+        if purposes:
+            companies.declare_purpose(
+                session, client_id=rp.client_id, code="more", sentence="do something else", dpv="ServiceProvision",
+                mode="asked", required=[("name.full", "to write")], optional=[], retention_days=1,
+                catalogue=CATALOGUE, now=db.now(),
+            )  # fmt: skip
+        else:
+            session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(withdrawn_at=db.now()))
+    answer = rp.post("/oauth/par", rp.request(authorization_details=None))
+    assert answer.json["error_description"] == rich_authorization.PurposeNotNamedError.public
+    assert answer.json["error"] == "invalid_authorization_details"
 
 
 def test_a_scope_beyond_the_purpose_is_refused(rp: RelyingParty, settings: Settings) -> None:

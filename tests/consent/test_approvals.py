@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from portal import db, events
 from portal.consent import approvals, services, terms
@@ -155,6 +156,19 @@ def test_confirming_what_was_stopped_meanwhile_is_refused(
         services.withdraw(session, person_id=who, grant_id=grant.grant_id, now=db.now())
         with pytest.raises(services.StoppedError):
             approvals.confirmed(session, row=kept(settings, who, asked), now=db.now())
+
+
+def test_questions_that_come_at_once_are_counted_one_after_the_other(
+    settings: Settings, keys: Keyring, lasting: Offer, person: Callable[..., UUID]
+) -> None:
+    who = person()
+    put(settings, keys, who, lasting)
+    with db.transaction(settings.database_url) as first, db.transaction(settings.database_url) as second:
+        second.execute(text("SET LOCAL lock_timeout = '200ms'"))
+        approvals._let_only_a_few_wait(first, who, lasting.company_id, db.now())  # noqa: SLF001 - where it waits
+        with pytest.raises(OperationalError, match="lock timeout"):
+            approvals._let_only_a_few_wait(second, who, lasting.company_id, db.now())  # noqa: SLF001 - where it waits
+        second.rollback()
 
 
 def test_what_was_not_answered_in_time_is_closed_and_its_words_dropped(

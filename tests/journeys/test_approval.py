@@ -28,10 +28,10 @@ def test_an_approval(world: World, button: str, told: str) -> None:
     person.go("/home")
     person.page.get_by_role("link", name=re.compile("^Look at the request")).first.click()
     person.sees(words)
-    assert browsers.problems(person.page) == []
+    assert not world.scripts or browsers.problems(person.page) == []
     person.page.get_by_role("button", name=button, exact=True).click()
     person.sees(re.compile("You (approved|did not approve) this request"))
-    assert browsers.problems(person.page) == []
+    assert not world.scripts or browsers.problems(person.page) == []
 
     def looks() -> bool:
         if not world.scripts:

@@ -54,6 +54,10 @@ def endpoint() -> Iterator[Endpoint]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kept.came.append((dict(self.headers), json.loads(body)))
+            if kept.answers == [0]:
+                # As if the server died: the connection ends without an answer.
+                self.close_connection = True
+                return
             self.send_response(kept.answers.pop(0) if len(kept.answers) > 1 else kept.answers[0])
             self.send_header(LOCATION, kept.url + "/elsewhere")
             self.send_header("Content-Length", "0")
@@ -146,6 +150,18 @@ def test_a_refusal_is_tried_again_a_few_times_and_then_given_up(pinged: Afar, en
     run(pinged, asked)
     assert len(endpoint.came) == 4
     assert pinged.rp.poll(asked).status_code == 200
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_server_that_is_away_is_tried_again_a_few_times(pinged: Afar, endpoint: Endpoint) -> None:
+    endpoint.answers = [0]
+    asked = ask(pinged)
+    pinged.answer(asked)
+    for attempt in range(1, 5):
+        assert not nothing_is_kept(pinged.row(asked)), attempt
+        run(pinged, asked)
+    assert nothing_is_kept(pinged.row(asked))
+    assert len(endpoint.came) == 4
 
 
 @pytest.mark.usefixtures("allowed")

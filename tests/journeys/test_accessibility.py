@@ -23,7 +23,8 @@ PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.dat
           "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
           "/details/address.home/history", "/sharing", "/sharing?view=detail", "/activity", "/account/security",
           "/account/password", "/account/confirm-it-is-you", "/org", "/org/join", "/oauth/end-session")  # fmt: skip
-STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries")
+OF_AN_APP = ("/keys", "/keys/address", "/settings", "/purposes/new")
+STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries", "/org/registration-tokens")
 COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")
 
 
@@ -99,7 +100,7 @@ def test_pages_of_staff(demo: Demo, page: Page) -> None:
     signed_in(demo, page, demo.report["staff"])
     page.goto(demo.portal + "/org/apps")
     app = page.get_by_role("main").get_by_role("link", name="Customer accounts").first.get_attribute("href") or ""
-    check(page, *(demo.portal + path for path in (*STAFF, app, f"{app}/keys", f"{app}/purposes/new")))
+    check(page, *(demo.portal + path for path in (*STAFF, app, *(app + end for end in OF_AN_APP))))
 
 
 def test_pages_of_the_company(demo: Demo, page: Page) -> None:

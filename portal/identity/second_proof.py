@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 pages = Blueprint("second_proof", __name__, url_prefix="/account")
 
+_PASSWORDS = limits.Rate("second-proof-passwords", 10, 900)
 _WRONG_CODE = "That code is not right or no longer works. Check it, or ask for another code"
 _WRONG_PASSWORD = "That is not your password. After 10 wrong passwords you have to wait 15 minutes"  # noqa: S105
 
@@ -95,10 +96,23 @@ def _email() -> str:
 
 
 def _is_right(form: CodeForm | KnownPasswordForm) -> bool:
+    return _is_password(form) if isinstance(form, KnownPasswordForm) else _is_code(form)
+
+
+def _is_password(form: KnownPasswordForm) -> bool:
+    # Counted for the person, wherever they are, and before the look: tries sent together all count.
+    form.password.errors = [_WRONG_PASSWORD]
+    who = person_id()
+    if limits.spend(_PASSWORDS, str(who)):
+        return False
+    right = services.is_password_of(context.session(), person_id=who, password=typed(form.password))
+    if right:
+        limits.give_back(_PASSWORDS, str(who))
+    return right
+
+
+def _is_code(form: CodeForm) -> bool:
     session, who, now = context.session(), person_id(), context.now()
-    if isinstance(form, KnownPasswordForm):
-        form.password.errors = [_WRONG_PASSWORD]
-        return services.is_password_of(session, person_id=who, password=typed(form.password), now=now)
     form.code.errors = [_WRONG_CODE]
     begun = _begun()
     return begun is not None and codes.use(

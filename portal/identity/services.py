@@ -122,21 +122,25 @@ def check_password(session: Session, *, keyring: Keyring, email: str, password: 
     locked while the hash is computed, so that guesses sent together are counted one by one.
     """
     known = find_person(session, keyring=keyring, email=email)
-    # Nobody's id is looked up, and its failure counted, at the same cost.
-    return known if is_password_of(session, person_id=known or new_id(), password=password, now=now) else None
-
-
-def is_password_of(session: Session, *, person_id: UUID, password: str, now: datetime) -> bool:
-    """Say whether it is this person's password; wrong ones count as in `check_password`."""
+    person_id = known or new_id()  # nobody's id is looked up, and its failure counted, at the same cost
     row = session.get(Password, person_id, with_for_update=True, populate_existing=True)
     is_open = row is not None and not (row.locked_until and row.locked_until > now)
     if not (_matches(row.hash if row and is_open else _nobodys_hash(), password) and row and is_open):
         _count_failure(session, person_id, now)
-        return False
+        return None
     row.failures, row.locked_until = 0, None
     if _HASHER.check_needs_rehash(row.hash):
         row.hash = _hash(password)
-    return True
+    return known
+
+
+def is_password_of(session: Session, *, person_id: UUID, password: str) -> bool:
+    """Say whether it is this person's password, for whoever has shown a code of theirs; the edge counts the tries.
+
+    It neither counts nor asks what strangers have tried at the door: they could keep the person from it.
+    """
+    row = session.get(Password, person_id)
+    return row is not None and _matches(row.hash, password)
 
 
 def hold_password(session: Session, *, person_id: UUID) -> bool:

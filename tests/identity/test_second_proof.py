@@ -222,15 +222,35 @@ def test_wrong_codes_use_the_code_up(
     assert levels_of(settings, person) == [1]
 
 
-def test_wrong_passwords_close_the_way(
-    *, by_mail: Callable[[str], FlaskClient], settings: Settings, person: Person, password: str, send: Send
+def test_wrong_passwords_close_the_way_wherever_they_are_typed(
+    *, app: Flask, by_mail: Callable[[str], FlaskClient], settings: Settings, person: Person, password: str, send: Send
 ) -> None:
-    """OWASP ASVS 5.0, 6.3.1: the same lock as at the door, and counted together with it."""
-    client = by_mail(person[1])
-    for _ in range(10):
-        assert send(client, BACK, {"password": "wrong wrong wrong"}).status_code == 422
+    """OWASP ASVS 5.0, 6.3.1."""
+    for client in (by_mail(person[1]), another(app, settings, person)):
+        for _ in range(5):
+            assert send(client, BACK, {"password": "wrong wrong wrong"}).status_code == 422
     assert send(client, BACK, {"password": password}).status_code == 422
-    assert levels_of(settings, person) == [1]
+    assert levels_of(settings, person) == [1, 1]
+
+
+def test_a_stranger_at_the_door_keeps_nobody_from_confirming(
+    *, app: Flask, by_mail: Callable[[str], FlaskClient], person: Person, password: str, send: Send
+) -> None:
+    """Ten wrong passwords close the door; whoever came in by a code still shows theirs."""
+    client, stranger = by_mail(person[1]), app.test_client()
+    for _ in range(10):
+        by_password(send, stranger, person[1], "wrong wrong wrong")
+    assert by_password(send, stranger, person[1], password).status_code == 422
+    assert send(client, BACK, {"password": password}).location == "/sharing"
+
+
+def another(app: Flask, settings: Settings, person: Person) -> FlaskClient:
+    """One more browser in which the person has signed in with a code."""
+    client = app.test_client()
+    with db.transaction(settings.database_url) as session:
+        token = services.open_session(session, person_id=person[0], method="code", browser="a test", now=db.now())
+    client.set_cookie("session", token)
+    return client
 
 
 def test_five_codes_are_mailed_at_most(signed_in: FlaskClient, send: Send, mailbox: Mailbox, deliver: Deliver) -> None:
@@ -262,12 +282,7 @@ def test_of_two_first_passwords_at_once_one_is_the_first(
     """Whoever loses has replaced a password by a code alone, and waits."""
 
     def choose(number: int) -> int:
-        client = app.test_client()
-        with db.transaction(settings.database_url) as session:
-            token = services.open_session(
-                session, person_id=no_password[0], method="code", browser="a test", now=db.now()
-            )
-        client.set_cookie("session", token)
+        client = another(app, settings, no_password)
         form = {"csrf_token": _token(client), "password": f"gravel heron mitten {number}"}
         ready.wait()
         return client.post("/account/password", data=form).status_code

@@ -14,6 +14,7 @@ import shutil
 import sys
 import urllib.request
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,6 +50,7 @@ _MISSING = "\nnode, or what `npm ci` installs in bench/peer, is missing: no figu
 _WARMING = 400
 # More than any round can use.
 _PREPARED = 3500
+_HELD = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +67,16 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two servers: the process's name, its port, a client of it, and what that client holds."""
+    """One of the two servers: the process's name, its port, a client of it, and what that client holds.
+
+    The refresh tokens take turns, as those of different people would.
+    """
 
     name: str
     port: int
     party: Party
     access_token: str
-    refresh_token: str
+    refresh_tokens: Iterator[str]
 
 
 class Measure(NamedTuple):
@@ -89,7 +94,7 @@ def _own(side: Side) -> bytes:
 
 def _refreshed(side: Side) -> bytes:
     # Without `openid`, or one of the two would sign an ID token as well.
-    return side.party.token(grant_type="refresh_token", refresh_token=side.refresh_token, scope="email")
+    return side.party.token(grant_type="refresh_token", refresh_token=next(side.refresh_tokens), scope="email")
 
 
 def _person(side: Side) -> bytes:
@@ -177,7 +182,7 @@ def _our_side(here: Ground, world: World) -> tuple[Side, Callable[[], bytes]]:
     firm = world.transact(lambda session: cast.register(session, key.jwk, Port(0, new_key()), "kept-up-to-date"))
     shared = world.share(world.person(), firm)
 
-    def issue(session: Session) -> tuple[str, str, str]:
+    def issue(session: Session) -> tuple[str, list[str], str]:
         client = companies.client(session, firm.client_id)
         if client is None:
             raise LookupError(firm.client_id)
@@ -186,14 +191,14 @@ def _our_side(here: Ground, world: World) -> tuple[Side, Callable[[], bytes]]:
         bound: Any = {"client": client, "jkt": dpop_key.thumbprint, "now": now}
         return (
             tokens.issue_access(session, of=of, scope=of.scope, **bound),
-            tokens.issue_refresh(session, client=client, of=of, ends=None, now=now),
+            [tokens.issue_refresh(session, client=client, of=of, ends=None, now=now) for _ in range(_HELD)],
             tokens.issue_own(session, scope="people:read", **bound),
         )
 
     access, refresh, own = world.transact(issue)
     issuer = here.settings.issuer
     party = Party(client_id=firm.client_id, issuer=issuer, key=key, dpop_key=dpop_key, endpoints=_described(issuer))
-    side = Side(name="portal", port=here.port, party=party, access_token=access, refresh_token=refresh)
+    side = Side(name="portal", port=here.port, party=party, access_token=access, refresh_tokens=cycle(refresh))
     return side, lambda: party.resource(f"{issuer}/api/v1/people/{shared.sub}", own)
 
 
@@ -207,12 +212,15 @@ def _peer(here: Ground) -> Side | None:
     issuer = f"http://localhost:{port}"
     told = {
         "port": port, "issuer": issuer, "workers": WORKERS, "clientId": "bench",
-        "clientKey": key.public, "jkt": dpop_key.thumbprint,
+        "clientKey": key.public, "jkt": dpop_key.thumbprint, "refreshTokens": _HELD,
     }  # fmt: skip
     process = here.run("oidc-provider", node, str(PEER / "server.mjs"), pipe=True, env=_peer_environment(here, told))
     made = json.loads((process.stdout or sys.stdin).readline())
     party = Party(client_id="bench", issuer=issuer, key=key, dpop_key=dpop_key, endpoints=_described(issuer))
-    return Side(name="oidc-provider", port=port, party=party, **made)
+    return Side(
+        name="oidc-provider", port=port, party=party,
+        access_token=made["access_token"], refresh_tokens=cycle(made["refresh_tokens"]),
+    )  # fmt: skip
 
 
 def _peer_environment(here: Ground, told: dict[str, Any]) -> dict[str, str]:

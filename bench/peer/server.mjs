@@ -63,10 +63,11 @@ async function tokens(provider) {
   grant.addOIDCScope('openid offline_access email');
   const grantId = await grant.save();
   const common = { accountId: PERSON, client, grantId, scope: 'openid offline_access email', gty: 'authorization_code' };
-  const refresh = new RefreshToken({ ...common, authTime: Math.floor(Date.now() / 1000), acr: '1', jkt: undefined });
+  const authTime = Math.floor(Date.now() / 1000);
+  const refreshing = Array.from({ length: told.refreshTokens }, () => new RefreshToken({ ...common, authTime }).save());
   const access = new AccessToken({ ...common, scope: 'openid email', claims: {} });
   access.jkt = told.jkt;
-  return { refresh_token: await refresh.save(), access_token: await access.save() };
+  return { refresh_tokens: await Promise.all(refreshing), access_token: await access.save() };
 }
 
 if (cluster.isPrimary) {

@@ -27,6 +27,7 @@ from portal.oauth.errors import (
     InvalidProofError,
     InvalidRequestError,
     InvalidScopeError,
+    UnauthorizedClientError,
     UnsupportedResponseTypeError,
 )
 from portal.oauth.models import PushedRequest
@@ -42,6 +43,10 @@ LIFE: Final = timedelta(seconds=60)
 URI_PREFIX: Final = "urn:ietf:params:oauth:request_uri:"
 PERSON_SCOPES: Final = frozenset({"openid", *SCOPES})
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class NotForCodeError(UnauthorizedClientError):
+    """RFC 7591 section 2: `grant_types` says what the client may use."""
 
 
 class RequestUriPushedError(InvalidRequestError):
@@ -98,6 +103,7 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
     def validate_request(self, request: MachineRequest) -> PushRequest:
         """Check everything that the authorization endpoint would, in this order (RFC 9126 section 2.1)."""
         client = request.authenticate_client()
+        _check_registered(client)
         pace.check("par", client)
         _check_no_request_uri(request.parameters)
         sent = request_object.unpacked(request, client)
@@ -136,6 +142,11 @@ class PushedAuthorizationEndpoint(Endpoint):  # type: ignore[misc]  # Authlib sh
             )
         )
         return 201, {"request_uri": uri, "expires_in": int(LIFE.total_seconds())}
+
+
+def _check_registered(client: ClientFacts) -> None:
+    if "authorization_code" not in client.metadata.grant_types:
+        raise NotForCodeError
 
 
 def _check_no_request_uri(sent: Mapping[str, str]) -> None:

@@ -48,6 +48,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("signing key", _signing_key),
         ("Valkey", _valkey),
         ("clock", _clock),
+        ("callers", _callers),
         ("mail", _mail),
     )
     return [_careful(name, check, settings) for name, check in checks]
@@ -125,6 +126,15 @@ def _valkey(settings: Settings) -> Finding:
     if policy != "noeviction":
         return Finding("Valkey", well=False, text="it may drop jobs when full: set maxmemory-policy noeviction.")
     return Finding("Valkey", well=True, text="it answers and drops nothing.")
+
+
+def _callers(settings: Settings) -> Finding:
+    proxies = settings.trusted_proxies
+    if not proxies:
+        told = "each address that connects counts by itself; where a proxy stands in front, set TRUSTED_PROXIES."
+        return Finding("callers", well=True, text=told)
+    told = f"they are told apart by what {proxies} of your own proxies add to X-Forwarded-For."
+    return Finding("callers", well=True, text=told)
 
 
 def _clock(settings: Settings) -> Finding:

@@ -35,10 +35,10 @@ class SignOutLinkError(LinkNotGoodError):
 
 @dataclass(frozen=True)
 class Leaving:
-    """A request that passed every check; `client` is None where nobody in particular asks."""
+    """A request that passed every check; `trusted` says that somebody has checked who asks for it."""
 
-    client: ClientFacts | None
     kept: Mapping[str, str]
+    trusted: bool = False
 
     @property
     def target(self) -> str | None:
@@ -73,7 +73,7 @@ def read(session: Session, pairs: Sequence[tuple[str, str]], *, issuer: str) -> 
     named = _client_id(session, sent, issuer)
     client = None if named is None else _client(session, named)
     kept = {} if named is None else {"client_id": named}
-    return Leaving(client, kept | _place(sent, client))
+    return Leaving(kept | _place(sent, client), trusted=client is not None and _checked(session, client))
 
 
 def _once(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
@@ -100,6 +100,13 @@ def _client(session: Session, client_id: str) -> ClientFacts:
     if client is None or not client.active:
         raise SignOutLinkError(private="no such client, or it is suspended")
     return client
+
+
+def _checked(session: Session, client: ClientFacts) -> bool:
+    # Anyone can register an organisation, and with it an address to which our own would lead whoever follows a
+    # link: a person decides about those (RFC 9700 section 4.11.2).
+    company = companies.company(session, slug=client.company_slug)
+    return company is not None and company.verified
 
 
 def _place(sent: Mapping[str, str], client: ClientFacts | None) -> dict[str, str]:

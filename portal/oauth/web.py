@@ -101,7 +101,9 @@ def _leaving(sent: MultiDict[str, str]) -> Leaving:
 
 
 def _left(leaving: Leaving) -> Response:
-    return _away(leaving.target) if leaving.target else page("oauth/signed_out.html")
+    if leaving.target and leaving.trusted:
+        return _away(leaving.target)
+    return page("oauth/signed_out.html", target=leaving.target, host=leaving.host)
 
 
 def _opened(sent: MultiDict[str, str]) -> tuple[PushedRequest, ClientFacts]:

@@ -12,7 +12,9 @@ from joserfc.jwk import OctKey
 from sqlalchemy import update
 
 from portal import db
+from portal.companies import queries as companies
 from portal.companies.models import Client
+from portal.companies.services import verify_company
 from portal.vault import signing
 from tests.oauth.rp import FORM, RelyingParty, b64, csrf, ec_key, query, signed
 
@@ -40,6 +42,16 @@ def with_places(rp: RelyingParty, settings: Settings) -> RelyingParty:
     with db.transaction(settings.database_url) as session:
         session.execute(update(Client).where(Client.client_id == rp.client_id).values(settings=chosen))
     return rp
+
+
+@pytest.fixture
+def checked(leaver: RelyingParty, settings: Settings) -> RelyingParty:
+    """The same client, of a company that somebody has checked."""
+    with db.transaction(settings.database_url) as session:
+        client = companies.client(session, leaver.client_id)
+        assert client
+        verify_company(session, slug=client.company_slug, now=db.now())
+    return leaver
 
 
 def link(**sent: str | None) -> str:
@@ -95,8 +107,8 @@ def test_without_state_the_address_is_as_registered(leaver: RelyingParty, person
     assert answered(person.browser, address).headers["Location"] == WITH_QUERY
 
 
-def test_with_a_query_of_its_own(leaver: RelyingParty, http: FlaskClient) -> None:
-    address = link(client_id=leaver.client_id, post_logout_redirect_uri=WITH_QUERY, state="s")
+def test_with_a_query_of_its_own(checked: RelyingParty, http: FlaskClient) -> None:
+    address = link(client_id=checked.client_id, post_logout_redirect_uri=WITH_QUERY, state="s")
     assert http.get(address).headers["Location"] == WITH_QUERY + "&state=s"
 
 
@@ -115,15 +127,23 @@ def test_nobody_in_particular_may_ask(person: Person) -> None:
     assert "You are signed out" in person.browser.get(PAGE).text
 
 
-def test_whoever_is_not_signed_in_goes_straight_on(leaver: RelyingParty, http: FlaskClient) -> None:
-    back = http.get(link(client_id=leaver.client_id, post_logout_redirect_uri=BACK, state="s"))
+def test_whoever_is_not_signed_in_goes_straight_on(checked: RelyingParty, http: FlaskClient) -> None:
+    back = http.get(link(client_id=checked.client_id, post_logout_redirect_uri=BACK, state="s"))
     assert back.status_code == 303
     assert back.headers["Location"] == BACK + "?state=s"
-    assert "You are signed out" in http.get(link(client_id=leaver.client_id)).text
+    assert "You are signed out" in http.get(link(client_id=checked.client_id)).text
 
 
-def test_an_expired_hint_will_do(leaver: RelyingParty, http: FlaskClient, settings: Settings, keys: Keyring) -> None:
-    claims = {"iss": leaver.issuer, "aud": leaver.client_id, "sub": "s", "auth_time": 1, "iat": 1, "exp": 2}
+def test_nobody_is_led_to_those_whom_nobody_has_checked(leaver: RelyingParty, http: FlaskClient) -> None:
+    """RFC 9700 section 4.11.2: a link to us must not end at whoever registered an address here."""
+    shown = http.get(link(client_id=leaver.client_id, post_logout_redirect_uri=BACK, state="s"))
+    assert shown.status_code == 200
+    assert "<strong>client.example</strong>" in shown.text
+    assert f'<a href="{BACK}?state=s" rel="noreferrer">' in shown.text
+
+
+def test_an_expired_hint_will_do(checked: RelyingParty, http: FlaskClient, settings: Settings, keys: Keyring) -> None:
+    claims = {"iss": checked.issuer, "aud": checked.client_id, "sub": "s", "auth_time": 1, "iat": 1, "exp": 2}
     hint = forged(keys, settings, claims)
     assert http.get(link(id_token_hint=hint, post_logout_redirect_uri=BACK)).headers["Location"] == BACK
 

@@ -108,7 +108,10 @@ class Ask:
         """What stands where an answer takes the place of what is shared now, empty elsewhere."""
         if self.grant is None or self.effect not in {Effect.CREATE, Effect.REPLACE}:
             return ""
-        return "Your answer takes the place of what you share with them for this now."
+        return (
+            "If you share, it takes the place of what you share with them for this use now. "
+            "If you do not, that stays as it is."
+        )
 
     @property
     def title(self) -> str:

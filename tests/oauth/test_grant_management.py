@@ -145,7 +145,7 @@ def test_create_begins_anew_and_ends_the_earlier__5_2(rp: RelyingParty, person: 
     first = share(rp, person, asked(rp), attributes=["email.main"])
     uri = rp.push(**asked(rp, "create", attributes=NAME))
     screen = person.browser.get(rp.address(uri)).text
-    assert "Your answer takes the place of what you share with them for this now." in screen
+    assert "takes the place of what you share with them for this use now" in screen
     assert "Removed: they no longer ask for Email address" in screen
     second = rp.redeem(query(rp.answer(person.browser, uri))["code"]).json
     assert second["grant_id"] != first["grant_id"]
@@ -168,6 +168,7 @@ def test_merge_adds_and_leaves_the_rest_as_it_is__5_2(rp: RelyingParty, person: 
     uri = rp.push(**asked(rp, "merge", first["grant_id"], attributes=["name.full", "address.home"]))
     screen = person.browser.get(rp.address(uri)).text
     assert "They have these already" in screen
+    assert "wants to use more of your details" in screen
     assert "within 5 days" in screen
     assert "When they ask" in screen
     assert 'value="email.main"' not in screen

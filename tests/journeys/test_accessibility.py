@@ -21,8 +21,9 @@ PUBLIC = ("/", "/help", "/how-it-works", "/privacy", "/accessibility", "/organis
           "/account/create", "/docs/errors", "/nothing-here", "/oauth/end-session")  # fmt: skip
 PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.date/edit", "/details/email.main/edit",
           "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
-          "/details/address.home/history", "/sharing", "/sharing?view=detail", "/sharing/requests", "/activity", "/account/security",
-          "/account/password", "/account/confirm-it-is-you", "/org", "/org/join", "/oauth/end-session")  # fmt: skip
+          "/details/address.home/history", "/sharing", "/sharing?view=detail", "/sharing/requests", "/activity",
+          "/account/security", "/account/password", "/account/confirm-it-is-you", "/org", "/org/join",
+          "/oauth/end-session")  # fmt: skip
 OF_AN_APP = ("/keys", "/keys/address", "/settings", "/purposes/new")
 STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries", "/org/registration-tokens")
 COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
+from portal.consent.models import Grant
 from portal.consent.rules import Standing
 from portal.db import Prepared
 from portal.oauth.replay import FRESH, WHICH
@@ -81,9 +82,11 @@ _ACCESS = f"""
 _REFRESH = f"""
     SELECT {_COLUMNS}, NULL AS jkt, used_at FROM refresh_token
      WHERE {_THEIRS} AND used_at > :idle_since"""  # noqa: S608 - put together from constants
-# Every column of the consent behind a token; the token's own are called `token_...`.
+# Every column that this program knows of the consent behind a token: `*` would follow a newer one's schema, and what
+# is prepared is read by position.  The token's own are called `token_...`.
+_CONSENT = ", ".join(f"g.{column.name}" for column in inspect(Grant).columns)
 _BEHIND = f"""
-    SELECT g.*, {", ".join(f"t.{column} AS token_{column}" for column in _COLUMNS.split(", "))},
+    SELECT {_CONSENT}, {", ".join(f"t.{column} AS token_{column}" for column in _COLUMNS.split(", "))},
            t.jkt AS token_jkt, t.used_at AS token_used_at, p.code AS purpose, s.sub
       FROM token t
       LEFT JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id

@@ -1,4 +1,4 @@
-"""The short form for what is shared already, and a button."""
+"""The short form for what is shared already."""
 
 from __future__ import annotations
 
@@ -26,7 +26,3 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
         """Return what this page says instead of the full screen's own words."""
         title = f"Continue with {ask.organisation.name}?"
         return {"title": title, "how": ask.how_now, "answers": ["Continue", "Do not continue"]}
-
-
-class PlainForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
-    """A button and its form token."""

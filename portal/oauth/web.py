@@ -16,10 +16,11 @@ from portal.consent import services as consent
 from portal.consent.forms import AskForm
 from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.identity import browser
+from portal.identity.forms import PlainForm
 from portal.oauth import authorization, authorization_code, end_session, grant_management, response_modes
 from portal.oauth.authentication_request import Lacking
 from portal.oauth.errors import PersonDiffersError
-from portal.oauth.forms import ConfirmForm, PlainForm
+from portal.oauth.forms import ConfirmForm
 from portal.web import context
 from portal.web.access import SIGN_IN, has_two_proofs, public, to_second_proof
 from portal.web.pages import page

@@ -165,22 +165,17 @@ def live_access(session: Session, token_hash: bytes, *, now: datetime) -> Access
     )
 
 
-def live_refresh(
-    session: Session, token: str, *, client_id: str, now: datetime, hold: bool = False
-) -> RefreshToken | None:
-    """Return the client's refresh token if it is known, not expired, not idle for 90 days and not revoked.
-
-    With `hold` nobody ends it before the caller's transaction is over, so that what is issued from it is there
-    to be ended with it.  Such a caller does not write to the row: two of them would wait for each other.
-    """
-    found = select(RefreshToken).where(
-        RefreshToken.token_hash == hash_of(token),
-        RefreshToken.client_id == client_id,
-        RefreshToken.revoked_at.is_(None),
-        RefreshToken.expires_at > now,
-        RefreshToken.used_at > now - REFRESH_IDLE,
+def live_refresh(session: Session, token: str, *, client_id: str, now: datetime) -> RefreshToken | None:
+    """Return the client's refresh token if it is known, not expired, not idle for 90 days and not revoked."""
+    return session.scalar(
+        select(RefreshToken).where(
+            RefreshToken.token_hash == hash_of(token),
+            RefreshToken.client_id == client_id,
+            RefreshToken.revoked_at.is_(None),
+            RefreshToken.expires_at > now,
+            RefreshToken.used_at > now - REFRESH_IDLE,
+        )
     )
-    return session.scalar(found.with_for_update(read=True) if hold else found)
 
 
 def revoke_of_code(session: Session, code_hash: bytes, *, now: datetime) -> None:

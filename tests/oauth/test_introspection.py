@@ -109,6 +109,9 @@ ENDS: dict[str, Callable[[Settings, dict[str, Any]], None]] = {
     "refresh token revoked": lambda settings, given: change(
         settings, RefreshToken, RefreshToken.grant_id == given["grant_id"], revoked_at=db.now()
     ),
+    "refresh token not used for 90 days": lambda settings, given: change(
+        settings, RefreshToken, RefreshToken.grant_id == given["grant_id"], used_at=db.now() - timedelta(days=90)
+    ),
     "consent withdrawn": lambda settings, given: change(
         settings, Grant, Grant.grant_id == given["grant_id"], state="withdrawn"
     ),

@@ -98,7 +98,9 @@ def _came_from() -> str:
         parts = urlsplit(request.referrer or "")
     except ValueError:
         return "/home"
-    return parts.path if parts.netloc == request.host else "/home"
+    if parts.netloc != request.host:
+        return "/home"
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def person_id() -> Any:  # noqa: ANN401 - a UUID; flask-login does not say so

@@ -114,6 +114,27 @@ def test_the_token_changes_with_what_it_is_worth(
     assert client.get("/account/security").status_code == 303
 
 
+def test_a_button_pressed_twice_leads_on_as_well(
+    by_mail: Callable[[str], FlaskClient], person: Person, password: str, send: Send
+) -> None:
+    """The second press carries the cookie that the first one replaced; the browser has the new one by then."""
+    client = by_mail(person[1])
+    before = client.get_cookie("session")
+    assert before
+    send(client, BACK, {"password": password})
+    after = client.get_cookie("session")
+    assert after
+    client.set_cookie("session", before.value)
+    form = {"csrf_token": _token_at(client, "/account/sign-in?again=1"), "password": password}
+    answer = client.post(BACK, data=form, headers={"Referer": f"http://localhost{BACK}"})
+    assert answer.location == f"{ENTRY}?next={PAGE}%3Fnext%3D/sharing"
+    client.set_cookie("session", after.value)
+    place: str | None = answer.location
+    for expected in (BACK, "/sharing"):
+        place = client.get(str(place)).location
+        assert place == expected
+
+
 def test_the_moment_is_new_and_the_end_is_not(
     *, by_mail: Callable[[str], FlaskClient], settings: Settings, person: Person, password: str, send: Send
 ) -> None:
@@ -367,6 +388,10 @@ def test_no_secret_is_logged_or_sent_back(
 
 
 def _token(client: FlaskClient) -> str:
-    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/account/password").text)
+    return _token_at(client, "/account/password")
+
+
+def _token_at(client: FlaskClient, path: str) -> str:
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get(path).text)
     assert found
     return found[1]

@@ -24,7 +24,7 @@ from portal.identity import mailing
 from portal.identity import services as identity
 from portal.ledger import services as ledger
 from portal.web import limits
-from tests.oauth.conftest import make_rp
+from tests.oauth.conftest import make_person, make_rp
 from tests.oauth.rp import FORM
 
 if TYPE_CHECKING:
@@ -149,6 +149,18 @@ def test_good_requests_of_a_shut_address_wait_and_other_addresses_do_not(app: AP
     rp.http = caller(app, new_address())
     assert rp.call("/api/v1/people/somebody", token).status_code == 404
     assert rp.token(grant_type="client_credentials").status_code == 200
+
+
+def test_an_answer_in_front_of_flask_waits_as_well(app: APIFlask, low: Settings, keys: Keyring) -> None:
+    """A pull and userinfo that are good leave before any hook runs."""
+    rp = make_rp(caller(app, new_address()), low)
+    given = rp.redeem(rp.code(make_person(app, low, keys).browser)).json
+    paths = (f"/api/v1/people/{given['sub']}", "/oauth/userinfo")
+    assert [rp.call(path, given["access_token"]).status_code for path in paths] == [200, 200]
+    for _ in range(6):
+        unknown_client(rp.http)
+    for path in paths:
+        waited(rp.call(path, given["access_token"]))
 
 
 def test_good_requests_are_not_counted(app: APIFlask, low: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from portal.companies import queries as companies
 from portal.consent import approvals, approving, asking, cards, queries, receipts, services
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
-from portal.errors import InvalidError, NotFoundError
+from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.web.access import has_two_proofs, person_id, person_required, to_second_proof
 from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page, wants_fragment
@@ -73,7 +74,11 @@ def approval(request_id: UUID) -> ResponseReturnValue:
         raise NotFoundError
     if not question.waiting:
         return _settled(question)
-    ask = approving.build(session(), keyring=keyring(), row=question.row)
+    try:
+        ask = approving.build(session(), keyring=keyring(), row=question.row)
+    except (InvalidError, NotFoundError, RefusedError):
+        # The company has changed its purpose since: what it asked can no longer be agreed to.
+        return _settled(replace(question, state=approvals.CANCELLED))
     form = approving.form_of(ask, now=now())
     if request.method == "POST" and (form.declined or form.validate_on_submit()):
         return _second_proof_first(question, ask, form) or _answer(question, ask, form)

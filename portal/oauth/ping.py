@@ -40,6 +40,7 @@ PAUSES: Final = (timedelta(seconds=15), timedelta(seconds=30), timedelta(seconds
 FETCH_WITHIN: Final = timedelta(minutes=1)
 _SECONDS = 10.0
 _AT_ONCE = 100
+_BATCH = 500
 _TOKEN = b"ciba-notification-token"
 _ID = b"ciba-auth-req-id"
 _FORGOTTEN = {
@@ -143,6 +144,15 @@ def send(settings: Settings, ping: Ping) -> bool:
         log.info("a ping was answered with %d", answer.status)
         return ping.last
     return True
+
+
+def forget_unanswered(session: Session, *, now: datetime) -> None:
+    """Drop what was kept for pings that will never be sent: nobody answered, and the time is over; 500 a call."""
+    over = (BackchannelRequest.expires_at < now, BackchannelRequest.wrapped_notification_token.is_not(None))
+    unsent = (*over, BackchannelRequest.ping_due_at.is_(None))
+    batch = select(BackchannelRequest.request_hash).where(*unsent).limit(_BATCH).with_for_update(skip_locked=True)
+    done = update(BackchannelRequest).where(BackchannelRequest.request_hash.in_(batch)).values(**_FORGOTTEN)
+    session.execute(done.execution_options(synchronize_session=False))
 
 
 def forget(session: Session, request_hash: bytes) -> None:

@@ -165,6 +165,7 @@ def _expire_grants(session: Session, now: datetime) -> None:
 def _expire_approvals(session: Session, now: datetime) -> None:
     approvals.expire_due(session, now=now)
     approvals.forget(session, now=now)
+    ping.forget_unanswered(session, now=now)
 
 
 def _expire_pulls(session: Session, now: datetime) -> None:

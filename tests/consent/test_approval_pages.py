@@ -201,6 +201,16 @@ def test_a_request_whose_purpose_was_taken_back(asked: Asked) -> None:
     assert "Needs your attention" not in asked.read("/home")
 
 
+def test_a_request_for_more_than_its_purpose_asks_by_now(asked: Asked) -> None:
+    request_id = asked.ask()
+    with db.transaction(asked.settings.database_url) as session:
+        mine = update(Purpose).where(Purpose.purpose_id == asked.offer.purpose_id)
+        session.execute(mine.values(optional=[], version=2))
+    assert "This request was taken back" in asked.read(f"/sharing/requests/{request_id}")
+    assert asked.press(request_id, "share").status_code == 409
+    assert states(asked.settings, asked.browser.person_id) == []
+
+
 def test_somebody_elses_request_is_not_there(asked: Asked, app: Flask) -> None:
     request_id = asked.ask()
     other = Browser(app, asked.settings, asked.keys, {})

@@ -39,6 +39,7 @@ def test_an_approval(world: World, button: str, told: str) -> None:
         return firm.get_by_text(told).is_visible()
 
     world.until(f"the company reads “{told}”", looks)
+    assert not world.scripts or browsers.problems(firm) == []
 
 
 def ask(world: World, firm: Page, name: str) -> None:

@@ -237,6 +237,19 @@ def test_a_client_that_lost_its_place_is_not_pinged(
 
 
 @pytest.mark.usefixtures("allowed")
+def test_nothing_is_kept_for_a_ping_that_will_never_be_sent(pinged: Afar, settings: Settings) -> None:
+    over, waiting, answered = (ask(pinged) for _ in range(3))
+    pinged.answer(answered)
+    for asked in (over, answered):
+        pinged.set(asked, expires_at=db.now() - timedelta(seconds=1))
+    sync_jobs.tidy(settings, now=db.now())
+    assert nothing_is_kept(pinged.row(over))
+    assert not nothing_is_kept(pinged.row(waiting))
+    assert not nothing_is_kept(pinged.row(answered))
+    assert pinged.question(over).state == "expired"
+
+
+@pytest.mark.usefixtures("allowed")
 def test_what_no_longer_opens_is_given_up(pinged: Afar, endpoint: Endpoint) -> None:
     asked = ask(pinged)
     pinged.answer(asked)

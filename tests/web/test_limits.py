@@ -235,6 +235,14 @@ def test_one_client_may_push_so_many(app: APIFlask, low: Settings, endpoint: str
     assert eager.token(grant_type="client_credentials").status_code == 200
 
 
+def test_whoever_was_too_fast_waits_until_the_window_ends(app: APIFlask) -> None:
+    """Valkey is told of a twentieth at once; the answers in between are no gaps."""
+    own, rate, who = limits.of(app), limits.Rate("pushes", 40, 60), new_address()
+    waits = [own.pace(rate, who) for _ in range(100)]
+    assert waits[:41] == [0] * 41
+    assert all(0 < wait <= 60 for wait in waits[41:])
+
+
 def test_a_good_request_asks_valkey_nothing(app: APIFlask, low: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     rp = make_rp(caller(app, new_address()), replace(low, client_requests=1000))
     monkeypatch.setitem(app.extensions, "portal_settings", replace(low, client_requests=1000))

@@ -27,7 +27,7 @@ from bench.ground import ROOT, free_port, wait_for_port
 from bench.party import Key, Party
 from portal import db
 from portal.companies import queries as companies
-from portal.embedded.postgres import OWNER
+from portal.embedded.postgres import DATABASE, OWNER
 from portal.oauth import tokens
 from tests.sync import cast
 from tests.sync.receiver import new_key
@@ -47,7 +47,8 @@ WORKERS, THREADS = 2, 4
 ROUNDS, SECONDS = 5, 2.0
 PEER = ROOT / "bench" / "peer"
 _MISSING = "\nnode, or what `npm ci` installs in bench/peer, is missing: no figures beside oidc-provider."
-_WARMING = 400
+# A just-in-time compiler needs some before it shows what it can do.
+_WARMING = 2500
 # More than any round can use.
 _PREPARED = 3500
 _HELD = 100
@@ -80,12 +81,12 @@ class Side:
 
 
 class Measure(NamedTuple):
-    """What is asked of both, a member that a good answer has, and the ratio of rates to reach."""
+    """What is asked of both, a member that a good answer has, and what the ratio of rates is to be."""
 
     title: str
     make: Callable[[Side], bytes]
     proof: str
-    least: float
+    goal: str = "none"
 
 
 def _own(side: Side) -> bytes:
@@ -106,10 +107,10 @@ def _introspected(side: Side) -> bytes:
 
 
 MEASURES = (
-    Measure("tokens, client_credentials", _own, "access_token", 1.0),
-    Measure("tokens, refresh_token", _refreshed, "access_token", 1.0),
-    Measure("DPoP resource calls, userinfo", _person, "email", 1.3),
-    Measure("introspections", _introspected, "exp", 1.0),
+    Measure("tokens, client_credentials", _own, "access_token", ">= 1"),
+    Measure("tokens, refresh_token", _refreshed, "access_token", ">= 1"),
+    Measure("DPoP resource calls, userinfo", _person, "email", ">= 1.3"),
+    Measure("introspections", _introspected, "exp"),
 )
 
 
@@ -117,8 +118,9 @@ def measure(here: Ground, world: World) -> None:
     """Start both servers, let them take turns at each measure, and print what came of it."""
     ours, pull = _our_side(here, world)
     theirs = _peer(here)
-    with psycopg.connect(here.postgres.url(OWNER), autocommit=True) as owner:
-        owner.execute("ANALYZE")
+    for database in (DATABASE, "peer") if theirs else (DATABASE,):
+        with psycopg.connect(here.postgres.url(OWNER, database), autocommit=True) as owner:
+            owner.execute("ANALYZE")
     print(
         f"\nauthorization server at FAPI 2.0 level (private_key_jwt, DPoP), {WORKERS} worker processes each, "
         f"{turns.CONNECTIONS} connections,\n  median of {ROUNDS} rounds of {SECONDS:.0f} s in turns "
@@ -126,18 +128,18 @@ def measure(here: Ground, world: World) -> None:
     )
     for each in MEASURES:
         _compare(here, each, [side for side in (ours, theirs) if side])
-    _compare(here, Measure("DPoP resource calls, pull of sealed details", lambda _side: pull(), "", 0), [ours])
+    _compare(here, Measure("DPoP resource calls, pull of sealed details", lambda _side: pull(), ""), [ours])
 
 
 def _compare(here: Ground, asked: Measure, sides: list[Side]) -> None:
     print(f"\n {asked.title}")
     for side in sides:
         _prove(side, asked)
-        turns.take(here, side.name, side.port, _requests(asked, side, _WARMING), SECONDS)
+        turns.take(here, side.name, side.port, iter(list(_requests(asked, side, _WARMING))), 2 * SECONDS)
     seen: dict[str, list[Turn]] = {side.name: [] for side in sides}
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         prepared = {side.name: list(_requests(asked, side, _PREPARED)) for side in sides}
-        for side in sides:
+        for side in sides if number % 2 else sides[::-1]:
             seen[side.name].append(turns.take(here, side.name, side.port, iter(prepared[side.name]), SECONDS))
     for side in sides:
         turns.say(side.name, seen[side.name])
@@ -150,7 +152,7 @@ def _say_ratios(asked: Measure, ours: list[Turn], theirs: list[Turn]) -> None:
     rates = [mine.round.rate / other.round.rate for mine, other in pairs]
     costs = [mine.answering / other.answering for mine, other in pairs]
     print(
-        f"  ratio of rates {median(rates):.2f} (goal >= {asked.least})"
+        f"  ratio of rates {median(rates):.2f} (goal {asked.goal})"
         f"   ratio of CPU, server and PostgreSQL {median(costs):.2f} (goal < 1)"
         f"   rounds {' '.join(f'{rate:.2f}/{cost:.2f}' for rate, cost in zip(rates, costs, strict=True))}"
     )

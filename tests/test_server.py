@@ -82,18 +82,19 @@ def port(settings: Settings, tls: Tls) -> Iterator[int]:
     given = os.environ | {"PYTHONPATH": str(ROOT), "PORTAL_URL": f"https://localhost:{port}"}
     process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(port)
+        wait_for(port, tls)
         yield port
     finally:
         process.terminate()
         process.wait(20)
 
 
-def wait_for(port: int) -> None:
+def wait_for(port: int, tls: Tls) -> None:
+    # The port is open before anybody answers there.
     ends = time.monotonic() + READY_SECONDS
     while time.monotonic() < ends:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            shake(port, client(tls, ssl.TLSVersion.TLSv1_3, None)).close()
         except OSError:
             time.sleep(0.1)
         else:

@@ -71,8 +71,8 @@ def _client(settings: Settings, company: CompanyFacts, jwks: dict[str, Any]) -> 
         return services.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())
 
 
-PLACES = ["/org/apps", "/org/apps/new", "/org/deliveries"]
-OF_A_CLIENT = ["", "/keys", "/endpoint", "/purposes/new"]
+PLACES = ["/org/apps", "/org/apps/new", "/org/deliveries", "/org/registration-tokens"]
+OF_A_CLIENT = ["", "/keys", "/keys/address", "/settings", "/endpoint", "/purposes/new"]
 
 
 @pytest.mark.parametrize("path", ["/org", "/org/join", *PLACES, *(f"/org/apps/test_x{end}" for end in OF_A_CLIENT)])

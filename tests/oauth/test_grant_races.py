@@ -13,8 +13,8 @@ from portal import db
 from portal.companies import queries as companies
 from portal.oauth import grant_management, tokens
 from portal.oauth.models import AccessToken, AuthorizationCode
+from tests.oauth.grants import active, asked, manage, refresh, share, states, userinfo
 from tests.oauth.rp import csrf, query
-from tests.oauth.test_grant_management import active, asked, manage, refresh, share, states, userinfo
 
 if TYPE_CHECKING:
     from portal.config import Settings

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 READY_SECONDS = 60
+STOP_SECONDS = 20
 GOOD = "ECDHE-ECDSA-AES128-GCM-SHA256"
 # With `SECLEVEL=0` the test's own side would agree to anything, so that it is the server that refuses.
 REFUSED = {
@@ -86,7 +87,11 @@ def port(settings: Settings, tls: Tls) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def wait_for(port: int, tls: Tls) -> None:

@@ -37,6 +37,7 @@ FRESH: Final = """
 WHICH: Final = """
     SELECT EXISTS (SELECT FROM fresh WHERE proof_hash = CAST(:first_hash AS bytea)) AS first,
            EXISTS (SELECT FROM fresh WHERE proof_hash = CAST(:second_hash AS bytea)) AS second"""
+_MOST = 2
 _USE = Prepared("use_shown", f"WITH {FRESH} {WHICH}")
 
 
@@ -63,11 +64,13 @@ class Shown:
     waiting: list[Use] = field(default_factory=list)
 
     def add(self, use: Use) -> None:
+        if len(self.waiting) == _MOST:
+            raise ValueError("a request shows one assertion and one proof")
         self.waiting.append(use)
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of `FRESH` and `WHICH`, and how many there are to be used up."""
-        first, second = (*self.waiting, None, None)[:2]
+        first, second = (*self.waiting, None, None)[:_MOST]
         return {
             "first_hash": first and first.proof_hash, "first_until": first and first.expires_at,
             "second_hash": second and second.proof_hash, "second_until": second and second.expires_at,

@@ -62,6 +62,8 @@ def _read(line: socket.socket) -> tuple[int, Any]:
     while b"\r\n\r\n" not in received:
         received += _more(line)
     head, _, body = received.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 204"):
+        return 204, body
     length = _LENGTH.search(head + b"\r\n")
     assert length, head
     while len(body) < int(length[1]):

@@ -324,7 +324,8 @@ def _answer(status: int, body: dict[str, Any] | SignedAnswer) -> Response:
 def _for_all(body: dict[str, Any]) -> Response:
     response = _json(200, body, _FOR_ALL)
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def _json(status: int, body: dict[str, Any], cache_control: str = "no-store") -> Response:

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
+from portal.companies import services as companies
 from portal.companies.models import Client
 from tests.fapi import cast as casting
+from tests.fapi.forgery import claims_of
 from tests.fapi.test_rows_70_to_75_grants import registered
 from tests.fapi.wire import FORM
-from tests.oauth.rp import VERIFIER, query
+from tests.oauth.rp import VERIFIER, query, signed
 
 if TYPE_CHECKING:
     from portal.config import Settings
@@ -148,6 +150,26 @@ def test_a_suspended_client_is_turned_away_everywhere__rfc6749_5_2(rp: Party, pe
     opened = rp.open(person, uri)
     assert 400 <= opened.status_code < 500
     assert "Location" not in opened.headers
+
+
+def test_a_retired_key_signs_nothing_from_the_next_call_on__rfc7517(rp: Party, here: Settings) -> None:
+    proofs = [rp.token(grant_type="client_credentials").status_code for _ in range(12)]
+    assert set(proofs) == {200}
+    with db.transaction(here.database_url) as session:
+        companies.retire_key(session, client_id=rp.client_id, kid="s1", now=db.now())
+    answers = [rp.token(grant_type="client_credentials") for _ in range(12)]
+    assert {(answer.status_code, answer.json["error"]) for answer in answers} == {(401, "invalid_client")}
+    assert rp.push_object(rp.request_object()).json["error"] == "invalid_client"
+    again = signed({"alg": "EdDSA", "kid": "s3"}, claims_of(rp), rp.ed_key)
+    assert rp.post("/oauth/par", rp.request(client_assertion=again)).status_code == 201
+
+
+def test_a_retired_key_signs_no_request_either__rfc9101_6_3(rp: Party, here: Settings) -> None:
+    with db.transaction(here.database_url) as session:
+        companies.retire_key(session, client_id=rp.client_id, kid="s2", now=db.now())
+    taken = rp.request_object(key=rp.rsa_key, header={"alg": "PS256", "kid": "s2"})
+    assert rp.push_object(taken).status_code == 400
+    assert rp.push_object(rp.request_object()).status_code == 201
 
 
 def test_a_code_is_of_no_use_where_it_was_not_made_for__rfc9700_4_5(rp: Party, other: Party, person: Person) -> None:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from portal.companies import key_source
 from portal.errors import PortalError
 from portal.oauth import (
+    documents,
     end_session,
     grant_management,
     jwks,
@@ -21,6 +22,7 @@ from portal.oauth import (
     parameters,
     protection,
     registration,
+    schemas,
     server,
     userinfo,
 )
@@ -30,19 +32,18 @@ from portal.oauth.pace import TooManyRequestsError
 from portal.oauth.registration import RegistrationRequest
 from portal.oauth.request import MachineRequest
 from portal.oauth.signed_answer import SignedAnswer
-from portal.web import context, limits
+from portal.web import context, limits, openapi
 from portal.web.access import marked, public
 from portal.web.problems import problem
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from collections.abc import Callable, Collection
+    from uuid import UUID
 
     from portal.companies.keys import PublicKey
 
 log = logging.getLogger(__name__)
-api = APIBlueprint("oauth_api", __name__, enable_openapi=False)
+api = APIBlueprint("oauth_api", __name__, tag="Authorization server")
 _FOR_ALL = f"public, max-age={jwks.MAX_AGE}"
 Answer = tuple[int, dict[str, Any] | SignedAnswer]
 
@@ -107,6 +108,8 @@ def own_checks(view: Callable[[], Response]) -> Callable[[], Response]:
 
 
 @api.post("/oauth/par")
+@api.doc(**documents.PUSH)
+@openapi.noted(api, schemas.PushForm, location="form")
 @client_required
 def push(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_endpoint_response("pushed_authorization", asked)
@@ -114,6 +117,8 @@ def push(asked: MachineRequest) -> Answer:
 
 
 @api.post("/oauth/bc-authorize")
+@api.doc(**documents.ASK_FROM_AFAR)
+@openapi.noted(api, schemas.BackchannelForm, location="form")
 @client_required
 def ask_from_afar(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_endpoint_response("backchannel_authentication", asked)
@@ -121,6 +126,8 @@ def ask_from_afar(asked: MachineRequest) -> Answer:
 
 
 @api.post("/oauth/token")
+@api.doc(**documents.TOKEN)
+@openapi.noted(api, schemas.TokenForm, location="form")
 @client_required
 def token(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_token_response(asked)
@@ -128,6 +135,8 @@ def token(asked: MachineRequest) -> Answer:
 
 
 @api.post("/oauth/revoke")
+@api.doc(**documents.REVOKE)
+@openapi.noted(api, schemas.OneTokenForm, location="form")
 @client_required
 def revoke(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_endpoint_response("revocation", asked)
@@ -135,6 +144,8 @@ def revoke(asked: MachineRequest) -> Answer:
 
 
 @api.post("/oauth/introspect")
+@api.doc(**documents.INTROSPECT)
+@openapi.noted(api, schemas.OneTokenForm, location="form")
 @client_required
 def introspect(asked: MachineRequest) -> Answer:
     answer: Answer = _server().create_endpoint_response("introspection", asked)
@@ -142,6 +153,7 @@ def introspect(asked: MachineRequest) -> Answer:
 
 
 @api.route("/oauth/userinfo", methods=["GET", "POST"])
+@api.doc(**documents.USERINFO)
 @own_checks
 def person() -> Response:
     settings, keyring = context.settings(), context.keyring()
@@ -162,6 +174,8 @@ def person() -> Response:
 
 
 @api.post(registration.PATH)
+@api.doc(**documents.REGISTER)
+@openapi.noted(api, schemas.Registration, location="json")
 @registrar
 def register(asked: RegistrationRequest) -> registration.Answer:
     order = registration.order_new(asked)
@@ -169,12 +183,15 @@ def register(asked: RegistrationRequest) -> registration.Answer:
 
 
 @api.get(f"{registration.PATH}/<client_id>")
+@api.doc(**documents.REGISTERED)
 @registrar
 def registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
     return registration.read(asked, client_id)
 
 
 @api.put(f"{registration.PATH}/<client_id>")
+@api.doc(**documents.REPLACE_REGISTERED)
+@openapi.noted(api, schemas.Registration, location="json")
 @registrar
 def replace_registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
     order = registration.order_change(asked, client_id)
@@ -182,12 +199,14 @@ def replace_registered(asked: RegistrationRequest, client_id: str) -> registrati
 
 
 @api.delete(f"{registration.PATH}/<client_id>")
+@api.doc(**documents.END_REGISTERED)
 @registrar
 def end_registered(asked: RegistrationRequest, client_id: str) -> registration.Answer:
     return registration.end(asked, client_id)
 
 
 @api.get("/oauth/grants/<uuid:grant_id>")
+@api.doc(**documents.GRANT)
 @protection.token_required(grant_management.QUERY)
 def grant(grant_id: UUID) -> Response:
     asked = {"client_id": g.token.client_id, "grant_id": grant_id, "now": context.now()}
@@ -199,6 +218,7 @@ def grant(grant_id: UUID) -> Response:
 
 
 @api.delete("/oauth/grants/<uuid:grant_id>")
+@api.doc(**documents.END_GRANT)
 @protection.token_required(grant_management.REVOKE)
 def end_grant(grant_id: UUID) -> Response:
     asked = {"client_id": g.token.client_id, "grant_id": grant_id, "now": context.now()}
@@ -224,6 +244,7 @@ def leave() -> Response:
 
 
 @api.get("/oauth/jwks")
+@api.doc(hide=True)
 @public
 def keys() -> Response:
     return _for_all(jwks.document(context.session()))
@@ -231,6 +252,7 @@ def keys() -> Response:
 
 @api.get("/.well-known/oauth-authorization-server")
 @api.get("/.well-known/openid-configuration")
+@api.doc(hide=True)
 @public
 def describe() -> Response:
     return _for_all(metadata.authorization_server(context.settings().issuer))
@@ -238,6 +260,7 @@ def describe() -> Response:
 
 @api.get("/.well-known/oauth-protected-resource")
 @api.get("/.well-known/oauth-protected-resource/api/v1")
+@api.doc(hide=True)
 @public
 def describe_api() -> Response:
     return _for_all(metadata.protected_resource(context.settings().issuer))

@@ -163,10 +163,11 @@ def _check_times(parsed: Compact, now: datetime) -> None:
     expires, begins = parsed.claims.get("exp"), parsed.claims.get("nbf")
     if not is_number(expires) or not is_number(begins):
         raise ObjectTimeError(private="exp or nbf is missing")
-    life, moment = LONGEST_LIFE.total_seconds(), now.timestamp()
-    if not moment - life <= begins <= moment + TOLERANCE.total_seconds():
-        raise ObjectTimeError(private="nbf is in the future or too long ago")
-    if not moment < expires <= begins + life:
+    moment = now.timestamp()
+    if begins > moment + TOLERANCE.total_seconds():
+        raise ObjectTimeError(private="nbf is in the future")
+    # With an exp that is not past, this keeps nbf within the last 60 minutes as well.
+    if not moment < expires <= begins + LONGEST_LIFE.total_seconds():
         raise ObjectTimeError(private="exp is past or too far from nbf")
 
 

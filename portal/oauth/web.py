@@ -80,7 +80,7 @@ def answer() -> ResponseReturnValue:
 @pages.get("/oauth/end-session")
 @public
 def leave() -> ResponseReturnValue:
-    """Ask before signing anybody out; whoever is not signed in goes straight on."""
+    """Ask before signing anybody out; whoever is not signed in needs no question."""
     leaving = _leaving(request.args)
     if not current_user.is_authenticated:
         return _left(leaving)

@@ -67,6 +67,12 @@ def test_locks_hold_names_versions_and_hashes_only(name: str) -> None:
                for x in lines)  # fmt: skip
 
 
+@pytest.mark.parametrize("folder", ["bench/peer", "tests/openid_client"])
+def test_npms_locks_hold_no_addresses(folder: str) -> None:
+    assert "://" not in (ROOT / folder / "package-lock.json").read_text()
+    assert "omit-lockfile-registry-resolved=true" in (ROOT / folder / ".npmrc").read_text().splitlines()
+
+
 @pytest.mark.parametrize("name", ["base", "dev"])
 def test_every_wanted_package_is_pinned(name: str) -> None:
     wanted = re.findall(r"^([a-zA-Z][\w.-]*)", (ROOT / "requirements" / f"{name}.in").read_text(), re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,20 @@ from sqlalchemy import select
 
 from portal import db
 from portal.consent.models import Grant
+from tests.fapi import cast as casting
 from tests.fapi.lines import Lines, written
-from tests.fapi.test_races import TOGETHER, redemption, refreshing, statuses
+from tests.fapi.test_races import TOGETHER, poll, redemption, refreshing, statuses
+from tests.fapi.test_rows_70_to_75_grants import FROM_AFAR
 from tests.oauth.rp import csrf, query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from portal.config import Settings
+    from portal.vault.keyring import Keyring
     from tests.fapi.cast import Party, Person
     from tests.fapi.server import Server
+    from tests.fapi.wire import Wire
 
 
 @pytest.fixture
@@ -38,8 +43,7 @@ def pressing(rp: Party, person: Person, answer: str = "share") -> bytes:
     uri = rp.push()
     form = {"client_id": rp.client_id, "request_uri": uri, "duration": "year", "answer": answer}
     form["csrf_token"] = csrf(rp.open(person, uri).text)
-    cookies = "; ".join(f"{name}={value}" for name, value in (person.wire.cookies or {}).items())
-    return written(rp.wire.port, "POST", "/oauth/authorize", form, Cookie=cookies)
+    return written(rp.wire.port, "POST", "/oauth/authorize", form, Cookie=cookies(person))
 
 
 def managing(rp: Party, grant_id: str) -> bytes:
@@ -86,6 +90,44 @@ def test_one_consent_ended_by_many_at_once(rp: Party, person: Person, here: Sett
     assert statuses(answers).keys() <= {204, 404}
     assert statuses(answers)[204] >= 1
     assert grants(person, here) == {"ended": 1}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_everything_at_once_breaks_nothing(wire: Wire, here: Settings, keys: Keyring, lines: Lines, seed: int) -> None:
+    """Twelve acts on one consent, drawn by lot and sent together: each is answered, whatever the others did."""
+    rp, person = casting.party(wire, here, **FROM_AFAR), casting.person(wire, here, keys)
+    acts = everything(rp, person)
+    drawn = random.Random(seed).choices(sorted(acts), k=TOGETHER)  # noqa: S311 - a lot that can be drawn again
+    answers = lines.together([acts[name]() for name in drawn])
+    assert [(name, said) for name, (status, said) in zip(drawn, answers, strict=True) if status >= 500] == []
+
+
+def everything(rp: Party, person: Person) -> dict[str, Callable[[], bytes]]:
+    body = rp.tokens(person, scope="openid profile")
+    access, refresh, own = body["access_token"], body["refresh_token"], rp.own_token()
+    asked = rp.ask(login_hint=body["sub"]).json["auth_req_id"]
+    stop = f"/sharing/{body['grant_id']}/stop"
+    token = csrf(person.wire.get(stop).text)
+    return {
+        "ask": lambda: pressing(rp, person),
+        "decline": lambda: pressing(rp, person, "decline"),
+        "end": lambda: managing(rp, body["grant_id"]),
+        "look up": lambda: sending(rp, "/oauth/introspect", token=access),
+        "poll": lambda: poll(rp, asked),
+        "pull": lambda: calling(rp, "GET", f"/api/v1/people/{body['sub']}", own),
+        "refresh": lambda: refreshing(rp, refresh),
+        "stop": lambda: written(rp.wire.port, "POST", stop, {"csrf_token": token}, Cookie=cookies(person)),
+        "take back": lambda: sending(rp, "/oauth/revoke", token=refresh),
+        "userinfo": lambda: calling(rp, "GET", "/oauth/userinfo", access),
+    }
+
+
+def sending(rp: Party, path: str, **form: str) -> bytes:
+    return written(rp.wire.port, "POST", path, rp.identified(**form))
+
+
+def cookies(person: Person) -> str:
+    return "; ".join(f"{name}={value}" for name, value in (person.wire.cookies or {}).items())
 
 
 def assert_nothing_lives(rp: Party, answers: list[tuple[int, Any]]) -> None:

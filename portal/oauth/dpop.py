@@ -175,8 +175,10 @@ def _normal(url: str) -> tuple[str, str, int | None, str] | None:
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        # JSON can hold half of a surrogate pair, which has no form in an address.
+        path = quote(unquote(parts.path)) or "/"
     except ValueError:
         return None
     if parts.username is not None or not parts.hostname:
         return None
-    return parts.scheme, parts.hostname, port, quote(unquote(parts.path)) or "/"
+    return parts.scheme, parts.hostname, port, path

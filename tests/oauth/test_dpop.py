@@ -48,6 +48,7 @@ BAD: dict[str, Callable[[Callable[..., str]], str]] = {
     "htu other": lambda make: make(htu="https://other.example/oauth/token"),
     "htu array": lambda make: make(htu=["http://localhost:8000/oauth/token"]),
     "htu broken": lambda make: make(htu="http://[::1"),
+    "htu half a character": lambda make: make(htu="http://localhost:8000/oauth/token\ud800"),
     "htu bad port": lambda make: make(htu="http://localhost:99999/oauth/token"),
     "iat missing": lambda make: make(iat=None),
     "iat text": lambda make: make(iat="now"),

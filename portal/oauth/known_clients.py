@@ -2,8 +2,7 @@
 
 One statement asks for a fingerprint of everything that is written about the client: its row, its company's and its
 signing keys.  While that is the same, what was read before still holds; so a suspension or a retired key is felt by
-the next request, in every process, without anybody being told.  `xmin`, which names the transaction that wrote a row,
-keeps a fingerprint from ever coming again: what is read a moment after it was taken may be newer than it.
+the next request, in every process, without anybody being told.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
     from portal.companies.queries import ClientFacts
 
 _SQL = """
-    SELECT sha256(convert_to(concat_ws(chr(31), c.xmin, c::text, co.xmin, co::text, keys.written), 'UTF8')) AS fingerprint
+    SELECT sha256(convert_to(concat_ws(chr(31), c::text, co::text, keys.written), 'UTF8')) AS fingerprint
       FROM client c
       JOIN company co ON co.company_id = c.company_id
       LEFT JOIN LATERAL (
-          SELECT string_agg(concat_ws(chr(31), k.xmin, k::text), chr(31) ORDER BY k.kid) AS written FROM client_key k
+          SELECT string_agg(k::text, chr(31) ORDER BY k.kid) AS written FROM client_key k
            WHERE k.client_id = c.client_id AND k.use = 'sig' AND k.retired_at IS NULL) keys ON true
      WHERE c.client_id = :client_id
 """

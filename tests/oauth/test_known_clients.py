@@ -48,21 +48,6 @@ def test_every_change_is_seen(
     assert found(settings, rp) is not before
 
 
-@pytest.mark.parametrize(
-    ("model", "there", "back"),
-    [(Client, {"state": "suspended"}, {"state": "active"}), (ClientKey, {"retired_at": db.now()}, {"retired_at": None})],
-)
-def test_what_was_changed_and_changed_back_is_read_anew(
-    rp: RelyingParty, settings: Settings, model: type[Client | ClientKey], there: dict[str, Any], back: dict[str, Any]
-) -> None:
-    # A fingerprint that comes again could stand for what somebody read while it was another for a moment.
-    before = found(settings, rp)
-    for values in (there, back):
-        with db.transaction(settings.database_url) as session:
-            session.execute(update(model).where(model.client_id == rp.client_id).values(**values))
-    assert found(settings, rp) is not before
-
-
 def test_a_company_that_is_suspended_takes_its_clients_along(rp: RelyingParty, settings: Settings) -> None:
     assert rp.token(grant_type="client_credentials").status_code == 200
     company_id = found(settings, rp).facts.company_id

@@ -63,7 +63,7 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     words = asking.shown(ask) | {"title": title(ask, form), "asked_from_afar": True}
     if not isinstance(form, ConfirmForm):
         return words
-    return words | {"how": ask.how_now, "answers": ["Approve", "Do not approve"]}
+    return words | {"replaces": "", "how": ask.how_now, "answers": ["Approve", "Do not approve"]}
 
 
 def _wanted(row: ApprovalRequest) -> Wanted:

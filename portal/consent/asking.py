@@ -106,7 +106,7 @@ class Ask:
     @property
     def replaces(self) -> str:
         """What stands where an answer takes the place of what is shared now, empty elsewhere."""
-        if self.grant is None or self.effect not in {Effect.CREATE, Effect.REPLACE}:
+        if self.grant is None or self.effect is Effect.MERGE or (self.anew and self.effect is Effect.AMEND):
             return ""
         return (
             "If you share, it takes the place of what you share with them for this use now. "

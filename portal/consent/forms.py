@@ -61,6 +61,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         first = KEEP if ends else ask.durations[0].value
         super().__init__(data={"seen": ask.mark, "attributes": held, "duration": first}, **values)
         self.ask = ask
+        self.returned = False
         self.attributes.choices = [(item.attribute, item.label) for item in ask.chooses]
         self.attributes.known = frozenset(item.attribute for item in ask.chooses)
         choices = [(KEEP, ends)] * bool(ends) + [(one.value, one.label) for one in ask.durations]
@@ -69,7 +70,10 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
 
     def validate(self, extra_validators: Mapping[str, Sequence[Any]] | None = None) -> bool:
         """Refuse an answer to another question, one without a detail they need, and whatever the fields refuse."""
-        valid = bool(super().validate(extra_validators)) and self._seen_as_it_is()
+        # What else is wrong with an answer to another question only hides that it was another one.
+        if not self._seen_as_it_is():
+            return False
+        valid = bool(super().validate(extra_validators))
         missing = [item.label[:1].lower() + item.label[1:] for item in self.ask.missing]
         if missing:
             self.form_errors.append(f"Add your {' and your '.join(missing)} before you share.")
@@ -77,7 +81,8 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
 
     def _seen_as_it_is(self) -> bool:
         # The page may have stood open while the organisation, its purpose or the person's own sharing changed.
-        same = bool(self.seen.data == self.ask.mark)
+        # An answer with neither field comes from a page that asked less.
+        same = bool(self.seen.data == self.ask.mark and (self.seen.raw_data or self.duration.raw_data))
         self.seen.data = self.ask.mark
         if not same:
             self.form_errors.append("Something on this page has changed since you opened it. Read it again.")
@@ -108,6 +113,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         attributes, duration = request.args.getlist("attributes"), request.args.get("duration", "")
         said = request.args.get("by", "")
         if request.method == "GET" and said.isascii() and compare_digest(said, self._by(attributes, duration)):
+            self.returned = True
             self.duration.data = duration
             self.attributes.data = [name for name in attributes if name in self.attributes.known]
         return self

@@ -317,6 +317,7 @@ def _words_of_change(ask: asking.Ask, form: AskForm) -> dict[str, Any]:
     # This page asks in other words than the first one did, so its words are the ones to keep.
     return {
         "title": f"Change what {ask.organisation.name} gets",
+        "replaces": "",
         "durations": list(form.offered.values()),
         "answers": ["Save these choices", "Leave as it is"],
     }

@@ -169,6 +169,19 @@ def test_what_is_shared_already_is_only_confirmed(asked: Asked) -> None:
         assert held.version == grant.version
 
 
+def test_a_confirmation_of_what_ended_meanwhile_is_asked_in_full(asked: Asked) -> None:
+    with db.transaction(asked.settings.database_url) as session:
+        grant = asked.offer.give(session, asked.browser.person_id)
+    request_id = asked.ask(attributes=["name.full"])
+    assert asked.browser.send(f"/sharing/{grant.grant_id}/stop").status_code == 303
+    answer = asked.browser.send(f"/sharing/requests/{request_id}", answer="share")
+    assert answer.status_code == 422
+    said = words(answer.text)
+    assert "Something on this page has changed since you opened it." in said
+    assert "Choose how long they may use them." not in said
+    assert asked.state(request_id) == "waiting"
+
+
 @pytest.mark.parametrize("state", ["paused", "withdrawn", "once", "older"])
 def test_what_is_not_shared_as_asked_is_asked_in_full(asked: Asked, state: str) -> None:
     with db.transaction(asked.settings.database_url) as session:

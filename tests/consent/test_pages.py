@@ -172,7 +172,7 @@ def test_a_choice_that_is_not_offered_is_refused(
 
 def test_stopping_takes_one_confirmation(settings: Settings, browser: Browser, shared: Grant, lasting: Offer) -> None:
     asked = browser.get(f"/sharing/{shared.grant_id}/stop").text
-    assert "Bills go to your last known address." in asked
+    assert f"{lasting.name} says: “Bills go to your last known address.”" in asked
     assert browser.send(f"/sharing/{shared.grant_id}/stop").status_code == 303
     assert browser.send(f"/sharing/{shared.grant_id}/stop").status_code == 303
     assert stands(settings, shared) == ("withdrawn", 2)

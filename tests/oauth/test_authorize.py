@@ -149,6 +149,25 @@ def test_what_is_agreed_to_is_what_was_read(
     stays_here(person.browser.post("/oauth/authorize", data=form | {"csrf_token": csrf(screen.text)}), 422)
 
 
+def test_who_shares_already_reads_what_becomes_of_that(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    stays = "takes the place of what you share with them for this use now. If you do not, that stays as it is."
+    first = rp.push()
+    assert stays not in person.browser.get(rp.address(first)).text
+    assert rp.answer(person.browser, first).status_code == 303
+    second = rp.push()
+    assert stays in person.browser.get(rp.address(second)).text
+    assert query(rp.answer(person.browser, second, "decline"))["error"] == "access_denied"
+    with db.transaction(settings.database_url) as session:
+        grants = session.scalars(select(Grant).where(Grant.person_id == person.person_id)).all()
+        assert sorted(grant.state for grant in grants) == ["active", "refused"]
+
+
+def test_a_link_that_cannot_be_used_says_so_and_nothing_else(rp: RelyingParty, person: Person) -> None:
+    said = person.browser.get(rp.address("urn:ietf:params:oauth:request_uri:unknown")).text
+    assert "start again" in said
+    assert "send it again" not in said
+
+
 def test_another_version_of_the_purpose_is_asked_in_full(rp: RelyingParty, person: Person, settings: Settings) -> None:
     wanted = json.dumps([{"type": "ucm_profile", "purpose": rp.purpose, "attributes": ["name.full"]}])
     assert rp.answer(person.browser, rp.push(authorization_details=wanted)).status_code == 303

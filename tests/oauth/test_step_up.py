@@ -240,6 +240,8 @@ def test_the_screen_leads_to_the_second_proof_and_back_to_what_was_chosen(
     assert grants_of(person, settings) == []
     shown = person.browser.get(back.headers["Location"]).text
     assert re.search(r'<input[^>]*checked[^>]*value="birth.date"|value="birth.date"[^>]*checked', shown)
+    assert "Your choices are as you left them. Nothing has changed until you choose" in shown
+    assert "What you ticked is ticked." in shown
     assert BIRTHDAY not in back.headers["Location"]
     assert query(rp.answer(person.browser, request_uri, attributes=["birth.date"]))["code"]
     assert grants_of(person, settings) == [(2, ["birth.date", "name.full"])]

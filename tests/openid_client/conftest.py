@@ -34,19 +34,19 @@ _OLDEST = 18
 # Debian 12 has Node.js 18, which keeps the Web Cryptography API behind a flag; newer ones take the flag and ignore it.
 _OPTIONS = ("--experimental-global-webcrypto", "--no-warnings")
 _SEALED = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
-SIGNED = {
+SIGNED: dict[str, Any] = {
     "require_signed_request_object": True,
     "request_object_signing_alg": "ES256",
     "authorization_signed_response_alg": "ES256",
     "userinfo_signed_response_alg": "ES256",
     "introspection_signed_response_alg": "ES256",
 }
-SEALED = {
+SEALED: dict[str, Any] = {
     f"{answer}_encrypted_response_{name}": value
     for answer in ("id_token", "userinfo", "introspection")
     for name, value in _SEALED.items()
 } | {"userinfo_signed_response_alg": "ES256", "introspection_signed_response_alg": "ES256"}
-APPROVAL = {"grant_types": [*GRANT_TYPES, CIBA], "backchannel_token_delivery_mode": "poll"}
+APPROVAL: dict[str, Any] = {"grant_types": [*GRANT_TYPES, CIBA], "backchannel_token_delivery_mode": "poll"}
 Report = dict[str, dict[str, Any]]
 
 

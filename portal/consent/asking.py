@@ -72,7 +72,8 @@ class Ask:
 
     `wanted` is what is asked, never more than the purpose; `keeps` are the details that stay shared whatever is
     answered, which only a merge has; `anew` says that an answer begins a new consent, so that every detail is
-    newly shared, also one that was shared until then.
+    newly shared, also one that was shared until then.  `returns_to` is the host that the answer leads to, empty
+    where it leads nowhere; `differs` says that they last answered somebody who was known otherwise.
     """
 
     client_id: str
@@ -89,6 +90,8 @@ class Ask:
     purpose_version: int
     grant: Grant | None
     anew: bool
+    returns_to: str
+    differs: bool
 
     @property
     def mode(self) -> str:
@@ -146,7 +149,7 @@ class Ask:
     def covered(self, now: datetime) -> bool:
         """Say whether everything that is asked is shared already, so that there is nothing to answer."""
         held = self.grant
-        if held is None or held.state != "active" or held.mode == terms.ONCE:
+        if held is None or held.state != "active" or held.mode == terms.ONCE or self.differs:
             return False
         if held.expires_at is not None and held.expires_at <= now:
             return False
@@ -202,6 +205,7 @@ def build(
     purpose_id: UUID,
     wanted: Wanted | None = None,
     effect: Effect = Effect.AMEND,
+    returns_to: str = "",
     now: datetime | None = None,
 ) -> Ask:
     """Return what to ask a person; without `wanted` the purpose is asked for in full.
@@ -212,15 +216,16 @@ def build(
     client, purpose = queries.offer(session, client_id, purpose_id)
     wanted = terms.within(wanted or terms.whole(purpose), purpose)
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
+    answered, organisation = _answered(session, held), _organisation(session, client)
     asked = _Asked(
-        values=consumer.current(session, keyring=keyring, person_id=person_id), held=held, known=_known(session, held)
+        values=consumer.current(session, keyring=keyring, person_id=person_id), held=held, known=_known(held, answered)
     )
     kept, offered = _kept(purpose, held, effect), _offered(wanted, held, effect)
     merged = _as_held(held, purpose, wanted) if held and effect is Effect.MERGE else None
     return Ask(
         client_id=client_id,
         purpose_id=purpose_id,
-        organisation=_organisation(session, client),
+        organisation=organisation,
         sentence=purpose.sentence,
         wanted=merged or wanted,
         effect=effect,
@@ -232,6 +237,8 @@ def build(
         purpose_version=purpose.version,
         grant=held,
         anew=effect is Effect.CREATE or held is None or queries.over(session, held, now=now or clock()),
+        returns_to=returns_to,
+        differs=_differs(answered, organisation, returns_to),
     )
 
 
@@ -241,7 +248,7 @@ def agreed(session: Session, *, held: Grant) -> Wanted:
     Every detail of the purpose can be added; way, time and retention stay within what was asked for.
     """
     _client, purpose = queries.offer(session, held.client_id, held.purpose_id)
-    whole, last = terms.whole(purpose), _last_answered(session, held).get("terms", {})
+    whole, last = terms.whole(purpose), _last(_answered(session, held)).get("terms", {})
     mode = last.get("mode", whole.mode)
     return Wanted(
         attributes=whole.attributes,
@@ -268,6 +275,7 @@ def shown(ask: Ask) -> dict[str, Any]:
         "asker": ask.asker,
         "organisation": asdict(ask.organisation) | {"checked_on": _iso(ask.organisation.checked_on)},
         "sentence": ask.sentence,
+        "returns_to": ask.returns_to,
         "replaces": ask.replaces,
         "keeps": [_words(item) for item in ask.keeps],
         "needs": [_words(item) for item in ask.needs],
@@ -342,18 +350,34 @@ def _organisation(session: Session, client: ClientFacts) -> Organisation:
     )
 
 
-def _known(session: Session, held: Grant | None) -> set[str]:
+def _known(held: Grant | None, answered: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return what the person was asked for when they last answered."""
     if held is None:
         return set()
-    last = _last_answered(session, held)
+    last = _last(answered)
     asked = [*last.get("keeps", ()), *last.get("needs", ()), *last.get("chooses", ())]
     return {item["attribute"] for item in asked} | set(held.attributes)
 
 
-def _last_answered(session: Session, held: Grant) -> dict[str, Any]:
-    answered = [one.shown for one in queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)]
-    return next((text for text in reversed(answered) if text), {})
+def _differs(answered: Sequence[Mapping[str, Any]], organisation: Organisation, returns_to: str) -> bool:
+    """Say whether who asks has another name now, is no longer checked, or leads to a host that no answer named."""
+    before = _last(answered).get("organisation", {})
+    renamed = before.get("legal_name", organisation.legal_name) != organisation.legal_name
+    unchecked = before.get("checked_on") is not None and organisation.checked_on is None
+    hosts = {text["returns_to"] for text in answered if text.get("returns_to")}
+    return renamed or unchecked or bool(hosts and returns_to and returns_to not in hosts)
+
+
+def _answered(session: Session, held: Grant | None) -> list[dict[str, Any]]:
+    """Return what stood on each screen that led to a grant, the latest last."""
+    if held is None:
+        return []
+    versions = queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)
+    return [one.shown for one in versions if one.shown]
+
+
+def _last(answered: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return answered[-1] if answered else {}
 
 
 def _seen(name: str, values: Mapping[str, CurrentValue]) -> str | None:

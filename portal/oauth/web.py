@@ -200,6 +200,7 @@ def _ask(pushed: PushedRequest) -> Ask:
         purpose_id=UUID(pushed.parameters["purpose_id"]),
         wanted=terms.wanted(pushed.parameters),
         effect=grant_management.effect(pushed.parameters),
+        returns_to=urlsplit(pushed.parameters["redirect_uri"]).hostname or "",
     )
 
 
@@ -219,7 +220,6 @@ def _screen(
 ) -> Response:
     g.form_action_origins = authorization.origins(pushed)
     name = "confirm" if isinstance(form, ConfirmForm) else "authorize"
-    returns_to = urlsplit(pushed.parameters["redirect_uri"]).hostname
     return page(
         f"oauth/{name}.html",
         status=status,
@@ -228,7 +228,6 @@ def _screen(
         client=client,
         hidden={"client_id": pushed.client_id, "request_uri": _request_uri()},
         back=_address(pushed),
-        returns_to=returns_to,
     )
 
 

@@ -1,0 +1,58 @@
+"""The programs that docs/companies.md gives engineers to copy run as they stand."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portal import db
+from portal.companies import services as companies
+from tests.fapi.cast import REDIRECT_URI
+from tests.oauth.rp import query
+
+if TYPE_CHECKING:
+    import pytest
+
+    from portal.config import Settings
+    from tests.fapi.cast import Party, Person
+
+_DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies.md").read_text()
+_PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_MAKE_KEYS, _FIRST_TOKEN, _SIGN_IN = _PROGRAM.findall(_DOCUMENT)
+_THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
+
+
+def _run(program: str, names: dict[str, Any], *, rp: Party) -> None:
+    own = {"redirect": REDIRECT_URI, "portal": rp.issuer, "client": rp.client_id}
+    for what, there in _THEIRS.items():
+        program = program.replace(there, own[what])
+    exec(compile(program, "docs/companies.md", "exec"), names)  # noqa: S102 - the document's own program
+
+
+def test_from_no_keys_to_a_persons_details(
+    *,
+    rp: Party,
+    person: Person,
+    here: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    _run(_MAKE_KEYS, names, rp=rp)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600, 0o600]
+    with db.transaction(here.database_url) as session:
+        companies.add_keys(session, client_id=rp.client_id, jwks=json.loads(capsys.readouterr().out), now=db.now())
+    _run(_FIRST_TOKEN, names, rp=rp)
+    assert capsys.readouterr().out == "DPoP 600\n"
+    _run(_SIGN_IN, names, rp=rp)
+    [address] = capsys.readouterr().out.split()
+    assert address.startswith(f"{rp.issuer}/oauth/authorize?client_id={rp.client_id}&request_uri=")
+    tokens, message = names["arrive"](query(rp.press(person, names["pushed"]["request_uri"])))
+    assert tokens["grant_id"]
+    assert tokens["sub"]
+    assert (message.status_code, message.headers["Content-Type"]) == (200, "application/secevent+jwt")

@@ -7,5 +7,5 @@ from portal.companies import key_source
 
 
 def fetch_keys(client_id: str) -> None:
-    """Read the keys at a client's `jwks_uri` anew."""
-    key_source.refresh(client_id=client_id, now=db.now())
+    """Read the keys at a client's `jwks_uri` anew, if they are stale still: the bell rings until somebody comes."""
+    key_source.refresh(client_id=client_id, now=db.now(), within=key_source.STALE)

@@ -64,8 +64,8 @@ def fetch(address: str) -> list[keys.PublicKey]:
         return _fetched(address)
 
 
-def refresh(*, client_id: str, now: datetime) -> bool:
-    """Read a client's keys anew, unless that was tried within the last minute; say whether there are any new ones.
+def refresh(*, client_id: str, now: datetime, within: timedelta = AGAIN) -> bool:
+    """Read a client's keys anew, unless that was tried `within` the last minute; say whether there are any new ones.
 
     It opens transactions of its own, so the caller has none open.  What goes wrong is written to the log only.
     """
@@ -73,7 +73,7 @@ def refresh(*, client_id: str, now: datetime) -> bool:
     try:
         with _turn():
             with db.transaction(url) as session:
-                address = _claim(session, client_id, now)
+                address = _claim(session, client_id, now, within)
             found = _fetched(address) if address else []
         with db.transaction(url) as session:
             return bool(address) and _take(session, client_id, address, found, now)
@@ -120,8 +120,8 @@ def _text(answer: Answer) -> str:
         raise KeysUnreadableError("What is at the jwks_uri is not JSON in UTF-8.", pointer="/jwks_uri") from None
 
 
-def _claim(session: Session, client_id: str, now: datetime) -> str | None:
-    mine = or_(Client.keys_fetched_at.is_(None), Client.keys_fetched_at <= now - AGAIN)
+def _claim(session: Session, client_id: str, now: datetime, within: timedelta) -> str | None:
+    mine = or_(Client.keys_fetched_at.is_(None), Client.keys_fetched_at <= now - within)
     which = (Client.client_id == client_id, Client.state == clients.ACTIVE, _ADDRESS.is_not(None), mine)
     claimed = update(Client).where(*which).values(keys_fetched_at=now).returning(_ADDRESS)
     address: str | None = session.scalar(claimed.execution_options(synchronize_session=False))

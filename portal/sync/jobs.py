@@ -108,7 +108,8 @@ def _ring_again(settings: Settings) -> None:
         else:
             queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(endpoint_id))
     for request_id in pings:
-        queue.ring_once(settings.redis_url, queue.WORK, ping.PING, str(request_id), within=10)
+        # The first try was made at once; who did not answer it is asked again where patience costs nobody else.
+        queue.ring_once(settings.redis_url, queue.SLOW, ping.PING, str(request_id), within=10)
     for pull_id in unfinished:
         queue.ring_once(settings.redis_url, queue.WORK, services.RUN_PULL, str(pull_id), within=10)
 

@@ -54,15 +54,15 @@ FAILURE: Final = "portal.failure"
 # proof that is not by the token's key is not, or anybody who saw the token could use up its owner's.
 _ADMIT = Prepared("admit", """
     WITH held AS (
-        SELECT t.client_id, t.company_id, t.person_id, t.grant_id, t.scope, t.jkt,
+        SELECT t.client_id, t.company_id, t.person_id, t.grant_id, t.scope, t.jkt, t.expires_at > :now AS in_time,
                c.state = 'active' AND co.state <> 'suspended' AS client_active
           FROM access_token t
           JOIN client c ON c.client_id = t.client_id
           JOIN company co ON co.company_id = c.company_id
-         WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL AND t.expires_at > :now),
+         WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL),
     fresh AS (
         INSERT INTO used_proof (proof_hash, expires_at)
-        SELECT :proof_hash, :proof_expires_at FROM held WHERE jkt = :jkt
+        SELECT :proof_hash, :proof_expires_at FROM held WHERE jkt = :jkt AND in_time
             ON CONFLICT DO NOTHING RETURNING proof_hash)
     SELECT held.*, EXISTS (SELECT FROM fresh) AS fresh FROM held
 """)  # fmt: skip
@@ -185,6 +185,8 @@ def _held(url: str, shown: Credentials, now: datetime) -> Row[Any]:
     )  # fmt: skip
     if row is None:
         raise TokenUnknownError
+    if not row.in_time:
+        raise TokenExpiredError
     return row
 
 

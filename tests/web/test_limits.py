@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from redis import Redis
@@ -178,7 +179,7 @@ def test_a_token_that_ran_out_is_no_try(app: APIFlask, low: Settings) -> None:
     with db.transaction(low.database_url) as session:
         ended = "UPDATE access_token SET expires_at = now() - interval '1 second' WHERE client_id = :id"
         session.execute(text(ended), {"id": rp.client_id})
-    for path in ("/api/v1/people/somebody", "/oauth/userinfo") * 5:
+    for path in ("/api/v1/people/somebody", "/oauth/userinfo", f"/api/v1/pulls/{UUID(int=0)}") * 6:
         answer = rp.call(path, token)
         assert answer.status_code == 401
         assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]

@@ -345,12 +345,14 @@ def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyRespons
 
 
 def _agreement(held: Grant, *, said: str = "") -> Response:
+    client, purpose = _facts(held)
     return page(
         "consent/agreement.html",
         "live",
         card=cards.of_grant(session(), held=held, now=now()),
         steps=queries.versions(session(), person_id=person_id(), grant_id=held.grant_id),
-        purpose=_facts(held)[1],
+        purpose=purpose,
+        organisation=companies.company(session(), slug=client.company_slug),
         receipt_number=_number(held),
         said=said,
     )

@@ -193,6 +193,8 @@ def test_the_receipt_names_details_and_holds_no_value(browser: Browser, shared: 
     assert record["chain_intact"] is True
     page = browser.get(f"/sharing/{shared.grant_id}/receipt").text
     assert record["receipt_id"] in page
+    assert "their address stands there" in page
+    assert "mailto:privacy@brightwell.example" in browser.get(f"/sharing/{shared.grant_id}").text
     assert not any(value in page or value in str(record) for value in VALUES)
 
 

@@ -289,4 +289,19 @@ def test_an_ended_app_says_so(settings: Settings, staff: Browser, client: str) -
         session.execute(update(Client).where(Client.client_id == client).values(state="ended"))
     html = staff.get(f"/org/apps/{client}").text
     assert "Test app, ended" in html
-    assert "Change settings" not in html
+    assert not [words for words in ("Change settings", "Change keys", "Endpoint", "Add a purpose") if words in html]
+    assert ">Test, ended</span>" in staff.get("/org/apps").text
+
+
+def test_the_token_of_a_program_ends_where_staff_say_so(settings: Settings, staff: Browser, client: str) -> None:
+    token, path = registration.client_token(), f"/org/apps/{client}"
+    assert "registration access token" not in staff.get(path).text
+    with db.transaction(settings.database_url) as session:
+        mine = update(Client).where(Client.client_id == client)
+        session.execute(mine.values(registration_token_hash=registration.hash_of(token)))
+    assert "registration access token" in staff.get(path).text
+    answer = staff.send(f"{path}/program/end")
+    assert "Ended: no program" in staff.get(answer.headers["Location"]).text
+    with db.transaction(settings.database_url) as session:
+        assert registration.managed(session, client_id=client, token=token) is None
+        assert not registration.by_program(session, client_id=client)

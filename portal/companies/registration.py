@@ -145,6 +145,17 @@ def managed(session: Session, *, client_id: str, token: str) -> queries.ClientFa
     return found if same and found is not None and found.active else None
 
 
+def by_program(session: Session, *, client_id: str) -> bool:
+    """Say whether somebody holds a token that manages the client."""
+    kept = select(Client.registration_token_hash).where(Client.client_id == client_id)
+    return session.scalar(kept) is not None
+
+
+def end_client_token(session: Session, *, client_id: str) -> None:
+    """End the token that manages a client, wherever it has got to: only its staff change it from then on."""
+    session.execute(update(Client).where(Client.client_id == client_id).values(registration_token_hash=None))
+
+
 def forget(session: Session, *, now: datetime) -> None:
     """Delete initial access tokens that ran out a week ago."""
     session.execute(delete(InitialAccessToken).where(InitialAccessToken.expires_at < now - _KEPT_AFTER_EXPIRY))

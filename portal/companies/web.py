@@ -147,7 +147,18 @@ def one_app(client_id: str) -> Response:
             what: forms.ANSWERS[settings.form_of(client.metadata, what)] for what in ("userinfo", "introspection")
         },
         purposes=queries.purposes_of(session(), client_id),
+        by_program=registration.by_program(session(), client_id=client_id),
     )
+
+
+@pages.post("/org/apps/<client_id>/program/end")
+@recent_staff_required
+def end_program(client_id: str) -> ResponseReturnValue:
+    """End the token by which a program changes the app: it has no end of its own, and may be in other hands."""
+    own_client(client_id)
+    registration.end_client_token(session(), client_id=client_id)
+    flash("Ended: no program can change this app any more.")
+    return redirect(url_for("companies.one_app", client_id=client_id), 303)
 
 
 @pages.route("/org/apps/<client_id>/settings", methods=["GET", "POST"])

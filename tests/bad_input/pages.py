@@ -124,6 +124,7 @@ FORMS = {
     ),
     "companies.new_purpose": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
     "companies.client_keys": Form("staff", lambda _cast: {"jwks": _jwks()}, ("jwks",), _app),
+    "companies.end_program": Form("staff", arguments=_app),
     "companies.retire_key": Form("staff", lambda _cast: {"kid": "sig-1"}, ("kid",), _app),
     "companies.app_settings": Form(
         "staff",

@@ -36,6 +36,7 @@ GUARDED = {
     "companies.one_app": APP,
     "companies.client_keys": APP,
     "companies.retire_key": APP,
+    "companies.end_program": APP,
     "companies.new_purpose": APP,
     "companies.app_settings": APP,
     "companies.key_address": APP,

@@ -99,6 +99,7 @@ def test_another_companys_app_is_not_found(  # noqa: PLR0917 - fixtures
     assert staff.get("/org").status_code == 200
     assert staff.get(f"/org/apps/{theirs}{end}").status_code == 404
     assert staff.send(f"/org/apps/{theirs}/keys/retire", kid="s1").status_code == 404
+    assert staff.send(f"/org/apps/{theirs}/program/end").status_code == 404
     assert own.slug != other.slug
 
 

@@ -58,7 +58,7 @@ def facts() -> Callable[..., dict[str, Any]]:
 
     def make(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any argument of the service
         standard = {
-            "legal_name": "Brightwell Energy Limited",
+            "legal_name": "Fernhill Power Limited",
             "trading_name": f"Brightwell {secrets.token_hex(4)}",
             "registration_number": "IE 512345",
             "country": "IE",

@@ -180,10 +180,11 @@ def end(asked: RegistrationRequest, client_id: str) -> Answer:
     """End the client, its tokens and what people share with it (RFC 7592 section 2.3)."""
     _managed(asked, client_id)
     clients.end(asked.session, client_id=client_id, now=asked.now)
-    for table in (AccessToken, RefreshToken):
+    # Grants, then what refreshes, then the rest: people who stop sharing at this moment go the same way.
+    end_grants(asked.session, now=asked.now)
+    for table in (RefreshToken, AccessToken):
         mine = update(table).where(table.client_id == client_id, table.revoked_at.is_(None))
         asked.session.execute(mine.values(revoked_at=asked.now).execution_options(synchronize_session=False))
-    end_grants(asked.session, now=asked.now)
     return 204, {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from joserfc.jwk import OKPKey
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from portal import config, db
 from portal.companies import key_source, registration
@@ -22,6 +23,8 @@ from portal.companies import queries as companies
 from portal.companies import services as registering
 from portal.companies.jobs import fetch_keys
 from portal.companies.models import Client, Company, InitialAccessToken, Staff
+from portal.consent import services as consent
+from portal.consent.models import Grant
 from portal.egress import client as outbound
 from portal.oauth import registration as endpoint
 from portal.sync import jobs
@@ -509,6 +512,30 @@ def test_delete_ends_what_people_share_and_they_see_it(rp: RelyingParty, person:
     assert "Linden" in page
     with db.transaction(settings.database_url) as session:
         assert endpoint.end_grants(session, now=db.now()) == 0
+
+
+def test_delete_and_somebody_who_stops_sharing_wait_for_each_other_in_no_ring(
+    rp: RelyingParty, person: Person, settings: Settings
+) -> None:
+    given, management = rp.redeem(rp.code(person.browser)).json, registration.client_token()
+    with db.transaction(settings.database_url) as session:
+        mine = update(Client).where(Client.client_id == rp.client_id)
+        session.execute(mine.values(registration_token_hash=registration.hash_of(management)))
+
+    def delete() -> int:
+        headers = {"Authorization": f"Bearer {management}"}
+        return rp.http.delete(f"/oauth/register/{rp.client_id}", headers=headers).status_code
+
+    with ThreadPoolExecutor(1) as threads, db.transaction(settings.database_url) as session:
+        held = Grant.person_id == person.person_id, Grant.grant_id == UUID(given["grant_id"])
+        session.execute(select(Grant.version).where(*held).with_for_update())
+        deleted = threads.submit(delete)
+        for _ in range(100):
+            if session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                break
+            time.sleep(0.02)
+        consent.withdraw(session, person_id=person.person_id, grant_id=UUID(given["grant_id"]), now=db.now())
+    assert deleted.result() == 204
 
 
 # Keys at a jwks_uri (row 73): guarded, and fetched before anything is kept.

@@ -111,9 +111,14 @@ class Concern:
 
 
 def of_person(session: Session, *, person_id: UUID, now: datetime) -> list[Card]:
-    """Return a card for each grant, live ones first, then newest first."""
+    """Return a card for each grant, live ones first, then newest first.
+
+    Who shares for a use and declined to share more of it for it still shares: the refusal stands in Activity.
+    """
     uses = ledger.last_uses(session, person_id=person_id)
-    grants = queries.grants_of(session, person_id=person_id)
+    held_ones = queries.grants_of(session, person_id=person_id)
+    living = {held.purpose_id for held in held_ones if held.state in queries.LIVE}
+    grants = [held for held in held_ones if held.state != "refused" or held.purpose_id not in living]
     clients = companies.clients(session, {held.client_id for held in grants})
     purposes = companies.purposes(session, {held.purpose_id for held in grants})
     made = [_card(held, clients.get(held.client_id), purposes.get(held.purpose_id), uses, now) for held in grants]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, update
 
 from portal.companies.models import Client, Purpose
-from portal.consent import chain, queries, rules, services, terms
+from portal.consent import cards, chain, queries, rules, services, terms
 from portal.errors import NotFoundError, PortalError
 from portal.ledger import queries as ledger
 from portal.ledger.services import NewDisclosure, record
@@ -268,3 +268,15 @@ def test_naming_recipients_costs_three_queries_however_many_there_are(session: S
     event.listen(session.connection(), "before_cursor_execute", lambda *args: statements.append(args[2]))
     assert len(queries.recipients(session, person_id=person_id, attributes=["name.full"], now=NOW)) == 12
     assert len(statements) == 3
+
+
+def test_who_declines_more_of_what_they_share_still_shares(session: Session, offer: Offer) -> None:
+    person_id = uuid4()
+    held = offer.give(session, person_id)
+    services.refuse(
+        session, person_id=person_id, client_id=offer.client_id, purpose_id=offer.purpose_id, shown={}, now=NOW
+    )
+    [card] = cards.of_person(session, person_id=person_id, now=NOW)
+    assert (card.id, card.state) == (held.grant_id, "active")
+    services.withdraw(session, person_id=person_id, grant_id=held.grant_id, now=NOW)
+    assert len(cards.of_person(session, person_id=person_id, now=NOW)) == 2

@@ -125,7 +125,7 @@ def ask(
     session.add(row)
     session.flush()
     redis_url = config.current().redis_url
-    queue.ring_after_commit(session, redis_url, queue.WORK, LETTER, str(person_id), str(row.request_id))
+    queue.ring_after_commit(session, redis_url, queue.MAIL, LETTER, str(person_id), str(row.request_id))
     return row.request_id
 
 

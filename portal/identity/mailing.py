@@ -31,7 +31,7 @@ def send(begun: Pending, *, allowed: bool, name: str = pending.SIGN_IN) -> Pendi
     """
     who, code_id = begun.person() if allowed else None, new_id()
     queue.ring_after_commit(
-        context.session(), context.settings().redis_url, queue.WORK, _JOBS[name], str(who or new_id()), str(code_id)
+        context.session(), context.settings().redis_url, queue.MAIL, _JOBS[name], str(who or new_id()), str(code_id)
     )
     return pending.with_code(begun, code_id)
 

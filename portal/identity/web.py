@@ -222,7 +222,7 @@ def _set_password(new: str) -> bool:
     services.end_other_sessions(session, person_id=who, keep=current_user.token_hash, now=now)
     if had_one:
         job = "portal.identity.jobs.send_password_notice"
-        queue.ring_after_commit(session, context.settings().redis_url, queue.WORK, job, str(who))
+        queue.ring_after_commit(session, context.settings().redis_url, queue.MAIL, job, str(who))
     return not had_one
 
 

@@ -15,7 +15,7 @@ from portal.oauth import compact, protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.sync import batches, messages, pulls, queries, schemas, services
-from portal.web import context, openapi
+from portal.web import context, limits, openapi
 from portal.web.access import marked
 from portal.web.problems import problem
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 api = APIBlueprint("sync_api", __name__, url_prefix="/api/v1", tag="Pulls")
 View = TypeVar("View", bound="Callable[..., Any]")
 _LONGEST_SUB = 255
+# How long a pull of a thousand people may take, and so when there is room again at the latest.
+_PULL_SECONDS = 60
 _MESSAGE = openapi.answer(
     "The details, each sealed to your encryption key, in a signed message (RFC 8417).",
     messages.MEDIA_TYPE,
@@ -128,14 +130,17 @@ def person(sub: str) -> Response:
     security=openapi.DPOP,
 )
 @json_body(schemas.PullRequest)
-def start_pull(*, body: schemas.PullRequest) -> dict[str, Any]:
-    pull = services.request_pull(
-        context.session(),
-        client_id=g.token.client_id,
-        subjects=body.subjects,
-        attributes=body.attributes or (),
-        now=context.now(),
-    )
+def start_pull(*, body: schemas.PullRequest) -> dict[str, Any] | Response:
+    try:
+        pull = services.request_pull(
+            context.session(),
+            client_id=g.token.client_id,
+            subjects=body.subjects,
+            attributes=body.attributes or (),
+            now=context.now(),
+        )
+    except services.TooManyPullsError as error:
+        return limits.waits(problem(error.status, error.code, error.public), _PULL_SECONDS)
     return _state(pull)
 
 

@@ -19,6 +19,8 @@ SLOW_SECONDS = 15.0
 PARKED = timedelta(seconds=30)
 RESULT_KEPT = timedelta(hours=24)
 MOST_SUBJECTS = 1000
+# As many pulls as one client may have waiting: each is up to a thousand people and takes its turn behind others.
+MOST_UNFINISHED = 10
 
 
 class Outcome(StrEnum):

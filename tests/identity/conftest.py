@@ -131,7 +131,7 @@ def deliver(settings: Settings, request: pytest.FixtureRequest, monkeypatch: pyt
     if "mailbox" in request.fixturenames:
         with_mail = request.getfixturevalue("mail_settings")
         monkeypatch.setattr(config, "current", lambda: with_mail)
-    bell = queue.queue(settings.redis_url, queue.WORK)
+    bell = queue.queue(settings.redis_url, queue.MAIL)
     bell.connection.delete(bell.key)
 
     def deliver() -> int:

@@ -342,6 +342,14 @@ def test_unreadable_batch_is_a_problem(caller: Caller, sent: bytes, kind: str, s
     assert code(response)
 
 
+def test_a_client_has_ten_pulls_waiting_at_most(caller: Caller, shared: Shared) -> None:
+    answers = [caller.post("/api/v1/pulls", json={"subjects": [shared.sub]}) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [202] * 10 + [429]
+    assert (code(answers[10]), answers[10].headers["Retry-After"]) == ("too-many-pulls", "60")
+    jobs.run_pull(str(answers[0].get_json()["id"]))
+    assert caller.post("/api/v1/pulls", json={"subjects": [shared.sub]}).status_code == 202
+
+
 def test_openapi_describes_the_pulls(http: FlaskClient) -> None:
     paths = http.get("/api/v1/openapi.json").get_json()["paths"]
     assert {"/api/v1/people/{sub}", "/api/v1/pulls", "/api/v1/pulls/{pull_id}"} <= set(paths)

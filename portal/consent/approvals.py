@@ -43,6 +43,8 @@ MESSAGE: Final = "consent.message"
 KEPT: Final = timedelta(days=30)
 _WAITING_AT_ONCE = 3
 _IN_A_DAY = 20
+# Whoever says no this often within a day is not asked again before the day is over.
+_REFUSED_IN_A_DAY = 3
 _LISTED = 50
 _BATCH = 500
 _ROUNDS = 40
@@ -50,7 +52,7 @@ _KEY = (ApprovalRequest.person_id, ApprovalRequest.request_id)
 
 
 class TooManyQuestionsError(RefusedError):
-    """So many of one company's questions already wait for one person, or were put to them today."""
+    """So many of one company's questions wait for one person, or were put to them or declined by them today."""
 
     code = "too-many-questions"
     status = 429
@@ -257,13 +259,14 @@ def _let_only_a_few_wait(session: Session, person_id: UUID, company_id: UUID, no
     theirs = select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
     session.execute(theirs.with_for_update())
     open_ones = (ApprovalRequest.state == WAITING) & (ApprovalRequest.expires_at > now)
-    counted = select(func.count(), func.count().filter(open_ones)).where(
+    refused = ApprovalRequest.state == DENIED
+    counted = select(func.count(), func.count().filter(open_ones), func.count().filter(refused)).where(
         ApprovalRequest.person_id == person_id,
         ApprovalRequest.company_id == company_id,
         ApprovalRequest.asked_at > now - timedelta(days=1),
     )
-    today, still_open = session.execute(counted).one()
-    if still_open >= _WAITING_AT_ONCE or today >= _IN_A_DAY:
+    today, still_open, said_no = session.execute(counted).one()
+    if still_open >= _WAITING_AT_ONCE or today >= _IN_A_DAY or said_no >= _REFUSED_IN_A_DAY:
         raise TooManyQuestionsError
 
 

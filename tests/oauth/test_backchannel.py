@@ -197,6 +197,12 @@ def test_not_more_than_twenty_questions_a_day(afar: Afar) -> None:
     refused(afar.ask(), "access_denied", 403)
 
 
+def test_who_declines_three_times_in_a_day_is_left_alone(afar: Afar) -> None:
+    for _ in range(3):
+        afar.answer(afar.asked(), "decline")
+    refused(afar.ask(), "access_denied", 403)
+
+
 def test_questions_that_come_at_once_are_counted_too(app: APIFlask, afar: Afar) -> None:
     forms = [_asking(afar) for _ in range(8)]
     answers = _together(app, afar, "/oauth/bc-authorize", [(form, "") for form in forms])

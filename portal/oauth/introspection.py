@@ -6,21 +6,19 @@ somebody else's token exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
-
-from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
 from portal.consent import services as consent
 from portal.identity import levels
 from portal.oauth import resource_indicators, rich_authorization, signed_answer, statements, tokens
-from portal.oauth.errors import InvalidRequestError
+from portal.oauth.about_token import AboutTokenEndpoint
 from portal.oauth.token_endpoint import ConsentEndedError, check_in_force
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from portal.consent.models import Grant
+    from portal.oauth.about_token import AboutToken
     from portal.oauth.request import MachineRequest
     from portal.oauth.signed_answer import SignedAnswer
 
@@ -28,36 +26,18 @@ MEDIA_TYPE: Final = "application/token-introspection+jwt"
 _INACTIVE: Final = {"active": False}
 
 
-class TokenMissingError(InvalidRequestError):
-    public = "token is missing."
-
-
-@dataclass(kw_only=True)
-class IntrospectionRequest(EndpointRequest):  # type: ignore[misc]  # Authlib ships no annotations
-    """A question by an authenticated client; the token may be unknown or somebody else's."""
-
-    token: str
-
-
-class IntrospectionEndpoint(Endpoint):  # type: ignore[misc]  # Authlib ships no annotations
+class IntrospectionEndpoint(AboutTokenEndpoint):
     """`POST /oauth/introspect`."""
 
     ENDPOINT_NAME = "introspection"
 
-    def validate_request(self, request: MachineRequest) -> IntrospectionRequest:
-        """Authenticate the client and find the parameter; a hint, known or not, changes nothing."""
-        client = request.authenticate_client()
-        if "token" not in request.parameters:
-            raise TokenMissingError
-        return IntrospectionRequest(request, client, token=request.parameters["token"])
-
-    def create_response(self, validated_request: IntrospectionRequest) -> tuple[int, dict[str, Any] | SignedAnswer]:
+    def create_response(self, validated_request: AboutToken) -> tuple[int, dict[str, Any] | SignedAnswer]:
         """Answer in JSON, or in a signed JWT when the client asked for one now or in its metadata."""
         said = _said(validated_request)
         return 200, _signed(validated_request, said) if _wants_jwt(validated_request) else said
 
 
-def _said(asked: IntrospectionRequest) -> dict[str, Any]:
+def _said(asked: AboutToken) -> dict[str, Any]:
     request: MachineRequest = asked.request
     row = _read(asked)
     if row.token_client_id is None:
@@ -68,7 +48,7 @@ def _said(asked: IntrospectionRequest) -> dict[str, Any]:
     return _INACTIVE if grant is None else _of_token(row, request.issuer) | _of_person(asked, row, grant)
 
 
-def _read(asked: IntrospectionRequest) -> Row[Any]:
+def _read(asked: AboutToken) -> Row[Any]:
     request: MachineRequest = asked.request
     about = {
         "token_hash": tokens.hash_of(asked.token), "client_id": asked.client.client_id,
@@ -104,7 +84,7 @@ def _of_token(row: Row[Any], issuer: str) -> dict[str, Any]:
     return said if row.token_jkt is None else said | {"token_type": "DPoP", "cnf": {"jkt": row.token_jkt}}
 
 
-def _of_person(asked: IntrospectionRequest, row: Row[Any], grant: Grant) -> dict[str, Any]:
+def _of_person(asked: AboutToken, row: Row[Any], grant: Grant) -> dict[str, Any]:
     said: dict[str, Any] = {
         "sub": row.sub or _subject(asked, row),
         "grant_id": str(grant.grant_id),
@@ -115,15 +95,15 @@ def _of_person(asked: IntrospectionRequest, row: Row[Any], grant: Grant) -> dict
     return said
 
 
-def _subject(asked: IntrospectionRequest, row: Row[Any]) -> str:
+def _subject(asked: AboutToken, row: Row[Any]) -> str:
     return consent.subject(asked.request.session, person_id=row.token_person_id, company_id=asked.client.company_id)
 
 
-def _wants_jwt(asked: IntrospectionRequest) -> bool:
+def _wants_jwt(asked: AboutToken) -> bool:
     return MEDIA_TYPE in asked.request.accept or asked.client.metadata.introspection_signed_response_alg is not None
 
 
-def _signed(asked: IntrospectionRequest, said: dict[str, Any]) -> SignedAnswer:
+def _signed(asked: AboutToken, said: dict[str, Any]) -> SignedAnswer:
     # RFC 9701 section 5: what is said of the token stays inside, so that nothing takes this for an access token.
     request: MachineRequest = asked.request
     claims = {

@@ -156,15 +156,6 @@ def issue_refresh(session: Session, *, client: ClientFacts, of: Origin, ends: da
     return token
 
 
-def live_access(session: Session, token_hash: bytes, *, now: datetime) -> AccessToken | None:
-    """Return the access token if it is known, not expired and not revoked."""
-    return session.scalar(
-        select(AccessToken).where(
-            AccessToken.token_hash == token_hash, AccessToken.revoked_at.is_(None), AccessToken.expires_at > now
-        )
-    )
-
-
 def live_refresh(session: Session, token: str, *, client_id: str, now: datetime) -> RefreshToken | None:
     """Return the client's refresh token if it is known, not expired, not idle for 90 days and not revoked."""
     return session.scalar(

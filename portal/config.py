@@ -33,7 +33,7 @@ class Settings:
 
     `trusted_proxies` is how many proxies of one's own stand in front, each of which adds to X-Forwarded-For.
     From one address, `machine_failures` a minute may fail and people may try `people_tries` times in a quarter of
-    an hour; one client may push `client_requests` a minute.
+    an hour; one client may push `client_requests` a minute.  `crash_at` is for tests (`portal.faults`).
     """
 
     url: str
@@ -50,6 +50,7 @@ class Settings:
     machine_failures: int = 60
     people_tries: int = 30
     client_requests: int = 6000
+    crash_at: str = ""
 
     @property
     def issuer(self) -> str:
@@ -81,6 +82,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         machine_failures=_count(env, "LIMIT_MACHINE_FAILURES", 60),
         people_tries=_count(env, "LIMIT_PEOPLE_TRIES", 30),
         client_requests=_count(env, "LIMIT_CLIENT_REQUESTS", 6000),
+        crash_at=env.get("CRASH_AT", ""),
     )
 
 

@@ -83,7 +83,12 @@ class InitialAccessToken(Base):
 
 
 class ClientKey(Base):
-    """A public key of a client (RFC 7517): `use` is `sig` for assertions and proofs, `enc` for envelopes."""
+    """A public key of a client (RFC 7517): `use` is `sig` for assertions and proofs, `enc` for envelopes.
+
+    Nothing is sealed to an `enc` key before `proved_at`, when its holder showed that they can open what is sealed to
+    it (`challenge_hash` is of the answer that is awaited), nor before `active_from`.  `key_group` names the department
+    that holds it; empty for everything that no other group is named for.
+    """
 
     __tablename__ = "client_key"
 
@@ -92,7 +97,11 @@ class ClientKey(Base):
     use: Mapped[str]
     jwk: Mapped[dict[str, Any]]
     thumbprint: Mapped[str]
+    key_group: Mapped[str] = mapped_column(default="")
     added_at: Mapped[datetime]
+    challenge_hash: Mapped[bytes | None]
+    proved_at: Mapped[datetime | None]
+    active_from: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
 
 
@@ -117,5 +126,9 @@ class Purpose(Base):
     optional: Mapped[list[Any]]
     retention_days: Mapped[int]
     longest_days: Mapped[int] = mapped_column(default=365)
+    pulls_a_day: Mapped[int | None]
+    thin: Mapped[bool] = mapped_column(default=False)
+    strict: Mapped[bool] = mapped_column(default=False)
+    key_groups: Mapped[dict[str, str]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]

@@ -300,5 +300,6 @@ def refuse_known(fresh: Iterable[keysets.PublicKey], held: Iterable[ClientKey]) 
 
 def key_row(key: keysets.PublicKey, *, client_id: str, now: datetime) -> ClientKey:
     return ClientKey(
-        client_id=client_id, kid=key.kid, use=key.use, jwk=key.jwk, thumbprint=key.thumbprint, added_at=now
-    )
+        client_id=client_id, kid=key.kid, use=key.use, jwk=key.jwk, thumbprint=key.thumbprint, added_at=now,
+        proved_at=now, active_from=now,
+    )  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 START = bytes(32)
 COVERED = ("grant_id", "version", "at", "step", "actor", "state", "mode", "attributes", "expires_at", "shown")
 # Versions made before these were kept have none, and their hashes stay good.
-COVERED_WHEN_KEPT = ("retention_days", "level")
+COVERED_WHEN_KEPT = ("retention_days", "level", "pulls_a_day")
 
 
 def digest(members: dict[str, Any], *, previous: bytes) -> bytes:

@@ -20,7 +20,9 @@ class Grant(Base):
     `state` is `active`, `paused`, `refused`, `withdrawn` (person), `ended` (company) or `expired`.
     `mode` is `kept-up-to-date`, `asked` or `once`.  `context_id` names the ledger's words for it.
     `retention_days` is how long they may keep the details after it ends; `level` how surely the person had
-    proved who they are (`identity.levels`) when they gave it.
+    proved who they are (`identity.levels`) when they gave it; `pulls_a_day` how often the company may ask (None: as
+    often as the portal allows).  `erasure_asked_at` is when the person, having stopped, asked for what they hold to
+    be deleted.
     """
 
     __tablename__ = "grant"
@@ -47,6 +49,8 @@ class Grant(Base):
     expires_at: Mapped[datetime | None]
     retention_days: Mapped[int]
     level: Mapped[int] = mapped_column(default=1)
+    pulls_a_day: Mapped[int | None]
+    erasure_asked_at: Mapped[datetime | None]
 
 
 class GrantVersion(Base):
@@ -66,6 +70,7 @@ class GrantVersion(Base):
     expires_at: Mapped[datetime | None]
     retention_days: Mapped[int | None]
     level: Mapped[int | None]
+    pulls_a_day: Mapped[int | None]
     shown: Mapped[dict[str, Any]]
     previous_hash: Mapped[bytes]
     hash: Mapped[bytes]

@@ -346,6 +346,7 @@ def _keep_version(session: Session, grant: Grant, step: str, actor: str, shown: 
         "expires_at": grant.expires_at,
         "retention_days": grant.retention_days,
         "level": grant.level,
+        "pulls_a_day": grant.pulls_a_day,
         "shown": shown,
     }
     row = insert(GrantVersion).values(

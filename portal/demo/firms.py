@@ -122,7 +122,7 @@ def prove(settings: Settings, firm: Firm, client_id: str) -> bool:
     """Have the company prove where it is told of changes, and tell it there; False when it has before."""
     url = f"{firm.address}/events"
     with db.transaction(settings.database_url) as session:
-        known = sync_queries.endpoint_of(session, client_id=client_id)
+        known = sync_queries.stream_of(session, client_id=client_id)
         if known is not None and known.url == url and known.state == "enabled":
             return False
         keys = keyring.load(settings.keyring_file)

@@ -16,7 +16,7 @@ from portal.consent.rules import Channel, Refusal
 from portal.db import new_id
 from portal.ledger import services as ledger
 from portal.oauth.statements import standing
-from portal.sync import messages, pulls, statements
+from portal.sync import messages, pull_statements, pulls
 from portal.sync.models import BatchPull
 from portal.vault.keyring import SealBrokenError
 
@@ -76,7 +76,7 @@ class _Handed(NamedTuple):
 def take(session: Session, *, pull_id: UUID) -> Taken | None:
     """Lease a batch pull by the database's clock; None when it is finished, gone, or somebody else's."""
     values = {"pull_id": pull_id, "lease_seconds": _LEASE_SECONDS}
-    row = session.execute(statements.LEASE_PULL, values).one_or_none()
+    row = session.execute(pull_statements.LEASE_PULL, values).one_or_none()
     return Taken(row.pull_id, row.client_id, row.attributes or None) if row else None
 
 
@@ -86,19 +86,19 @@ def answer_some(session: Session, taken: Taken, desk: Desk) -> bool:
     A subject whose consent changed between reading and holding it is left for the next round.
     """
     values = {"pull_id": taken.pull_id, "client_id": taken.client_id, "grant_id": None, "limit": _AT_ONCE}
-    rows = session.execute(statements.BATCH, values).all()
+    rows = session.execute(pull_statements.BATCH, values).all()
     held = _hold(session, rows)
     steady = [row for row in rows if row.grant_id is None or held.get(row.grant_id) == row.grant_version]
     answers = [_answer(session, row, taken.requested, desk) for row in steady]
     ledger.record(session, *(answer.row for answer in answers if answer.row))
     items = json.dumps([answer.item for answer in answers])
-    session.execute(statements.ANSWER_ITEMS, {"pull_id": taken.pull_id, "rows": items})
+    session.execute(pull_statements.ANSWER_ITEMS, {"pull_id": taken.pull_id, "rows": items})
     return bool(rows)
 
 
 def counts(session: Session, *, pull_id: UUID) -> Counts:
     """Return how far a batch pull is."""
-    row = session.execute(statements.COUNT_ITEMS, {"pull_id": pull_id}).one()
+    row = session.execute(pull_statements.COUNT_ITEMS, {"pull_id": pull_id}).one()
     return Counts(row.answered, row.refused)
 
 
@@ -109,29 +109,31 @@ def results(session: Session, *, pull: BatchPull, now: datetime) -> list[dict[st
     message forgotten.  The caller commits what the ledger is told here before it sends.
     """
     values = {"pull_id": pull.pull_id}
-    session.execute(statements.HOLD_PREPARED, values)
-    handed = [_handed(row, now) for row in session.execute(statements.PREPARED, values)]
+    session.execute(pull_statements.HOLD_PREPARED, values)
+    handed = [_handed(row, now) for row in session.execute(pull_statements.PREPARED, values)]
     refused = [{"position": each.row.position, "problem": each.problem} for each in handed if each.taken_back]
     if refused:
-        session.execute(statements.REFUSE_ITEMS, values | {"rows": json.dumps(refused)})
+        session.execute(pull_statements.REFUSE_ITEMS, values | {"rows": json.dumps(refused)})
     ledger.report(session, *(_outcome(each, now) for each in handed if each.row.message), now=now)
     return [each.result for each in handed]
 
 
 def expire(session: Session, *, now: datetime) -> None:
     """Forget the results whose time is over, and say of each answer nobody fetched that it did not arrive."""
-    old = {"pull_ids": list(session.scalars(statements.OLD_PULLS, {"now": now}))}
+    old = {"pull_ids": list(session.scalars(pull_statements.OLD_PULLS, {"now": now}))}
     if not old["pull_ids"]:
         return
-    unfetched = session.execute(statements.UNFETCHED, old).all()
+    unfetched = session.execute(pull_statements.UNFETCHED, old).all()
     ledger.report(session, *(_never_fetched(row) for row in unfetched), now=now)
-    session.execute(statements.FORGET_PULLS, old)
+    session.execute(pull_statements.FORGET_PULLS, old)
 
 
 def _hold(session: Session, rows: Sequence[Row[Any]]) -> dict[UUID, int]:
     granted = [row for row in rows if row.grant_id is not None]
     values = {"person_ids": [row.person_id for row in granted], "grant_ids": [row.grant_id for row in granted]}
-    return {row.grant_id: row.version for row in session.execute(statements.HOLD_GRANTS, values)} if granted else {}
+    return (
+        {row.grant_id: row.version for row in session.execute(pull_statements.HOLD_GRANTS, values)} if granted else {}
+    )
 
 
 def _answer(session: Session, row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:

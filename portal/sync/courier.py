@@ -68,8 +68,8 @@ class _Traffic:
     def __len__(self) -> int:
         return len(self._flying)
 
-    def add(self, flight: Future[Sent], endpoint_id: UUID) -> None:
-        self._flying[flight] = endpoint_id
+    def add(self, flight: Future[Sent], stream_id: UUID) -> None:
+        self._flying[flight] = stream_id
 
     def rooms(self) -> dict[UUID, int]:
         """Return how many parcels may set out to each endpoint that has a room of its own."""
@@ -83,14 +83,14 @@ class _Traffic:
         sent = [flight.result() for flight in done]
         for flight in done:
             del self._flying[flight]
-        self.slow |= {each.parcel.endpoint_id for each in sent if each.result.too_slow}
+        self.slow |= {each.parcel.stream_id for each in sent if each.result.too_slow}
         # What was held back says nothing of how fast its endpoint answers.
-        self._prompt |= {each.parcel.endpoint_id for each in sent if each.result.outcome is not Outcome.SUPPRESSED}
+        self._prompt |= {each.parcel.stream_id for each in sent if each.result.outcome is not Outcome.SUPPRESSED}
         self._prompt -= self.slow
         return sent
 
 
-def drain(settings: Settings, *, lane: Lane, endpoint_id: UUID | None = None) -> set[UUID]:
+def drain(settings: Settings, *, lane: Lane, stream_id: UUID | None = None) -> set[UUID]:
     """Send what is due until nothing is; return the endpoints that proved too slow for the lane.
 
     A drain of one endpoint ends with its first timeout, so that others that need patience have their turn.
@@ -99,12 +99,12 @@ def drain(settings: Settings, *, lane: Lane, endpoint_id: UUID | None = None) ->
     traffic = _Traffic()
     while True:
         now = time.monotonic()
-        hopeless = endpoint_id is not None and traffic.slow
+        hopeless = stream_id is not None and traffic.slow
         # Claimed only when a thread is about to be free, so that no lease runs out while it waits for one.
         free = len(traffic) < min(THREADS, lane.batch) and now < ends and not hopeless
         if free and (not traffic or now - looked > _LOOK_SECONDS):
             looked = now
-            _launch(settings, lane, endpoint_id, traffic)
+            _launch(settings, lane, stream_id, traffic)
         if not traffic:
             return traffic.slow
         if sent := traffic.landed():
@@ -135,7 +135,7 @@ def send(settings: Settings, signer: Signer, parcel: Parcel, *, seconds: float) 
     return Sent(parcel, result)
 
 
-def _launch(settings: Settings, lane: Lane, endpoint_id: UUID | None, traffic: _Traffic) -> None:
+def _launch(settings: Settings, lane: Lane, stream_id: UUID | None, traffic: _Traffic) -> None:
     keyring = keyrings.load(settings.keyring_file)
     with db.transaction(settings.database_url) as session:
         parcels = outbox.claim(
@@ -144,7 +144,7 @@ def _launch(settings: Settings, lane: Lane, endpoint_id: UUID | None, traffic: _
             now=db.now(),
             limit=lane.batch - len(traffic),
             lease_seconds=lane.lease_seconds,
-            endpoint_id=endpoint_id,
+            stream_id=stream_id,
             room=_ROOM_AT_FIRST,
             rooms=traffic.rooms(),
         )
@@ -153,7 +153,7 @@ def _launch(settings: Settings, lane: Lane, endpoint_id: UUID | None, traffic: _
         signer = signing.current(session, keyring=keyring)
     for parcel in parcels:
         flight = _threads().submit(send, settings, signer, parcel, seconds=lane.seconds)
-        traffic.add(flight, parcel.endpoint_id)
+        traffic.add(flight, parcel.stream_id)
 
 
 def _sent(settings: Settings, signer: Signer, parcel: Parcel, seconds: float) -> Result:

@@ -19,7 +19,7 @@ from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
 from portal.oauth import housekeeping, ping, registration
-from portal.sync import batches, courier, pulls, services, statements
+from portal.sync import batches, courier, pull_statements, pulls, services, statements
 from portal.vault import keyring as keyrings
 from portal.vault import signing
 
@@ -59,15 +59,15 @@ def drain() -> None:
     settings = config.current()
     queue.answer(settings.redis_url, services.DRAIN)
     slow = courier.drain(settings, lane=courier.FAST)
-    for endpoint_id in slow:
-        queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(endpoint_id))
+    for stream_id in slow:
+        queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(stream_id))
 
 
-def drain_endpoint(endpoint_id: str) -> None:
+def drain_endpoint(stream_id: str) -> None:
     """Send what is due to one endpoint that needs patience."""
     settings = config.current()
-    queue.answer(settings.redis_url, DRAIN_ENDPOINT, endpoint_id)
-    courier.drain(settings, lane=courier.SLOW, endpoint_id=UUID(endpoint_id))
+    queue.answer(settings.redis_url, DRAIN_ENDPOINT, stream_id)
+    courier.drain(settings, lane=courier.SLOW, stream_id=UUID(stream_id))
 
 
 def run_pull(pull_id: str) -> None:
@@ -101,12 +101,12 @@ def _ring_again(settings: Settings) -> None:
     with db.transaction(settings.database_url) as session:
         due = session.scalars(statements.DUE).all()
         pings = ping.due(session, now=db.now())
-        unfinished = session.scalars(statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
-    for endpoint_id in due:
-        if endpoint_id is None:
+        unfinished = session.scalars(pull_statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
+    for stream_id in due:
+        if stream_id is None:
             queue.ring_once(settings.redis_url, queue.FAST, services.DRAIN)
         else:
-            queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(endpoint_id))
+            queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(stream_id))
     for request_id in pings:
         # The first try was made at once; who did not answer it is asked again where patience costs nobody else.
         queue.ring_once(settings.redis_url, queue.SLOW, ping.PING, str(request_id), within=10)

@@ -13,7 +13,7 @@ from portal.errors import PortalError
 from portal.vault import envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from portal.consumer.queries import OpenedEntry
@@ -37,12 +37,16 @@ class NoKeyError(PortalError):
 
 @dataclass(frozen=True, kw_only=True)
 class Addressee:
-    """Whom a message is for: the client, the subject as its company knows them, and its public key."""
+    """Whom a message is for: the client, the subject as its company knows them, and its public keys.
+
+    `keys` maps each key group to `{"kid", "jwk"}`, `groups` an attribute to its key group; the group of any other
+    is the one without a name.
+    """
 
     client_id: str
     sub: str
-    kid: str | None
-    jwk: Mapping[str, str] | None
+    keys: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,18 +127,34 @@ def _consent_event(consent: Consent) -> dict[str, Any]:
 
 
 def _profile_event(profile: Profile, to: Addressee) -> dict[str, Any]:
-    if to.kid is None or to.jwk is None:
-        raise NoKeyError
-    fields = {name: envelope.Field(entry.version, entry.json_text) for name, entry in profile.entries.items()}
-    sealed = envelope.seal(fields, kid=to.kid, jwk=to.jwk)
+    sealed = {group: _sealed(names, profile, group, to) for group, names in _by_group(profile, to).items()}
+    values = {name: value for each in sealed.values() for name, value in each.values.items()}
     return {
         "grant_id": str(profile.grant_id),
         "purpose": profile.purpose,
         "sequence": profile.sequence,
         "complete": profile.complete,
-        "attributes": {name: _attribute(profile.entries[name], sealed.values[name]) for name in fields},
-        "keys": sealed.keys,
+        "attributes": {name: _attribute(entry, values[name]) for name, entry in profile.entries.items()},
+        **({"keys": sealed[""].keys} if "" in sealed else {}),
+        **({"group_keys": named} if (named := {group: each.keys for group, each in sealed.items() if group}) else {}),
     }
+
+
+def _by_group(profile: Profile, to: Addressee) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in profile.entries:
+        found.setdefault(to.groups.get(name, ""), []).append(name)
+    return found
+
+
+def _sealed(names: Iterable[str], profile: Profile, group: str, to: Addressee) -> envelope.Envelope:
+    # A department whose key is missing is waited for: another one's key would let others read what is for it.
+    key = to.keys.get(group)
+    if key is None:
+        raise NoKeyError
+    entries = profile.entries
+    fields = {name: envelope.Field(entries[name].version, entries[name].json_text) for name in names}
+    return envelope.seal(fields, kid=key["kid"], jwk=key["jwk"])
 
 
 def _attribute(entry: OpenedEntry, value: str) -> dict[str, Any]:

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, text
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
 
 
-class Endpoint(Base):
-    """Where a client receives Security Event Tokens (RFC 8935).
+class Stream(Base):
+    """How and where a client is told (OpenID Shared Signals Framework 1.0 section 8): one stream a client.
 
-    `state` is `pending` until it has echoed a challenge, then `enabled`, `paused` or `disabled`.  While
-    `slow_until` lies ahead, only the slow lane sends to it.
+    `method` is `push` (RFC 8935; up to `batch` tokens in one request) or `poll` (RFC 8936, without `url`).
+    `state` is `enabled`, `paused` or `disabled`, `reason` why.  `events` lists the event types asked for, None all.
+    `wrapped_authorization` is the header that a push carries, wrapped by the keyring.
+
+    Its health: `failures` in a row, the last twenty outcomes as the bits of `recent` (1 failed) of which `tries` are
+    known, the circuit open until `circuit_until` for the `circuit_step`th time, `warned` letters sent since
+    `failing_since`.  What it bears: `in_flight` requests at once, `per_second`, and what is left of that in `tokens`.
     """
 
-    __tablename__ = "endpoint"
+    __tablename__ = "stream"
 
-    endpoint_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    stream_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     client_id: Mapped[str] = mapped_column(unique=True)
-    url: Mapped[str]
-    state: Mapped[str] = mapped_column(default="pending")
+    method: Mapped[str] = mapped_column(default="push")
+    url: Mapped[str | None]
+    batch: Mapped[int] = mapped_column(default=1)
+    events: Mapped[list[str] | None]
+    description: Mapped[str] = mapped_column(default="")
+    authorization_version: Mapped[int | None]
+    wrapped_authorization: Mapped[bytes | None]
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
     verified_at: Mapped[datetime | None]
+    verification_asked_at: Mapped[datetime | None]
+    in_flight: Mapped[int] = mapped_column(default=4)
+    per_second: Mapped[int] = mapped_column(default=100)
+    tokens: Mapped[float] = mapped_column(default=0.0)
+    tokens_at: Mapped[datetime | None]
     failures: Mapped[int] = mapped_column(default=0)
+    recent: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)
     failing_since: Mapped[datetime | None]
+    circuit_until: Mapped[datetime | None]
+    circuit_step: Mapped[int] = mapped_column(default=0)
+    warned: Mapped[int] = mapped_column(default=0)
+    disabled_at: Mapped[datetime | None]
     slow_until: Mapped[datetime | None]
     last_problem: Mapped[str] = mapped_column(default="")
 
@@ -37,13 +61,21 @@ class Delivery(Base):
 
     A change raises `generation`; changes that pile up are one delivery of the newest state.  It is due when
     `generation > acked_generation` and `due_at` has come.  `acked_sequence` is the record's sequence the
-    company has acknowledged, `told_version` the grant version it has been told of.
+    company has acknowledged; `told_version` and `told_state` are the grant version and state it has been told of,
+    `told_erasure` that it has been asked to delete what it holds.  `held` says that nothing is sent again by itself,
+    because the receiver refused what it got.
+
+    `position` is its place in the client's stream: given out in the order in which rows were committed, so that
+    whoever polls misses nothing.  `sent_jti`, `sent_generation`, `sent_sequence` and `sent_version` are of the
+    message that was handed out last, for whoever acknowledges it later.  `applied_...` is what the company reported
+    of having used it: `applied`, `rejected` or `superseded`.
     """
 
     __tablename__ = "delivery"
     __table_args__ = (
         Index("delivery_due_idx", "due_at", postgresql_where=text("generation > acked_generation")),
         Index(None, "client_id"),
+        Index("delivery_position_idx", "client_id", "position", postgresql_where=text("generation > acked_generation")),
     )
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -53,16 +85,152 @@ class Delivery(Base):
     acked_generation: Mapped[int] = mapped_column(default=0)
     acked_sequence: Mapped[int] = mapped_column(default=0)
     told_version: Mapped[int] = mapped_column(default=0)
+    told_state: Mapped[str] = mapped_column(default="")
+    told_erasure: Mapped[bool] = mapped_column(default=False)
     due_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(default=0)
+    held: Mapped[bool] = mapped_column(default=False)
     lease_id: Mapped[UUID | None]
     leased_until: Mapped[datetime | None]
     acked_at: Mapped[datetime | None]
     last_problem: Mapped[str] = mapped_column(default="")
+    position: Mapped[int | None] = mapped_column(BigInteger)
+    positioned: Mapped[int] = mapped_column(default=0)
+    sent_jti: Mapped[str | None]
+    sent_generation: Mapped[int | None]
+    sent_sequence: Mapped[int | None]
+    sent_version: Mapped[int | None]
+    applied_state: Mapped[str] = mapped_column(default="")
+    applied_generation: Mapped[int] = mapped_column(default=0)
+    applied_sequence: Mapped[int] = mapped_column(default=0)
+    applied_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One message handed to a client, or tried to be; kept for thirty days, for its staff.
+
+    `attempt_id` is the id of its row in the disclosure log when it is about a person.  `payload` is the message's
+    claims as they were signed, every sealed value replaced by its length; `kinds` are its event types.
+    """
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        Index(None, "client_id", "jti"),
+        Index("attempt_failed_idx", "client_id", "at", postgresql_where=text("outcome <> 'completed'")),
+        {"info": {"directory": "found by the client whose staff look at it"}},
+    )
+
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    attempt_id: Mapped[UUID] = mapped_column(primary_key=True)
+    jti: Mapped[str]
+    person_id: Mapped[UUID | None]
+    grant_id: Mapped[UUID | None]
+    generation: Mapped[int | None]
+    sequence: Mapped[int | None]
+    grant_version: Mapped[int | None]
+    channel: Mapped[str]
+    kinds: Mapped[list[str]]
+    outcome: Mapped[str]
+    status: Mapped[int | None]
+    milliseconds: Mapped[int]
+    detail: Mapped[str]
+    payload: Mapped[str]
+
+
+class StreamEvent(Base):
+    """A message to a client that is about its stream and about nobody: verification, status, keys.
+
+    Delivered by the same push and poll as a person's news, before them.
+    """
+
+    __tablename__ = "stream_event"
+    __table_args__ = (Index("stream_event_due_idx", "due_at", postgresql_where=text("delivered_at IS NULL")),)
+
+    stream_event_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    client_id: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_id: Mapped[UUID | None]
+    leased_until: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    last_problem: Mapped[str] = mapped_column(default="")
+
+
+class Receipt(Base):
+    """What a company says it did with a message: `applied`, `rejected` (with a reason) or `superseded`."""
+
+    __tablename__ = "receipt"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    jti: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str]
+    status: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    generation: Mapped[int]
+    sequence: Mapped[int | None]
+    applied_at: Mapped[datetime]
+    received_at: Mapped[datetime]
+
+
+class GrantUse(Base):
+    """How often a company has used a grant on one day (UTC); `kind` is `pull` or `drift`."""
+
+    __tablename__ = "grant_use"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    used: Mapped[int]
+
+
+class IdempotencyKey(Base):
+    """A key by which a client may repeat a request without asking twice; kept as its SHA-256.
+
+    `fingerprint` is of the request that came first, `pull_id` what it made.
+    """
+
+    __tablename__ = "idempotency_key"
+
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    pull_id: Mapped[UUID]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Replay(Base):
+    """Staff's wish to send many deliveries again; `scope` is `failed` or `missing`, worked through by a job.
+
+    `state` is `queued`, `running`, `done` or `stopped`; `total` was counted and shown before.
+    """
+
+    __tablename__ = "replay"
+
+    replay_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    client_id: Mapped[str] = mapped_column(index=True)
+    scope: Mapped[str]
+    since: Mapped[datetime]
+    total: Mapped[int]
+    done: Mapped[int] = mapped_column(default=0)
+    state: Mapped[str] = mapped_column(default="queued")
+    asked_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    after_person: Mapped[UUID | None]
+    after_grant: Mapped[UUID | None]
+    leased_until: Mapped[datetime | None]
 
 
 class BatchPull(Base):
-    """A pull of many people, answered by a job; `state` is `queued`, `running`, `done` or `expired`."""
+    """A pull of many people, answered by a job; `state` is `queued`, `running`, `done` or `expired`.
+
+    `epk` is a public key for this pull alone (a JWK), where the client sent one: the answers are sealed to it.
+    """
 
     __tablename__ = "batch_pull"
 
@@ -75,6 +243,7 @@ class BatchPull(Base):
     leased_until: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    epk: Mapped[dict[str, Any] | None]
 
 
 class BatchPullItem(Base):

@@ -46,7 +46,7 @@ class Parcel:
     generation: int
     attempts: int
     lease_id: UUID
-    endpoint_id: UUID
+    stream_id: UUID
     url: str
     to: Addressee
     jti: str
@@ -84,25 +84,25 @@ def claim(
     now: datetime,
     limit: int,
     lease_seconds: float,
-    endpoint_id: UUID | None,
+    stream_id: UUID | None,
     room: int | None = None,
     rooms: Mapping[UUID, int] | None = None,
 ) -> list[Parcel]:
     """Lease up to `limit` due deliveries and log them; the caller commits before it sends.
 
-    Without `endpoint_id` those of every endpoint that is not parked as slow, else those of this one; of each no
+    Without `stream_id` those of every endpoint that is not parked as slow, else those of this one; of each no
     more than `rooms` says, or `room` where it says nothing.
     """
     lease_id = new_id()
     rows = session.execute(
         statements.CLAIM,
         {
-            "endpoint_id": endpoint_id,
+            "stream_id": stream_id,
             "limit": limit,
             "lease_id": lease_id,
             "lease_seconds": lease_seconds,
             "room": limit if room is None else room,
-            "rooms": json.dumps([{"endpoint_id": str(key), "left_over": left} for key, left in (rooms or {}).items()]),
+            "rooms": json.dumps([{"stream_id": str(key), "left_over": left} for key, left in (rooms or {}).items()]),
         },
     ).all()
     records = _records(session, {row.person_id for row in rows})
@@ -147,7 +147,7 @@ def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: U
     told = _consent_event(row, now)
     if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
         return _Verdict(note=_later(row, lease_id, _HELD_SECONDS, "Held: the app is suspended or the account closed."))
-    if decision.allowed and row.kid is None:
+    if decision.allowed and not row.keys:
         return _Verdict(note=_later(row, lease_id, _retry_seconds(row.attempts), messages.NoKeyError.public))
     try:
         profile = _profile(row, record, keyring, decision.attributes) if decision.allowed else None
@@ -205,9 +205,9 @@ def _parcel(row: Row[Any], lease_id: UUID, profile: Profile | None, told: Consen
         generation=row.generation,
         attempts=row.attempts,
         lease_id=lease_id,
-        endpoint_id=row.endpoint_id,
+        stream_id=row.stream_id,
         url=row.url,
-        to=Addressee(client_id=row.client_id, sub=row.sub, kid=row.kid, jwk=row.jwk),
+        to=Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups),
         jti=jti,
         disclosure_id=new_id(),
         at=now,
@@ -295,17 +295,17 @@ def _note(session: Session, notes: Sequence[dict[str, Any]]) -> None:
 def _tell_endpoints(session: Session, sent: Sequence[Sent]) -> None:
     # One line for each endpoint, and a failure says more than a success.  Two workers may tell of the same
     # endpoints, so both go by the same order.
-    arrived = {each.parcel.endpoint_id for each in sent if each.result.outcome is rules.Outcome.COMPLETED}
-    failed = {each.parcel.endpoint_id: each.result for each in sent if each.result.is_failure}
+    arrived = {each.parcel.stream_id for each in sent if each.result.outcome is rules.Outcome.COMPLETED}
+    failed = {each.parcel.stream_id: each.result for each in sent if each.result.is_failure}
     if works := sorted(arrived - set(failed)):
-        session.execute(statements.ENDPOINT_WORKS, {"endpoint_ids": works})
-    for endpoint_id, result in sorted(failed.items(), key=lambda item: item[0]):
-        session.execute(statements.ENDPOINT_FAILS, _failure(endpoint_id, result))
+        session.execute(statements.ENDPOINT_WORKS, {"stream_ids": works})
+    for stream_id, result in sorted(failed.items(), key=lambda item: item[0]):
+        session.execute(statements.ENDPOINT_FAILS, _failure(stream_id, result))
 
 
-def _failure(endpoint_id: UUID, result: Result) -> dict[str, Any]:
+def _failure(stream_id: UUID, result: Result) -> dict[str, Any]:
     return {
-        "endpoint_id": endpoint_id,
+        "stream_id": stream_id,
         "problem": result.detail,
         "gone": result.gone,
         "too_slow": result.too_slow,

@@ -24,7 +24,7 @@ from portal.oauth.errors import (
     TokenUnknownError,
 )
 from portal.oauth.statements import HOLD_GRANT, standing
-from portal.sync import messages, statements
+from portal.sync import messages, pull_statements
 from portal.sync.messages import Addressee, Profile
 from portal.vault import persons, signing
 
@@ -135,7 +135,7 @@ def pull(
     Raises an `OAuthError` for a bad token or proof, or a person's token that does not reach a sensitive detail,
     `NotFoundError` for a subject that is not this company's, `NotSharedError` with the policy's reason.
     """
-    found = statements.PULL.one(url, {"token_hash": credentials.token_hash, "sub": sub})
+    found = pull_statements.PULL.one(url, {"token_hash": credentials.token_hash, "sub": sub})
     row = _admitted(found, credentials, now)
     asking = _Asking(credentials=credentials, requested=requested, now=now)
     if row.grant_id is None:
@@ -214,7 +214,7 @@ def _logged(url: str, row: Row[Any], asking: _Asking) -> _Log:
         row, requested=asking.requested, channel=Channel.PULL, now=asking.now, used=False, proved=_proved(row)
     )
     log = _log(row, asking, decision)
-    _check(statements.PULL_LOG.one(url, log.parameters()))
+    _check(pull_statements.PULL_LOG.one(url, log.parameters()))
     return log
 
 
@@ -226,13 +226,13 @@ def _logged_once(url: str, row: Row[Any], asking: _Asking) -> _Log:
             session, row, requested=asking.requested, channel=Channel.PULL, now=asking.now, proved=_proved(row)
         )
         log = _log(row, asking, decision)
-        done = session.execute(statements.PULL_LOG_HELD, log.parameters()).one()
+        done = session.execute(pull_statements.PULL_LOG_HELD, log.parameters()).one()
     _check(done)
     return log
 
 
 def _log(row: Row[Any], asking: _Asking, decision: Decision) -> _Log:
-    if decision.allowed and row.kid is None:
+    if decision.allowed and not row.keys:
         raise messages.NoKeyError
     given = {name: row.entries[name]["version"] for name in held(row, decision)}
     return _Log(row=row, asking=asking, given=given, refusal=decision.refusal)
@@ -274,5 +274,5 @@ def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: s
         grant_id=row.grant_id, purpose=row.purpose, sequence=row.sequence or 0, complete=True,
         entries=consumer.open_entries(vault, row.entries or {}, names),
     )  # fmt: skip
-    to = Addressee(client_id=row.client_id, sub=sub, kid=row.kid, jwk=row.jwk)
+    to = Addressee(client_id=row.client_id, sub=sub, keys=row.keys or {}, groups=row.key_groups)
     return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, profile=profile)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from portal.consent import rules as policy
 from portal.oauth.statements import standing
 from portal.sync import statements
-from portal.sync.models import BatchPull, Delivery, Endpoint
+from portal.sync.models import BatchPull, Delivery, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,18 +43,18 @@ def status_of_change(session: Session, *, person_id: UUID, sequence: int, now: d
 
 def told_clients(session: Session, *, client_ids: Collection[str]) -> set[str]:
     """Return those of `client_ids` that are told of changes: their endpoint has proved itself."""
-    enabled = select(Endpoint.client_id).where(Endpoint.client_id.in_(client_ids), Endpoint.state == "enabled")
+    enabled = select(Stream.client_id).where(Stream.client_id.in_(client_ids), Stream.state == "enabled")
     return set(session.scalars(enabled))
 
 
-def endpoint_of(session: Session, *, client_id: str) -> Endpoint | None:
+def stream_of(session: Session, *, client_id: str) -> Stream | None:
     """Return where a client is told, if it has registered that."""
-    return session.scalar(select(Endpoint).where(Endpoint.client_id == client_id))
+    return session.scalar(select(Stream).where(Stream.client_id == client_id))
 
 
-def endpoint_held(session: Session, *, client_id: str) -> Endpoint:
+def stream_held(session: Session, *, client_id: str) -> Stream:
     """Return a client's endpoint as it is now, held until the transaction ends; there must be one."""
-    mine = select(Endpoint).where(Endpoint.client_id == client_id).with_for_update()
+    mine = select(Stream).where(Stream.client_id == client_id).with_for_update()
     return session.scalars(mine.execution_options(populate_existing=True)).one()
 
 

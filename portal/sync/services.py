@@ -17,7 +17,7 @@ from portal.egress import client as outbound
 from portal.egress import guard
 from portal.errors import InvalidError, RefusedError
 from portal.sync import messages, queries, rules, statements
-from portal.sync.models import BatchPull, BatchPullItem, Endpoint
+from portal.sync.models import BatchPull, BatchPullItem, Stream
 from portal.vault import signing
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def on_grant_changed(session: Session, fact: GrantChanged) -> None:
 
 def on_client_ended(session: Session, fact: ClientEnded) -> None:
     """Send nothing more to a client that is no more: its company knows."""
-    theirs = update(Endpoint).where(Endpoint.client_id == fact.client_id)
+    theirs = update(Stream).where(Stream.client_id == fact.client_id)
     over = theirs.values(state="disabled", last_problem="The app was ended.")
     session.execute(over.execution_options(synchronize_session=False))
 
@@ -122,12 +122,12 @@ def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
         raise ProofFailedError(problem)
 
 
-def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Endpoint:
+def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Stream:
     """Tell a client at `url`, which has proved itself; whoever shares with it already is owed to it from now on."""
-    known = insert(Endpoint).values(endpoint_id=new_id(), client_id=client_id, url=url, created_at=now,
+    known = insert(Stream).values(stream_id=new_id(), client_id=client_id, url=url, created_at=now,
                                     state="pending", failures=0, last_problem="")  # fmt: skip
     session.execute(known.on_conflict_do_nothing(index_elements=["client_id"]))
-    endpoint = queries.endpoint_held(session, client_id=client_id)
+    endpoint = queries.stream_held(session, client_id=client_id)
     endpoint.url, endpoint.state, endpoint.verified_at = url, "enabled", now
     endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
     session.flush()

@@ -7,39 +7,35 @@ proof and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import text
 
-from portal.db import Prepared
-from portal.oauth.statements import GRANT, logging
+from portal.oauth.statements import GRANT
 
-_CLIENT = """
+CLIENT: Final = """
     JOIN client c ON c.client_id = g.client_id
     JOIN company co ON co.company_id = c.company_id
     JOIN purpose p ON p.purpose_id = g.purpose_id"""
-_KEY = """
+# The newest key of each of a client's key groups, of those that have been proved and that no hold is on.
+KEYS: Final = """
     LEFT JOIN LATERAL (
-        SELECT kid, jwk FROM client_key
-         WHERE client_id = c.client_id AND use = 'enc' AND retired_at IS NULL
-         ORDER BY added_at DESC LIMIT 1) e ON true"""
-# A client that asks without naming a grant is answered from the active one, or told how the last one ended.
-_NEWEST_GRANT = """
-    LEFT JOIN LATERAL (
-        SELECT * FROM "grant"
-         WHERE person_id = s.person_id AND client_id = c.client_id
-           AND (CAST(:grant_id AS uuid) IS NULL OR grant_id = :grant_id)
-         ORDER BY state = 'active' DESC, state = 'paused' DESC, state <> 'refused' DESC, changed_at DESC
-         LIMIT 1) g ON true"""
-
+        SELECT jsonb_object_agg(n.key_group, jsonb_build_object('kid', n.kid, 'jwk', n.jwk)) AS keys
+          FROM (SELECT DISTINCT ON (key_group) key_group, kid, jwk FROM client_key
+                 WHERE client_id = c.client_id AND use = 'enc' AND retired_at IS NULL
+                   AND proved_at IS NOT NULL AND active_from <= clock_timestamp()
+                 ORDER BY key_group, active_from DESC, kid) n) e ON true"""
 # A subscription's first delivery, of whatever is called `g` there.
 _OWE = """
     INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
-                               told_version, due_at, attempts, last_problem)
-    SELECT g.person_id, g.grant_id, g.client_id, 1, 0, 0, 0, clock_timestamp(), 0, ''"""
+                               told_version, told_state, told_erasure, due_at, attempts, held, last_problem,
+                               positioned, applied_state, applied_generation, applied_sequence)
+    SELECT g.person_id, g.grant_id, g.client_id, 1, 0, 0, 0, '', false, clock_timestamp(), 0, false, '', 0, '', 0, 0"""
 
 # One edit, every subscription of the person that shares one of the changed attributes.  Ordered, as `FINISH`
 # locks in the same order: an edit and a drain never wait for each other in a ring.
 FAN_OUT = text(f"""{_OWE}
-      FROM "grant" g JOIN endpoint e ON e.client_id = g.client_id
+      FROM "grant" g JOIN stream e ON e.client_id = g.client_id
      WHERE g.person_id = :person_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
        AND (g.expires_at IS NULL OR g.expires_at > :at)
        AND jsonb_exists_any(g.attributes, :attributes)
@@ -51,7 +47,7 @@ FAN_OUT = text(f"""{_OWE}
 # whoever claims the news of the step finds the edit in the record.  An edit that begins later finds the step.
 TELL_GRANT = text(f"""
     WITH steady AS (SELECT sequence FROM current_record WHERE person_id = :person_id FOR SHARE) {_OWE}
-      FROM "grant" g JOIN endpoint e ON e.client_id = g.client_id
+      FROM "grant" g JOIN stream e ON e.client_id = g.client_id
      WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
        AND COALESCE((SELECT sequence FROM steady), 0) >= 0
         ON CONFLICT (person_id, grant_id) DO UPDATE
@@ -83,7 +79,7 @@ BACKFILL = text(f"""
 # is over soon, so only endpoints new since then are looked at; whoever edits at this moment is left for next time.
 CATCH_UP = text(f"""
     WITH missed AS (
-        SELECT g.* FROM endpoint e CROSS JOIN LATERAL (
+        SELECT g.* FROM stream e CROSS JOIN LATERAL (
             SELECT g.person_id, g.grant_id, g.client_id FROM "grant" g
              WHERE g.client_id = e.client_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.person_id = g.person_id AND d.grant_id = g.grant_id)
@@ -102,18 +98,18 @@ CATCH_UP = text(f"""
 # waiting here could end in a deadlock.  The lease runs by the database's clock only.
 CLAIM = text(f"""
     WITH room AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rooms AS jsonb)) AS r(endpoint_id uuid, left_over int)),
+        SELECT * FROM jsonb_to_recordset(CAST(:rooms AS jsonb)) AS r(stream_id uuid, left_over int)),
     waiting AS (
         SELECT d.person_id, d.grant_id, d.due_at, d.client_id, COALESCE(r.left_over, :room) AS left_over
           FROM delivery d
-          JOIN endpoint e ON e.client_id = d.client_id
-          LEFT JOIN room r ON r.endpoint_id = e.endpoint_id
+          JOIN stream e ON e.client_id = d.client_id
+          LEFT JOIN room r ON r.stream_id = e.stream_id
          WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
            AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp())
            AND e.state = 'enabled' AND COALESCE(r.left_over, :room) > 0
-           AND CASE WHEN CAST(:endpoint_id AS uuid) IS NULL
+           AND CASE WHEN CAST(:stream_id AS uuid) IS NULL
                     THEN e.slow_until IS NULL OR e.slow_until <= clock_timestamp()
-                    ELSE e.endpoint_id = :endpoint_id END
+                    ELSE e.stream_id = :stream_id END
          ORDER BY d.due_at LIMIT 10 * :limit),
     turns AS (
         SELECT *, row_number() OVER (PARTITION BY client_id ORDER BY due_at) AS turn FROM waiting),
@@ -132,11 +128,11 @@ CLAIM = text(f"""
           FROM due WHERE d.person_id = due.person_id AND d.grant_id = due.grant_id
         RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.attempts)
     SELECT {GRANT}, t.generation, t.acked_sequence, t.told_version, t.attempts,
-           n.endpoint_id, n.url, s.sub, e.kid, e.jwk
+           n.stream_id, n.url, s.sub, e.keys, p.key_groups
       FROM taken t
-      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_CLIENT}
-      JOIN endpoint n ON n.client_id = g.client_id
-      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {_KEY}
+      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
+      JOIN stream n ON n.client_id = g.client_id
+      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {KEYS}
 """)  # noqa: S608 - put together from constants
 RECORDS = text("""
     SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
@@ -146,8 +142,8 @@ RECORDS = text("""
 STILL_ALLOWED = text(f"""
     SELECT {GRANT}, n.url, n.state AS endpoint_state
       FROM delivery d
-      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {_CLIENT}
-      JOIN endpoint n ON n.client_id = g.client_id
+      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
+      JOIN stream n ON n.client_id = g.client_id
      WHERE d.person_id = :person_id AND d.grant_id = :grant_id
        AND d.lease_id = :lease_id AND d.leased_until > clock_timestamp()
 """)  # noqa: S608 - put together from constants
@@ -175,23 +171,23 @@ FINISH = text("""
 # An endpoint that has just proved itself is held until edits under way are over (`BACKFILL`), and no other company's
 # messages wait for that: what one attempt says of it is then left out.
 ENDPOINT_WORKS = text("""
-    UPDATE endpoint SET failures = 0, failing_since = NULL, last_problem = ''
-     WHERE endpoint_id IN (SELECT endpoint_id FROM endpoint
-                            WHERE endpoint_id = ANY(:endpoint_ids) AND (failures > 0 OR last_problem <> '')
-                            ORDER BY endpoint_id FOR UPDATE SKIP LOCKED)
+    UPDATE stream SET failures = 0, failing_since = NULL, last_problem = ''
+     WHERE stream_id IN (SELECT stream_id FROM stream
+                            WHERE stream_id = ANY(:stream_ids) AND (failures > 0 OR last_problem <> '')
+                            ORDER BY stream_id FOR UPDATE SKIP LOCKED)
 """)
 ENDPOINT_FAILS = text("""
-    UPDATE endpoint
+    UPDATE stream
        SET failures = failures + 1, failing_since = COALESCE(failing_since, clock_timestamp()),
            last_problem = :problem,
            state = CASE WHEN :gone AND state = 'enabled' THEN 'disabled' ELSE state END,
            slow_until = CASE WHEN :too_slow THEN clock_timestamp() + make_interval(secs => :parked)
                              ELSE slow_until END
-     WHERE endpoint_id IN (SELECT endpoint_id FROM endpoint WHERE endpoint_id = :endpoint_id FOR UPDATE SKIP LOCKED)
+     WHERE stream_id IN (SELECT stream_id FROM stream WHERE stream_id = :stream_id FOR UPDATE SKIP LOCKED)
 """)
 DUE = text("""
-    SELECT DISTINCT CASE WHEN e.slow_until > clock_timestamp() THEN e.endpoint_id END AS endpoint_id
-      FROM delivery d JOIN endpoint e ON e.client_id = d.client_id
+    SELECT DISTINCT CASE WHEN e.slow_until > clock_timestamp() THEN e.stream_id END AS stream_id
+      FROM delivery d JOIN stream e ON e.client_id = d.client_id
      WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
        AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) AND e.state = 'enabled'
 """)
@@ -204,118 +200,6 @@ STALE = text("""
                           AND o.disclosure_id = d.disclosure_id)
      LIMIT 500
 """)
-# A token is good here when it names this person or, being the client's own, may read people.
-_PULL = f"""
-    SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
-           t.client_id AS token_client, t.level, t.authenticated_at, co.trading_name,
-           s.person_id AS subject_person, {GRANT},
-           r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk,
-           y.kid AS signing_kid, y.keyring_version AS signing_version, y.wrapped_private
-      FROM access_token t
-      JOIN client c ON c.client_id = t.client_id
-      JOIN company co ON co.company_id = c.company_id
-      LEFT JOIN subject s ON s.sub = :sub AND s.company_id = t.company_id
-      {_NEWEST_GRANT.replace("CAST(:grant_id AS uuid)", "t.grant_id").replace(":grant_id", "t.grant_id")}
-      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
-      LEFT JOIN current_record r ON r.person_id = s.person_id
-      LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
-      LEFT JOIN LATERAL (
-          SELECT kid, keyring_version, wrapped_private FROM signing_key
-           ORDER BY signs_from <= clock_timestamp() DESC, signs_from DESC LIMIT 1) y ON true
-     WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL
-"""  # noqa: S608 - put together from constants
-PULL = Prepared("pull", _PULL)
-_LOG = logging("pull")
-PULL_LOG = Prepared("pull_log", _LOG)
-# A grant for one request is held before the ledger is asked whether it was used: the second of two waits.
-PULL_LOG_HELD = text(_LOG)
-LEASE_PULL = text("""
-    UPDATE batch_pull
-       SET state = 'running', leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
-     WHERE pull_id = :pull_id AND state IN ('queued', 'running')
-       AND (leased_until IS NULL OR leased_until <= clock_timestamp())
- RETURNING pull_id, client_id, attributes
-""")
-UNFINISHED_PULLS = text("""
-    SELECT pull_id FROM batch_pull
-     WHERE state IN ('queued', 'running') AND requested_at < clock_timestamp() - make_interval(secs => :seconds)
-       AND (leased_until IS NULL OR leased_until <= clock_timestamp())
-     LIMIT 20
-""")
-ANSWER_ITEMS = text("""
-    UPDATE batch_pull_item i
-       SET state = v.state, problem = v.problem, message = v.message,
-           person_id = v.person_id, disclosed_at = v.disclosed_at, disclosure_id = v.disclosure_id
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
-           position int, state text, problem text, message text, person_id uuid, disclosed_at timestamptz,
-           disclosure_id uuid)
-     WHERE i.pull_id = :pull_id AND i.position = v.position AND i.state = 'waiting'
-""")
-REFUSE_ITEMS = text("""
-    UPDATE batch_pull_item i SET state = 'refused', problem = v.problem, message = NULL
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(position int, problem text)
-     WHERE i.pull_id = :pull_id AND i.position = v.position
-""")
-COUNT_ITEMS = text("""
-    SELECT count(*) FILTER (WHERE state = 'answered') AS answered, count(*) FILTER (WHERE state = 'refused') AS refused
-      FROM batch_pull_item WHERE pull_id = :pull_id
-""")
-OLD_PULLS = text("""
-    SELECT pull_id FROM batch_pull WHERE state <> 'expired' AND expires_at < :now LIMIT 20 FOR UPDATE SKIP LOCKED
-""")
-UNFETCHED = text("""
-    SELECT i.person_id, i.disclosed_at, i.disclosure_id
-      FROM batch_pull_item i
-     WHERE i.pull_id = ANY(:pull_ids) AND i.state = 'answered'
-       AND NOT EXISTS (SELECT 1 FROM disclosure_outcome o WHERE o.person_id = i.person_id
-                          AND o.at = i.disclosed_at AND o.disclosure_id = i.disclosure_id)
-""")
-FORGET_PULLS = text("""
-    WITH gone AS (DELETE FROM batch_pull_item WHERE pull_id = ANY(:pull_ids))
-    UPDATE batch_pull SET state = 'expired' WHERE pull_id = ANY(:pull_ids)
-""")
-BATCH = text(f"""
-    SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,
-           c.client_id AS asking_client,
-           {GRANT}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.kid, e.jwk
-      FROM batch_pull_item i
-      JOIN client c ON c.client_id = :client_id
-      JOIN company co ON co.company_id = c.company_id
-      LEFT JOIN subject s ON s.sub = i.sub AND s.company_id = c.company_id
-      {_NEWEST_GRANT}
-      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
-      LEFT JOIN current_record r ON r.person_id = s.person_id
-      LEFT JOIN person_key k ON k.person_id = s.person_id {_KEY}
-     WHERE i.pull_id = :pull_id AND i.state = 'waiting'
-     ORDER BY i.position LIMIT :limit
-""")  # noqa: S608 - put together from constants
-HOLD_GRANTS = text("""
-    SELECT grant_id, version FROM "grant"
-     WHERE person_id = ANY(:person_ids) AND grant_id = ANY(:grant_ids)
-     ORDER BY person_id, grant_id FOR NO KEY UPDATE
-""")
-# Whoever stops sharing while a result is handed out comes either before it or after its outcome.
-HOLD_PREPARED = text("""
-    SELECT g.grant_id FROM batch_pull_item i
-      JOIN disclosure d ON d.person_id = i.person_id AND d.at = i.disclosed_at AND d.disclosure_id = i.disclosure_id
-      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-     WHERE i.pull_id = :pull_id AND i.state = 'answered'
-     ORDER BY g.person_id, g.grant_id FOR SHARE OF g
-""")
-# What was prepared is judged by the very grant it was prepared under.
-PREPARED = text(f"""
-    SELECT i.position, i.sub, i.problem, i.message, i.person_id AS prepared_for, i.disclosed_at, i.disclosure_id,
-           d.given, {GRANT}
-      FROM batch_pull_item i
-      LEFT JOIN disclosure d
-             ON d.person_id = i.person_id AND d.at = i.disclosed_at AND d.disclosure_id = i.disclosure_id
-      LEFT JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-      LEFT JOIN client c ON c.client_id = g.client_id
-      LEFT JOIN company co ON co.company_id = c.company_id
-      LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
-     WHERE i.pull_id = :pull_id
-     ORDER BY i.position
-""")  # noqa: S608 - put together from constants
 # Who may have a change: whoever shares one of the details that it, or one after it, touched.  A company is told
 # only where an endpoint has proved itself; an endpoint without a row here is owed nothing.
 STATUS = text(f"""
@@ -326,9 +210,9 @@ STATUS = text(f"""
                SELECT entry.key FROM current_record r, jsonb_each(r.entries) AS entry
                 WHERE r.person_id = :person_id
                   AND (entry.value ->> 'sequence')::int >= :sequence) AS touched) t
-      JOIN "grant" g ON g.person_id = :person_id AND jsonb_exists_any(g.attributes, t.touched) {_CLIENT}
+      JOIN "grant" g ON g.person_id = :person_id AND jsonb_exists_any(g.attributes, t.touched) {CLIENT}
       LEFT JOIN delivery d ON d.person_id = g.person_id AND d.grant_id = g.grant_id
-      LEFT JOIN endpoint n ON n.client_id = g.client_id
+      LEFT JOIN stream n ON n.client_id = g.client_id
      WHERE g.state = 'active' AND g.mode = 'kept-up-to-date'
      ORDER BY lower(co.trading_name), g.grant_id
 """)  # noqa: S608 - put together from constants

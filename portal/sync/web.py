@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from portal.ledger.queries import Entry
-    from portal.sync.models import Endpoint
+    from portal.sync.models import Stream
     from portal.sync.queries import Told
 
 pages = Blueprint("sync", __name__)
@@ -79,7 +79,7 @@ class Place:
     """An app with its endpoint and how many messages it is still owed."""
 
     client: companies.ClientFacts
-    endpoint: Endpoint | None
+    endpoint: Stream | None
     waiting: int
 
     @property
@@ -216,7 +216,7 @@ def _place(client: companies.ClientFacts) -> Place:
     waiting = queries.waiting(session(), client_ids=[client_id])
     return Place(
         client=client,
-        endpoint=queries.endpoint_of(session(), client_id=client_id),
+        endpoint=queries.stream_of(session(), client_id=client_id),
         waiting=waiting.get(client_id, 0),
     )
 

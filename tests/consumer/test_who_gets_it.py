@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portal import db
-from portal.sync.models import Endpoint
+from portal.sync.models import Stream
 from tests.consent.offers import Offer
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def follower(settings: Settings, browser: Browser, person: UUID) -> str:
     with db.transaction(settings.database_url) as session:
         offer = Offer(session)
         told = {"url": "https://brightwell.example/push", "state": "enabled", "created_at": db.now()}
-        session.add(Endpoint(endpoint_id=db.new_id(), client_id=offer.client_id, **told))
+        session.add(Stream(stream_id=db.new_id(), client_id=offer.client_id, **told))
         session.flush()
         offer.give(session, person)
     return offer.name

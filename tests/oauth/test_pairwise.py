@@ -22,7 +22,7 @@ from portal.consumer.catalogue import CATALOGUE
 from portal.identity.models import BrowserSession
 from portal.oauth import introspection
 from portal.sync import jobs, messages, outbox, statements
-from portal.sync.models import Endpoint
+from portal.sync.models import Stream
 from portal.vault import signing
 from tests.oauth import afar
 from tests.oauth.conftest import NEEDED, REDIRECT_URI, WISHED
@@ -143,7 +143,7 @@ def manage(ear: Ear, grant_id: str) -> dict[str, Any]:
 
 def pushed(session: Session, ear: Ear, keys: Keyring, issuer: str) -> str:
     """Return the `sub` of what would be pushed now, as the courier builds it; nothing of it is kept."""
-    endpoint = Endpoint(
+    endpoint = Stream(
         client_id=ear.rp.client_id, url="https://hook.example/", state="enabled", created_at=db.now(),
         verified_at=db.now(),
     )  # fmt: skip
@@ -151,7 +151,7 @@ def pushed(session: Session, ear: Ear, keys: Keyring, issuer: str) -> str:
     session.flush()
     session.execute(statements.BACKFILL, {"client_id": ear.rp.client_id})
     (parcel,) = outbox.claim(
-        session, keyring=keys, now=db.now(), limit=10, lease_seconds=20, endpoint_id=endpoint.endpoint_id
+        session, keyring=keys, now=db.now(), limit=10, lease_seconds=20, stream_id=endpoint.stream_id
     )
     token = messages.build(
         signing.current(session, keyring=keys), issuer=issuer, to=parcel.to, jti=parcel.jti, now=parcel.at,

@@ -17,7 +17,7 @@ from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.consumer.catalogue import CATALOGUE
 from portal.sync import queries, services
-from portal.sync.models import Delivery, Endpoint
+from portal.sync.models import Delivery, Stream
 from portal.vault import persons, signing
 from tests.sync.receiver import Receiver, new_key
 
@@ -121,18 +121,18 @@ class World:
         found: Delivery = self.transact(lambda session: session.get(Delivery, (shared.person_id, shared.grant_id)))
         return found
 
-    def endpoint(self, firm: Firm) -> Endpoint:
-        found: Endpoint = self.transact(lambda session: queries.endpoint_of(session, client_id=firm.client_id))
+    def endpoint(self, firm: Firm) -> Stream:
+        found: Stream = self.transact(lambda session: queries.stream_of(session, client_id=firm.client_id))
         return found
 
     def due_now(self) -> None:
         """Let time pass: what waits for its next try is due."""
         self.transact(lambda session: session.execute(update(Delivery).values(due_at=db.now(), leased_until=None)))
-        self.transact(lambda session: session.execute(update(Endpoint).values(slow_until=None)))
+        self.transact(lambda session: session.execute(update(Stream).values(slow_until=None)))
 
     def close(self) -> None:
         ids = [firm.client_id for firm in self.firms]
-        off = update(Endpoint).where(Endpoint.client_id.in_(ids)).values(state="disabled")
+        off = update(Stream).where(Stream.client_id.in_(ids)).values(state="disabled")
         self.transact(lambda session: session.execute(off))
         for firm in self.firms:
             firm.receiver.close()

@@ -30,7 +30,7 @@ def entries(world: World, person_id: UUID, channel: str = "push") -> list[Entry]
 def claim(world: World, limit: int = 100) -> list[Parcel]:
     parcels: list[Parcel] = world.transact(
         lambda session: outbox.claim(
-            session, keyring=world.keyring, now=db.now(), limit=limit, lease_seconds=20, endpoint_id=None
+            session, keyring=world.keyring, now=db.now(), limit=limit, lease_seconds=20, stream_id=None
         )
     )
     return parcels
@@ -252,7 +252,7 @@ def test_slow_endpoint_is_parked_and_served_by_the_patient_lane(world: World, fi
     endpoint = world.endpoint(firm)
     assert endpoint.slow_until is not None
     assert entries(world, shared.person_id)[0].outcome == "unknown"
-    jobs.drain_endpoint(str(endpoint.endpoint_id))
+    jobs.drain_endpoint(str(endpoint.stream_id))
     assert world.delivery(shared).acked_generation == world.delivery(shared).generation
     assert firm.receiver.newest(shared.sub)["email.main"][1] == "x@example.org"
 
@@ -330,7 +330,7 @@ def test_drain_of_one_endpoint_ends_with_its_first_timeout(
     for _ in range(3):
         world.share(world.person(), firm)
     firm.receiver.behave = lambda _number: 0.8
-    jobs.drain_endpoint(str(world.endpoint(firm).endpoint_id))
+    jobs.drain_endpoint(str(world.endpoint(firm).stream_id))
     assert firm.receiver.requests == 1
 
 

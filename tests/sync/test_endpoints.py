@@ -14,7 +14,7 @@ from portal.sync import jobs, services
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from portal.sync.models import Endpoint
+    from portal.sync.models import Stream
     from tests.sync.cast import Firm, World
 
 
@@ -31,14 +31,14 @@ def ask(world: World, firm: Firm, url: str) -> services.Challenge:
     return made
 
 
-def prove(world: World, firm: Firm) -> Endpoint:
+def prove(world: World, firm: Firm) -> Stream:
     url = firm.receiver.url
 
-    def enable(session: Session) -> Endpoint:
+    def enable(session: Session) -> Stream:
         return services.enable_endpoint(session, client_id=firm.client_id, url=url, now=db.now())
 
     services.await_echo(ask(world, firm, url))
-    made: Endpoint = world.transact(enable)
+    made: Stream = world.transact(enable)
     return made
 
 

@@ -14,7 +14,7 @@ from portal.companies.models import Purpose
 from portal.consent.models import Grant
 from portal.oauth.models import RefreshToken
 from portal.sync import courier, jobs, outbox
-from portal.sync.models import Delivery, Endpoint
+from portal.sync.models import Delivery, Stream
 from portal.vault import signing
 from tests.sync.test_delivery import claim, entries
 
@@ -112,7 +112,7 @@ def test_nothing_goes_where_the_company_is_no_longer_told(
     world: World, firm: Firm, shared: Shared, change: dict[str, str]
 ) -> None:
     [parcel] = claim(world)
-    moved = update(Endpoint).where(Endpoint.client_id == firm.client_id).values(**change)
+    moved = update(Stream).where(Stream.client_id == firm.client_id).values(**change)
     world.transact(lambda session: session.execute(moved))
     assert carry(world, parcel).result.outcome == "suppressed"
     assert firm.receiver.requests == 0

@@ -14,7 +14,7 @@ from portal.app import create_app
 from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.sync import jobs, services
-from portal.sync.models import Delivery, Endpoint
+from portal.sync.models import Delivery, Stream
 from tests.companies.browser import Browser
 from tests.sync.cast import SHARED
 from tests.sync.test_web import employ
@@ -174,7 +174,7 @@ def test_a_proof_wipes_away_what_failed_before(world: World, browser: Browser, f
     assert prove(browser, firm) == 303
     failing = {"state": "disabled", "failures": 4, "failing_since": db.now(), "last_problem": "It answered 500."}
     failing["slow_until"] = db.now() + timedelta(minutes=1)
-    worse = update(Endpoint).where(Endpoint.client_id == firm.client_id).values(**failing)
+    worse = update(Stream).where(Stream.client_id == firm.client_id).values(**failing)
     world.transact(lambda session: session.execute(worse))
     assert prove(browser, firm) == 303
     found = world.endpoint(firm)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from portal import db
 from portal.consumer import services as consumer
 from portal.sync import jobs, outbox, rules, services
-from portal.sync.models import Endpoint
+from portal.sync.models import Stream
 from tests.sync.test_delivery import claim
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_an_endpoint_somebody_holds_holds_up_nobody(world: World) -> None:
         world.transact(lambda session: outbox.finish(session, [failed], now=db.now()))
 
     with ThreadPoolExecutor(1) as other, db.sessions(world.settings.database_url)() as proving:
-        proving.execute(select(Endpoint).where(Endpoint.client_id == firm.client_id).with_for_update())
+        proving.execute(select(Stream).where(Stream.client_id == firm.client_id).with_for_update())
         finishing = other.submit(finish)
         done = wait([finishing], timeout=_A_MOMENT).done
         proving.rollback()

@@ -13,7 +13,7 @@ from portal.app import create_app
 from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.sync import chart, jobs
-from portal.sync.models import Endpoint
+from portal.sync.models import Stream
 from tests.companies.browser import Browser
 from tests.counting import statements
 
@@ -54,7 +54,7 @@ def plain(page: str) -> str:
 
 
 def set_state(world: World, firm: Firm, state: str) -> None:
-    now_so = update(Endpoint).where(Endpoint.client_id == firm.client_id).values(state=state)
+    now_so = update(Stream).where(Stream.client_id == firm.client_id).values(state=state)
     world.transact(lambda session: session.execute(now_so))
 
 

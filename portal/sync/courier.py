@@ -163,8 +163,7 @@ def _sent(settings: Settings, signer: Signer, parcel: Parcel, seconds: float) ->
         to=parcel.to,
         jti=parcel.jti,
         now=parcel.at,
-        profile=parcel.profile,
-        consent=parcel.consent,
+        news=parcel.news,
     )
     if not _allowed_now(settings, parcel):
         return Result(outcome=Outcome.SUPPRESSED, detail="Not sent: something changed first.")

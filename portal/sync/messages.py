@@ -70,6 +70,25 @@ class Consent:
     attributes: Sequence[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What one message tells of one person; `sequence` is the record's, as far as it was looked at."""
+
+    sequence: int | None
+    profile: Profile | None = None
+    consent: Consent | None = None
+
+    @property
+    def entries(self) -> Mapping[str, OpenedEntry]:
+        """The details whose values it discloses."""
+        return self.profile.entries if self.profile else {}
+
+    @property
+    def kinds(self) -> list[str]:
+        """The types of its events; none when there is nothing to tell."""
+        return [kind for kind, part in ((CONSENT, self.consent), (PROFILE, self.profile)) if part is not None]
+
+
 def push_id(*, grant_id: UUID, person_id: UUID, generation: int) -> str:
     """Return the `jti` of a push: the same for every attempt, another for every newer state."""
     return uuid5(_PUSHES, f"{grant_id}/{person_id}/{generation}").hex
@@ -82,15 +101,14 @@ def build(
     to: Addressee,
     jti: str,
     now: datetime,
-    profile: Profile | None = None,
-    consent: Consent | None = None,
+    news: News,
 ) -> str:
     """Return the signed message; raise `NoKeyError` when there are values and no key to seal them to."""
     events: dict[str, Any] = {}
-    if consent is not None:
-        events[CONSENT] = _consent_event(consent)
-    if profile is not None:
-        events[PROFILE] = _profile_event(profile, to)
+    if news.consent is not None:
+        events[CONSENT] = _consent_event(news.consent)
+    if news.profile is not None:
+        events[PROFILE] = _profile_event(news.profile, to)
     return signer.sign(
         {
             "iss": issuer,

@@ -7,19 +7,13 @@ therefore lose an outcome, never a row: the reconciler turns such rows into `unk
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portal.consent import rules as consent
-from portal.consent.rules import Channel, Refusal
-from portal.consumer import queries as consumer
 from portal.db import new_id
 from portal.ledger import services as ledger
-from portal.oauth.statements import standing
-from portal.sync import messages, rules, statements
-from portal.sync.messages import Addressee, Consent, Profile
-from portal.vault import persons
-from portal.vault.keyring import SealBrokenError
+from portal.sync import messages, news, rules, statements
+from portal.sync.messages import Addressee, News
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,12 +46,7 @@ class Parcel:
     jti: str
     disclosure_id: UUID
     at: datetime
-    profile: Profile | None = field(repr=False)
-    consent: Consent | None
-
-    @property
-    def sequence(self) -> int | None:
-        return self.profile.sequence if self.profile else None
+    news: News
 
 
 @dataclass(frozen=True)
@@ -113,17 +102,12 @@ def claim(
 
 
 def still_allowed(row: Row[Any] | None, parcel: Parcel, *, now: datetime) -> bool:
-    """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent, policy and endpoint hold."""
+    """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent, policy and stream hold."""
     if row is None or row.grant_version != parcel.grant_version:
         return False
-    if row.url != parcel.url or row.endpoint_state != "enabled":
+    if row.url != parcel.url or row.stream_state != "enabled":
         return False
-    if parcel.consent is not None and parcel.consent.state != _state(row, now):
-        return False
-    if parcel.profile is None:
-        return True
-    decision = _decide(row, now)
-    return set(parcel.profile.entries) <= set(decision.attributes)
+    return news.still_allowed(row, parcel.news, now=now)
 
 
 def finish(session: Session, sent: Sequence[Sent], *, now: datetime) -> None:
@@ -138,65 +122,18 @@ def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Row[Any
     return {row.person_id: row for row in rows}
 
 
-def _decide(row: Row[Any], now: datetime) -> consent.Decision:
-    return consent.decide(standing(row), client_id=row.client_id, channel=Channel.PUSH, requested=None, now=now)
-
-
 def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: UUID, now: datetime) -> _Verdict:
-    decision = _decide(row, now)
-    told = _consent_event(row, now)
-    if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
-        return _Verdict(note=_later(row, lease_id, _HELD_SECONDS, "Held: the app is suspended or the account closed."))
-    if decision.allowed and not row.keys:
-        return _Verdict(note=_later(row, lease_id, _retry_seconds(row.attempts), messages.NoKeyError.public))
-    try:
-        profile = _profile(row, record, keyring, decision.attributes) if decision.allowed else None
-    except SealBrokenError as error:
-        return _Verdict(note=_later(row, lease_id, _HELD_SECONDS, error.public))
-    if profile is None and told is None:
-        return _Verdict(note=_nothing_to_tell(row, record, lease_id))
-    parcel = _parcel(row, lease_id, profile, told, now)
+    found = news.find(row, record, keyring=keyring, now=now)
+    if isinstance(found, news.Later):
+        seconds = _retry_seconds(row.attempts) if found.soon else _HELD_SECONDS
+        return _Verdict(note=_later(row, lease_id, seconds, found.problem))
+    if not found.kinds:
+        return _Verdict(note=_nothing_to_tell(row, found, lease_id))
+    parcel = _parcel(row, lease_id, found, now)
     return _Verdict(parcel=parcel, row=_ledger_row(row, parcel))
 
 
-def _consent_event(row: Row[Any], now: datetime) -> Consent | None:
-    if row.told_version == row.grant_version:
-        return None
-    state = _state(row, now)
-    shared = row.attributes if state == "active" else []
-    return Consent(grant_id=row.grant_id, state=state, version=row.grant_version, attributes=shared)
-
-
-def _state(row: Row[Any], now: datetime) -> str:
-    """Return what is true of a grant now, as docs/companies.md names it, though no step has written it yet."""
-    if row.state not in {"active", "paused"}:
-        return str(row.state)
-    if row.expires_at is not None and row.expires_at <= now:
-        return "expired"
-    return "ended" if row.withdrawn_at is not None else str(row.state)
-
-
-def _profile(row: Row[Any], record: Row[Any], keyring: Keyring, attributes: Iterable[str]) -> Profile | None:
-    if record.entries is None:
-        return None
-    complete = row.acked_sequence == 0 or row.told_version != row.grant_version
-    sealed: Mapping[str, Any] = record.entries
-    names = [
-        name for name in attributes if name in sealed and (complete or sealed[name]["sequence"] > row.acked_sequence)
-    ]
-    if not names:
-        return None
-    vault = persons.unlock_row(keyring, row.person_id, record.keyring_version, record.wrapped_root, record.commitment)
-    return Profile(
-        grant_id=row.grant_id,
-        purpose=row.purpose,
-        sequence=record.sequence,
-        complete=complete,
-        entries=consumer.open_entries(vault, sealed, names),
-    )
-
-
-def _parcel(row: Row[Any], lease_id: UUID, profile: Profile | None, told: Consent | None, now: datetime) -> Parcel:
+def _parcel(row: Row[Any], lease_id: UUID, found: News, now: datetime) -> Parcel:
     jti = messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation)
     return Parcel(
         person_id=row.person_id,
@@ -211,13 +148,12 @@ def _parcel(row: Row[Any], lease_id: UUID, profile: Profile | None, told: Consen
         jti=jti,
         disclosure_id=new_id(),
         at=now,
-        profile=profile,
-        consent=told,
+        news=found,
     )
 
 
 def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
-    entries = parcel.profile.entries if parcel.profile else {}
+    entries = parcel.news.entries
     return ledger.NewDisclosure(
         person_id=parcel.person_id,
         at=parcel.at,
@@ -225,7 +161,7 @@ def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
         context_id=row.context_id,
         grant_id=parcel.grant_id,
         grant_version=parcel.grant_version,
-        channel="push" if parcel.profile else "notice",
+        channel="push" if entries else "notice",
         outcome="sending",
         asked=list(entries),
         given={name: entry.version for name, entry in entries.items()},
@@ -233,9 +169,9 @@ def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
     )
 
 
-def _nothing_to_tell(row: Row[Any], record: Row[Any], lease_id: UUID) -> dict[str, Any]:
+def _nothing_to_tell(row: Row[Any], found: News, lease_id: UUID) -> dict[str, Any]:
     return _row_note(row, lease_id) | {
-        "done": True, "sequence": record.sequence, "version": row.grant_version, "attempts": 0,
+        "done": True, "sequence": found.sequence, "version": row.grant_version, "attempts": 0,
     }  # fmt: skip
 
 
@@ -268,7 +204,7 @@ def _acknowledgement(sent: Sent) -> dict[str, Any]:
         "lease_id": str(parcel.lease_id),
         "done": done,
         "generation": parcel.generation,
-        "sequence": parcel.sequence,
+        "sequence": parcel.news.sequence,
         "version": parcel.grant_version,
         "delay": 0 if at_once else _retry_seconds(parcel.attempts, result),
         "attempts": 0 if done else parcel.attempts + (not held_back),

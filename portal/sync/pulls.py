@@ -25,7 +25,7 @@ from portal.oauth.errors import (
 )
 from portal.oauth.statements import HOLD_GRANT, standing
 from portal.sync import messages, pull_statements
-from portal.sync.messages import Addressee, Profile
+from portal.sync.messages import Addressee, News, Profile
 from portal.vault import persons, signing
 
 if TYPE_CHECKING:
@@ -274,5 +274,6 @@ def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: s
         grant_id=row.grant_id, purpose=row.purpose, sequence=row.sequence or 0, complete=True,
         entries=consumer.open_entries(vault, row.entries or {}, names),
     )  # fmt: skip
+    news = News(sequence=row.sequence, profile=profile)
     to = Addressee(client_id=row.client_id, sub=sub, keys=row.keys or {}, groups=row.key_groups)
-    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, profile=profile)
+    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, news=news)

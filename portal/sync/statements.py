@@ -140,7 +140,7 @@ RECORDS = text("""
      WHERE k.person_id = ANY(:person_ids)
 """)
 STILL_ALLOWED = text(f"""
-    SELECT {GRANT}, n.url, n.state AS endpoint_state
+    SELECT {GRANT}, n.url, n.state AS stream_state
       FROM delivery d
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id

@@ -155,7 +155,7 @@ def pushed(session: Session, ear: Ear, keys: Keyring, issuer: str) -> str:
     )
     token = messages.build(
         signing.current(session, keyring=keys), issuer=issuer, to=parcel.to, jti=parcel.jti, now=parcel.at,
-        profile=parcel.profile, consent=parcel.consent,
+        news=parcel.news,
     )  # fmt: skip
     return str(ear.read(token)["sub_id"]["sub"])
 

@@ -3,6 +3,8 @@ PYTHON ?= python3
 DATA ?= .data
 PORT ?= 8000
 COMPANY_PORT ?= 8001
+MINUTES ?= 10
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
@@ -37,8 +39,8 @@ bench: $(VENV)/dev.stamp ## print figures of this machine, beside a peer where n
 	else npm ci --prefix bench/peer --silent || echo "npm ci in bench/peer failed: no figures beside oidc-provider."; fi
 	$(BIN)/python bench/run.py
 
-chaos: $(VENV)/dev.stamp ## run only the tests that kill processes
-	$(BIN)/pytest -m kills
+chaos: $(VENV)/dev.stamp ## break everything while people edit, for MINUTES, and check the receivers' journals
+	@$(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --seed $(SEED)
 
 lock: $(VENV)/dev.stamp ## renew requirements/*.txt from requirements/*.in
 	$(PIP) uv

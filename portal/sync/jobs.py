@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 DRAIN_ENDPOINT = "portal.sync.jobs.drain_endpoint"
 _LONGEST_SECONDS = 40.0
 # Longer than any lease and its request: what is still `sending` then has no worker behind it.
-_STALE = timedelta(seconds=90)
+STALE = timedelta(seconds=90)
 _LOOKED_BACK = timedelta(hours=2)
 _TIDY_SECONDS = 30.0
 _RUNG_LATE_SECONDS = 2
@@ -143,7 +143,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
 
 def settle_stale(session: Session, now: datetime) -> None:
     """Say `unknown` of every message whose worker is gone: it may or may not have arrived."""
-    rows = session.execute(statements.STALE, {"before": now - _STALE, "after": now - _LOOKED_BACK}).all()
+    rows = session.execute(statements.STALE, {"before": now - STALE, "after": now - _LOOKED_BACK}).all()
     outcomes = [
         ledger.NewOutcome(
             person_id=row.person_id, at=row.at, disclosure_id=row.disclosure_id, outcome="unknown",

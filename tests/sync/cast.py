@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from portal import config, db
 from portal.companies import services as companies
+from portal.companies.models import Purpose
 from portal.consent import queries as consent_queries
 from portal.consent import services as consent
 from portal.consumer import services as consumer
@@ -43,6 +44,7 @@ class Firm:
     purpose_id: UUID
     receiver: Any  # a Receiver, or what a bench puts in its place
     name: str
+    strict: bool = False
 
 
 @dataclass
@@ -124,6 +126,12 @@ class World:
     def endpoint(self, firm: Firm) -> Stream:
         found: Stream = self.transact(lambda session: queries.stream_of(session, client_id=firm.client_id))
         return found
+
+    def make_strict(self, firm: Firm) -> None:
+        """Hold the consent until a request to this firm is over."""
+        firm.strict = True
+        strict = update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(strict=True)
+        self.transact(lambda session: session.execute(strict))
 
     def due_now(self) -> None:
         """Let time pass: what waits for its next try is due."""

@@ -344,7 +344,7 @@ def test_garbage_counts_by_its_status_only(world: World, firm: Firm, shared: Sha
 def test_message_without_a_worker_behind_it_becomes_unknown(world: World, shared: Shared) -> None:
     world.save(shared.person_id, email__main="x@example.org")
     claim(world)
-    world.transact(lambda session: jobs.settle_stale(session, db.now() + jobs._STALE + jobs._STALE))  # noqa: SLF001
+    world.transact(lambda session: jobs.settle_stale(session, db.now() + 2 * jobs.STALE))
     assert entries(world, shared.person_id)[0].outcome == "unknown"
 
 

@@ -1,0 +1,135 @@
+"""What people do meanwhile: they edit, pause, resume, stop and share again, whatever is broken at the moment.
+
+Each step is one transaction that is tried until it is known to have happened or not.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.errors import PortalError
+from tests.sync.cast import SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from tests.sync.cast import Firm, Shared, World
+
+_EDITED = ("email.main", "phone.mobile")
+
+
+@dataclass
+class Stopped:
+    """Somebody stopped: when the step began, and when its commit was known (CLOCK_MONOTONIC)."""
+
+    shared: Shared
+    firm: Firm
+    began: float
+    known: float
+
+
+@dataclass
+class Actors:
+    """People with their subscriptions, and one thread that acts for them."""
+
+    world: World
+    firms: Sequence[Firm]
+    seed: int
+    subscriptions: list[tuple[Shared, Firm]] = field(default_factory=list)
+    stopped: list[Stopped] = field(default_factory=list)
+    edits: int = 0
+    retried: int = 0
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
+        self._people: list[UUID] = []
+        self._paused: set[UUID] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._act, name="actors")
+
+    def settle(self, people: int) -> None:
+        """Make `people`, each of whom shares with one to three of the firms."""
+        for _ in range(people):
+            person_id = self.world.person(phone__mobile=self._number())
+            self._people.append(person_id)
+            for firm in self._chance.sample(list(self.firms), self._chance.randint(1, 3)):
+                self.subscriptions.append((self.world.share(person_id, firm), firm))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let the last step finish, then let everybody who has paused go on."""
+        self._over.set()
+        self._thread.join()
+        for shared, _ in self.subscriptions:
+            if shared.grant_id in self._paused:
+                self._surely(self.world.step, "resume", shared)
+
+    @property
+    def live(self) -> list[tuple[Shared, Firm]]:
+        over = {each.shared.grant_id for each in self.stopped}
+        return [(shared, firm) for shared, firm in self.subscriptions if shared.grant_id not in over]
+
+    def _act(self) -> None:
+        while not self._over.is_set():
+            drawn = self._chance.random()
+            if drawn < 0.92:
+                self._edit()
+            elif drawn < 0.97:
+                self._pause_or_resume()
+            elif drawn < 0.99:
+                self._stop()
+            else:
+                self._share_anew()
+            time.sleep(self._chance.expovariate(40))
+
+    def _edit(self) -> None:
+        name = self._chance.choice(_EDITED)
+        value = self._number() if name == "phone.mobile" else f"p{self._chance.randrange(10**9)}@example.org"
+        self._surely(self.world.save, self._chance.choice(self._people), **{name.replace(".", "__"): value})
+        self.edits += 1
+
+    def _pause_or_resume(self) -> None:
+        shared, _ = self._chance.choice(self.live)
+        verb = "resume" if shared.grant_id in self._paused else "pause"
+        self._surely(self.world.step, verb, shared)
+        self._paused ^= {shared.grant_id}
+
+    def _stop(self) -> None:
+        shared, firm = self._chance.choice(self.live)
+        began = time.monotonic()
+        self._surely(self.world.step, "withdraw", shared)
+        self.stopped.append(Stopped(shared, firm, began, time.monotonic()))
+        self._paused.discard(shared.grant_id)
+
+    def _share_anew(self) -> None:
+        if not self.stopped:
+            return
+        before = self._chance.choice(self.stopped)
+        theirs = {shared.person_id for shared, firm in self.live if firm is before.firm}
+        if before.shared.person_id not in theirs:
+            again = self._surely(self.world.share, before.shared.person_id, before.firm, attributes=SHARED)
+            self.subscriptions.append((again, before.firm))
+
+    def _surely(self, step: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the step takes
+        """Do a step; whether one whose connection broke has happened is asked by doing it again."""
+        while True:
+            try:
+                return step(*arguments, **named)
+            except SQLAlchemyError:
+                self.retried += 1
+                time.sleep(0.2)
+            except PortalError:
+                # It had happened: the second time it is refused.
+                return None
+
+    def _number(self) -> str:
+        return f"+35387{self._chance.randrange(10**7):07}"

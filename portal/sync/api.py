@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from apiflask import APIBlueprint
 from flask import Response, g, request, url_for
-from pydantic import BaseModel, ValidationError
 
 from portal.errors import InvalidError, NotFoundError, PortalError
-from portal.oauth import compact, protection
+from portal.oauth import protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.sync import batches, messages, pulls, queries, schemas, services
+from portal.sync.bodies import json_body
 from portal.web import context, limits, openapi
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -22,8 +21,6 @@ from portal.web.problems import problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
-
-    from flask.typing import ResponseReturnValue
 
     from portal.sync.models import BatchPull
 
@@ -45,18 +42,6 @@ class UnknownAttributeError(InvalidError):
     public = "There is no detail of this name."
 
 
-class MalformedBodyError(PortalError):
-    code = "malformed-body"
-    status = 400
-    public = "The body must be one JSON object in UTF-8."
-
-
-class WrongTypeError(PortalError):
-    code = "wrong-media-type"
-    status = 415
-    public = "Send application/json."
-
-
 class NotReadyError(PortalError):
     code = "pull-not-done"
     status = 409
@@ -67,27 +52,6 @@ class ResultGoneError(PortalError):
     code = "pull-expired"
     status = 410
     public = "The result is no longer kept. Ask again."
-
-
-def json_body(model: type[BaseModel]) -> Callable[[View], View]:
-    """Hand the view its parsed body, or answer with a problem that points at what to mend.
-
-    The wrapper carries what `api.input` notes for OpenAPI; the parsing is our own because a body that is no
-    UTF-8, no JSON or nested without end has to be answered like any other mistake.
-    """
-
-    def guard(view: View) -> View:
-        @wraps(api.input(model)(view))
-        def parsed(*args: object, **kwargs: object) -> ResponseReturnValue:
-            try:
-                body = model.model_validate(_json_object())
-            except ValidationError as error:
-                return _invalid(error)
-            return cast("ResponseReturnValue", view(*args, body=body, **kwargs))
-
-        return cast("View", parsed)
-
-    return guard
 
 
 def own_checks(view: View) -> View:
@@ -129,7 +93,7 @@ def person(sub: str) -> Response:
     responses=openapi.refusals({422: "A part of the request needs mending; errors[].pointer says which."}, body=True),
     security=openapi.DPOP,
 )
-@json_body(schemas.PullRequest)
+@json_body(api, schemas.PullRequest)
 def start_pull(*, body: schemas.PullRequest) -> dict[str, Any] | Response:
     try:
         pull = services.request_pull(
@@ -218,36 +182,6 @@ def _state(pull: BatchPull) -> dict[str, Any]:
         "expires_at": pull.expires_at,
         "links": {"self": here, "result": result},
     }
-
-
-def _json_object() -> dict[str, Any]:
-    if request.mimetype != "application/json":
-        raise WrongTypeError
-    try:
-        parsed = compact.read_json(request.get_data().decode())
-    except ValueError as error:
-        raise MalformedBodyError(private=type(error).__name__) from error
-    if not isinstance(parsed, dict):
-        raise MalformedBodyError
-    return parsed
-
-
-def _invalid(error: ValidationError) -> Response:
-    # A pointer may only name members that exist here: what was sent is not sent back.
-    context.fail()
-    known = {"subjects", "attributes"}
-    found = {_pointer(each["loc"], known): _sentence(each["type"], each["msg"]) for each in error.errors()[:20]}
-    errors = [{"pointer": pointer, "detail": detail} for pointer, detail in found.items()]
-    return problem(422, "invalid", "Something in it needs mending.", errors=errors)
-
-
-def _pointer(location: tuple[int | str, ...], known: set[str]) -> str:
-    parts = [str(part) for part in location if isinstance(part, int) or part in known]
-    return "/" + "/".join(parts)
-
-
-def _sentence(kind: str, words: str) -> str:
-    return "There is no such member." if kind == "extra_forbidden" else words.removeprefix("Value error, ") + "."
 
 
 def _private(body: str, content_type: str) -> Response:

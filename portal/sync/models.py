@@ -22,6 +22,8 @@ class Stream(Base):
     Its health: `failures` in a row, the last twenty outcomes as the bits of `recent` (1 failed) of which `tries` are
     known, the circuit open until `circuit_until` for the `circuit_step`th time, `warned` letters sent since
     `failing_since`.  What it bears: `in_flight` requests at once, `per_second`, and what is left of that in `tokens`.
+
+    The client has sent receipts since `receipts_from`, the last at `receipts_at`, which may be an hour behind.
     """
 
     __tablename__ = "stream"
@@ -53,6 +55,8 @@ class Stream(Base):
     warned: Mapped[int] = mapped_column(default=0)
     disabled_at: Mapped[datetime | None]
     slow_until: Mapped[datetime | None]
+    receipts_from: Mapped[datetime | None]
+    receipts_at: Mapped[datetime | None]
     last_problem: Mapped[str] = mapped_column(default="")
 
 
@@ -66,9 +70,9 @@ class Delivery(Base):
     because the receiver refused what it got.
 
     `position` is its place in the client's stream: given out in the order in which rows were committed, so that
-    whoever polls misses nothing.  `sent_jti`, `sent_generation`, `sent_sequence` and `sent_version` are of the
-    message that was handed out last, for whoever acknowledges it later.  `applied_...` is what the company reported
-    of having used it: `applied`, `rejected` or `superseded`.
+    whoever polls misses nothing.  `sent_jti`, `sent_generation`, `sent_sequence`, `sent_version`, `sent_state` and
+    `sent_erasure` are of the message that was handed out last, for whoever acknowledges it later.  `applied_...` is
+    what the company reported of having used it: `applied`, `rejected` or `superseded`.
     """
 
     __tablename__ = "delivery"
@@ -100,6 +104,8 @@ class Delivery(Base):
     sent_generation: Mapped[int | None]
     sent_sequence: Mapped[int | None]
     sent_version: Mapped[int | None]
+    sent_state: Mapped[str | None]
+    sent_erasure: Mapped[bool | None]
     applied_state: Mapped[str] = mapped_column(default="")
     applied_generation: Mapped[int] = mapped_column(default=0)
     applied_sequence: Mapped[int] = mapped_column(default=0)
@@ -161,9 +167,14 @@ class StreamEvent(Base):
 
 
 class Receipt(Base):
-    """What a company says it did with a message: `applied`, `rejected` (with a reason) or `superseded`."""
+    """What a company says it did with a message: `applied`, `rejected` (with a reason) or `superseded`.
+
+    `generation` and `sequence` are the message's, as `Delivery` counts; a pulled message has generation 0.  `words`
+    are the company's own about the reason, and hold no value.
+    """
 
     __tablename__ = "receipt"
+    __table_args__ = (Index(None, "received_at"),)
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     grant_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -171,6 +182,7 @@ class Receipt(Base):
     client_id: Mapped[str]
     status: Mapped[str]
     reason: Mapped[str] = mapped_column(default="")
+    words: Mapped[str] = mapped_column(default="")
     generation: Mapped[int]
     sequence: Mapped[int | None]
     applied_at: Mapped[datetime]
@@ -178,7 +190,10 @@ class Receipt(Base):
 
 
 class GrantUse(Base):
-    """How often a company has used a grant on one day (UTC); `kind` is `pull` or `drift`."""
+    """How often a company has used a grant on one day (UTC).
+
+    `kind` is `pull`, `drift` for checks of its copy, or `guess` for details it was wrong about in those.
+    """
 
     __tablename__ = "grant_use"
 

@@ -38,7 +38,9 @@ def _make_streams_of_endpoints() -> None:
     op.add_column("stream", sa.Column("events", postgresql.JSONB()))
     op.add_column("stream", sa.Column("authorization_version", sa.Integer()))
     op.add_column("stream", sa.Column("wrapped_authorization", sa.LargeBinary()))
-    for column in ("verification_asked_at", "tokens_at", "circuit_until", "disabled_at"):
+    for column in (
+        "verification_asked_at", "tokens_at", "circuit_until", "disabled_at", "receipts_from", "receipts_at",
+    ):  # fmt: skip
         op.add_column("stream", sa.Column(column, _MOMENT))
 
 
@@ -53,7 +55,9 @@ def _widen_deliveries() -> None:
         "WHERE v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.version = d.told_version"
     )
     op.add_column("delivery", sa.Column("position", sa.BigInteger()))
-    op.add_column("delivery", sa.Column("sent_jti", sa.String()))
+    for column in ("sent_jti", "sent_state"):
+        op.add_column("delivery", sa.Column(column, sa.String()))
+    op.add_column("delivery", sa.Column("sent_erasure", sa.Boolean()))
     for column in ("sent_generation", "sent_sequence", "sent_version"):
         op.add_column("delivery", sa.Column(column, sa.Integer()))
     op.add_column("delivery", sa.Column("applied_at", _MOMENT))
@@ -147,12 +151,14 @@ def _add_what_is_counted() -> None:
         sa.Column("client_id", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("words", sa.String(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("sequence", sa.Integer()),
         sa.Column("applied_at", _MOMENT, nullable=False),
         sa.Column("received_at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("person_id", "grant_id", "jti", name="receipt_pkey"),
     )
+    op.create_index("receipt_received_at_idx", "receipt", ["received_at"])
     op.create_table(
         "grant_use",
         sa.Column("person_id", sa.Uuid(), nullable=False),

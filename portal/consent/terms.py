@@ -214,6 +214,12 @@ def expiry(*, mode: str, days: int | None, longest_days: int, open_ended: bool, 
     return now + timedelta(days=days)
 
 
+def delete_by(*, state: str, changed_at: datetime, expires_at: datetime | None, retention_days: int) -> datetime:
+    """Return when what was received under a grant that is over must be gone; `changed_at` is when it ended."""
+    ended = expires_at if state == "expired" and expires_at is not None else changed_at
+    return ended + timedelta(days=retention_days)
+
+
 def in_days(number: int) -> str:
     """Return "1 day" or "30 days"."""
     return f"{number} day{'' if number == 1 else 's'}"

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 TYPE = "secevent+jwt"
 MEDIA_TYPE = "application/secevent+jwt"
 PROFILE = "urn:ucm:event:profile"
+CONFIRMED = "urn:ucm:event:confirmed"
 CONSENT = "urn:ucm:event:consent"
+ERASURE = "urn:ucm:event:erasure-requested"
+# What there is to tell of a person.  Whoever has details hears of the consent, whatever else they ask for.
+EVENTS = (PROFILE, CONFIRMED, CONSENT, ERASURE)
+ALWAYS = (CONSENT, ERASURE)
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
+STREAM_UPDATED = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
+KEYS_CHANGED = "urn:ucm:event:keys-changed"
 _PUSHES = uuid5(NAMESPACE_URL, "urn:ucm:push")
 
 
@@ -61,22 +68,66 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """A profile without its values: the company fetches them.  `marks` holds what is told of each detail."""
+
+    grant_id: UUID
+    purpose: str
+    sequence: int
+    complete: bool
+    marks: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """Details that the person looked at and called right; `marks` maps each to its version and when."""
+
+    grant_id: UUID
+    purpose: str
+    sequence: int
+    marks: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Consent:
-    """A change of the grant to tell; `attributes` are the names shared from now on."""
+    """What is true of the grant now, and by `change` what that is to a company that knew what it was told last.
+
+    `attributes` are the names shared from now on, `mode` how and `expires_at` until when, while it is active.
+    """
 
     grant_id: UUID
     state: str
+    change: str
     version: int
     attributes: Sequence[str]
+    mode: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """The person's wish that what a company holds under a grant that is over be deleted; all that it ever covered."""
+
+    grant_id: UUID
+    attributes: Sequence[str]
+    asked_at: datetime
+    delete_by: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """What one message tells of one person; `sequence` is the record's, as far as it was looked at."""
+    """What one message tells of one person; `sequence` is the record's, as far as it was looked at.
+
+    `state` is the consent's, told here or before: whoever acknowledges the message knows it.
+    """
 
     sequence: int | None
+    state: str = ""
     profile: Profile | None = None
+    notice: Notice | None = None
+    confirmed: Confirmed | None = None
     consent: Consent | None = None
+    erasure: Erasure | None = None
 
     @property
     def entries(self) -> Mapping[str, OpenedEntry]:
@@ -84,9 +135,27 @@ class News:
         return self.profile.entries if self.profile else {}
 
     @property
+    def names(self) -> list[str]:
+        """The details it says something of, with a value or without."""
+        told = [part.marks for part in (self.notice, self.confirmed) if part is not None]
+        return [name for names in (self.entries, *told) for name in names]
+
+    @property
     def kinds(self) -> list[str]:
         """The types of its events; none when there is nothing to tell."""
-        return [kind for kind, part in ((CONSENT, self.consent), (PROFILE, self.profile)) if part is not None]
+        parts = (
+            (CONSENT, self.consent), (ERASURE, self.erasure), (PROFILE, self.profile or self.notice),
+            (CONFIRMED, self.confirmed),
+        )  # fmt: skip
+        return [kind for kind, part in parts if part is not None]
+
+    @property
+    def reason(self) -> str | None:
+        """What a message without values is about, as the disclosure log says; None where it is the consent alone."""
+        if self.profile is not None:
+            return None
+        about = (("erasure", self.erasure), ("changed", self.notice), ("confirmed", self.confirmed))
+        return next((name for name, part in about if part is not None), None)
 
 
 def push_id(*, grant_id: UUID, person_id: UUID, generation: int) -> str:
@@ -107,8 +176,14 @@ def build(
     events: dict[str, Any] = {}
     if news.consent is not None:
         events[CONSENT] = _consent_event(news.consent)
+    if news.erasure is not None:
+        events[ERASURE] = _erasure_event(news.erasure)
     if news.profile is not None:
         events[PROFILE] = _profile_event(news.profile, to)
+    if news.notice is not None:
+        events[PROFILE] = _marks_event(news.notice) | {"complete": news.notice.complete, "thin": True}
+    if news.confirmed is not None:
+        events[CONFIRMED] = _marks_event(news.confirmed)
     return signer.sign(
         {
             "iss": issuer,
@@ -122,25 +197,54 @@ def build(
     )
 
 
-def verification(signer: Signer, *, issuer: str, client_id: str, jti: str, state: str, now: datetime) -> str:
-    """Return the challenge an endpoint proves itself with (OpenID Shared Signals 1.0 section 8.1.4)."""
+def about_stream(
+    signer: Signer, *, issuer: str, client_id: str, stream_id: UUID, jti: str, now: datetime, event: Mapping[str, Any]
+) -> str:
+    """Return a message about a stream and nobody (OpenID Shared Signals 1.0 sections 8.1.4 and 8.1.5).
+
+    `event` maps its one event type to what it says.
+    """
     claims = {
         "iss": issuer,
         "aud": client_id,
         "iat": int(now.timestamp()),
         "jti": jti,
-        "sub_id": {"format": "opaque", "id": client_id},
-        "events": {VERIFICATION: {"state": state}},
+        "sub_id": {"format": "opaque", "id": str(stream_id)},
+        "events": event,
     }
     return signer.sign(claims, typ=TYPE)
 
 
 def _consent_event(consent: Consent) -> dict[str, Any]:
-    return {
+    event: dict[str, Any] = {
         "grant_id": str(consent.grant_id),
         "state": consent.state,
+        "change": consent.change,
         "version": consent.version,
         "attributes": sorted(consent.attributes),
+    }
+    if consent.state == "active":
+        event["mode"] = consent.mode
+        if consent.expires_at is not None:
+            event["expires_at"] = consent.expires_at.isoformat()
+    return event
+
+
+def _erasure_event(erasure: Erasure) -> dict[str, Any]:
+    return {
+        "grant_id": str(erasure.grant_id),
+        "attributes": sorted(erasure.attributes),
+        "requested_at": erasure.asked_at.isoformat(),
+        "delete_by": erasure.delete_by.isoformat(),
+    }
+
+
+def _marks_event(part: Notice | Confirmed) -> dict[str, Any]:
+    return {
+        "grant_id": str(part.grant_id),
+        "purpose": part.purpose,
+        "sequence": part.sequence,
+        "attributes": {name: dict(mark) for name, mark in part.marks.items()},
     }
 
 

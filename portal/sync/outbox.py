@@ -163,7 +163,8 @@ def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
         grant_version=parcel.grant_version,
         channel="push" if entries else "notice",
         outcome="sending",
-        asked=list(entries),
+        reason=parcel.news.reason,
+        asked=parcel.news.names,
         given={name: entry.version for name, entry in entries.items()},
         message_id=parcel.jti,
     )
@@ -171,7 +172,8 @@ def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
 
 def _nothing_to_tell(row: Row[Any], found: News, lease_id: UUID) -> dict[str, Any]:
     return _row_note(row, lease_id) | {
-        "done": True, "sequence": found.sequence, "version": row.grant_version, "attempts": 0,
+        "done": True, "sequence": found.sequence, "version": row.grant_version, "state": found.state, "erasure": False,
+        "attempts": 0,
     }  # fmt: skip
 
 
@@ -206,6 +208,8 @@ def _acknowledgement(sent: Sent) -> dict[str, Any]:
         "generation": parcel.generation,
         "sequence": parcel.news.sequence,
         "version": parcel.grant_version,
+        "state": parcel.news.state,
+        "erasure": parcel.news.erasure is not None,
         "delay": 0 if at_once else _retry_seconds(parcel.attempts, result),
         "attempts": 0 if done else parcel.attempts + (not held_back),
         "problem": "" if held_back else result.detail,

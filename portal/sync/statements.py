@@ -25,6 +25,20 @@ KEYS: Final = """
                  WHERE client_id = c.client_id AND use = 'enc' AND retired_at IS NULL
                    AND proved_at IS NOT NULL AND active_from <= clock_timestamp()
                  ORDER BY key_group, active_from DESC, kid) n) e ON true"""
+# What `news.find` reads beside the grant `g` and its purpose `p`: of the outbox row `t`, of the stream `n`, and by
+# `TOLD` what the grant was when the company was told last, where it is another version now.
+NEWS: Final = """
+    g.changed_at, g.retention_days, g.erasure_asked_at, p.thin, n.events,
+    t.acked_sequence, t.told_version, t.told_state, t.told_erasure,
+    w.mode AS told_mode, w.attributes AS told_attributes, w.expires_at AS told_expires_at,
+    CASE WHEN g.erasure_asked_at IS NOT NULL AND NOT t.told_erasure THEN ARRAY(
+        SELECT DISTINCT name FROM grant_version v, jsonb_array_elements_text(v.attributes) AS name
+         WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id ORDER BY name) END AS ever_shared"""
+TOLD: Final = """
+    LEFT JOIN LATERAL (
+        SELECT v.mode, v.attributes, v.expires_at FROM grant_version v
+         WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id
+           AND v.version = t.told_version AND t.told_version <> g.version LIMIT 1) w ON true"""
 # A subscription's first delivery, of whatever is called `g` there.
 _OWE = """
     INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
@@ -57,8 +71,8 @@ TELL_GRANT = text(f"""
 # acknowledgement would say that this was.
 SEND_AGAIN = text("""
     UPDATE delivery
-       SET generation = generation + 1, acked_sequence = 0, told_version = 0, lease_id = NULL, leased_until = NULL,
-           due_at = LEAST(due_at, clock_timestamp())
+       SET generation = generation + 1, acked_sequence = 0, told_version = 0, told_state = '', told_erasure = false,
+           lease_id = NULL, leased_until = NULL, due_at = LEAST(due_at, clock_timestamp())
      WHERE person_id = :person_id AND grant_id = :grant_id
 """)
 # A client whose endpoint has just proved itself is owed what its grants hold already.  An edit that has not been
@@ -126,13 +140,14 @@ CLAIM = text(f"""
         UPDATE delivery d
            SET lease_id = :lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
           FROM due WHERE d.person_id = due.person_id AND d.grant_id = due.grant_id
-        RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.attempts)
-    SELECT {GRANT}, t.generation, t.acked_sequence, t.told_version, t.attempts,
+        RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.told_state, d.told_erasure,
+                  d.attempts)
+    SELECT {GRANT}, {NEWS}, t.generation, t.attempts,
            n.stream_id, n.url, s.sub, e.keys, p.key_groups
       FROM taken t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id
-      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {KEYS}
+      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {KEYS} {TOLD}
 """)  # noqa: S608 - put together from constants
 RECORDS = text("""
     SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
@@ -151,7 +166,7 @@ FINISH = text("""
     WITH said AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
             person_id uuid, grant_id uuid, lease_id uuid, done boolean, generation int, sequence int,
-            version int, delay double precision, attempts int, problem text)),
+            version int, state text, erasure boolean, delay double precision, attempts int, problem text)),
     ours AS (
         SELECT d.person_id, d.grant_id FROM delivery d JOIN said v
             ON v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.lease_id = d.lease_id
@@ -160,6 +175,8 @@ FINISH = text("""
        SET acked_generation = CASE WHEN v.done THEN v.generation ELSE d.acked_generation END,
            acked_sequence = CASE WHEN v.done THEN COALESCE(v.sequence, d.acked_sequence) ELSE d.acked_sequence END,
            told_version = CASE WHEN v.done THEN v.version ELSE d.told_version END,
+           told_state = CASE WHEN v.done THEN v.state ELSE d.told_state END,
+           told_erasure = d.told_erasure OR (v.done AND v.erasure),
            acked_at = CASE WHEN v.done THEN clock_timestamp() ELSE d.acked_at END,
            attempts = v.attempts, last_problem = v.problem, lease_id = NULL, leased_until = NULL,
            due_at = CASE WHEN v.done OR d.generation > v.generation THEN d.due_at

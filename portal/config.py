@@ -33,7 +33,8 @@ class Settings:
 
     `trusted_proxies` is how many proxies of one's own stand in front, each of which adds to X-Forwarded-For.
     From one address, `machine_failures` a minute may fail and people may try `people_tries` times in a quarter of
-    an hour; one client may push `client_requests` a minute.  `crash_at` is for tests (`portal.faults`).
+    an hour; one client may push `client_requests` a minute and call the API `api_requests` times.  It may look at the
+    details of one consent `grant_pulls` times a day, or as often as its purpose says if that is less.  `crash_at` is for tests (`portal.faults`).
     """
 
     url: str
@@ -50,6 +51,8 @@ class Settings:
     machine_failures: int = 60
     people_tries: int = 30
     client_requests: int = 6000
+    api_requests: int = 12_000
+    grant_pulls: int = 1000
     crash_at: str = ""
 
     @property
@@ -82,6 +85,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         machine_failures=_count(env, "LIMIT_MACHINE_FAILURES", 60),
         people_tries=_count(env, "LIMIT_PEOPLE_TRIES", 30),
         client_requests=_count(env, "LIMIT_CLIENT_REQUESTS", 6000),
+        api_requests=_count(env, "LIMIT_API_REQUESTS", 12_000),
+        grant_pulls=_count(env, "LIMIT_GRANT_PULLS", 1000),
         crash_at=env.get("CRASH_AT", ""),
     )
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class PortalError(Exception):
     """A refusal with a reason.
 
     `public` may be shown to anyone and never holds a person's value; `private` goes to the log only.
-    `code` is the last part of the problem type (RFC 9457 section 3.1.1) and `status` the HTTP status.
+    `code` is the last part of the problem type (RFC 9457 section 3.1.1) and `status` the HTTP status; a machine
+    gets `headers` with it.
     """
 
     code = "error"
     status = 400
     public = "That did not work."
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, public: str | None = None, *, private: str = "", pointer: str = "") -> None:
         self.public = public or type(self).public

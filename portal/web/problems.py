@@ -72,7 +72,9 @@ def _refused(error: PortalError) -> Response:
     log.info("%s refused: %s %s (%s)", g.request_id, error.code, request.endpoint, error.private)
     if is_api():
         pointed = [{"pointer": error.pointer, "detail": error.public}] if error.pointer else []
-        return problem(error.status, error.code, error.public, errors=pointed)
+        told = problem(error.status, error.code, error.public, errors=pointed)
+        told.headers.update(error.headers)
+        return told
     return _error_page(error.status, error.public)
 
 

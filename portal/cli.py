@@ -202,8 +202,10 @@ def keys_list(data: Path) -> None:
 @data_option
 def keys_rotate(data: Path, *, at_once: bool) -> None:
     """Publish a new key that signs in an hour; with --now, withdraw every other key at once."""
+    from portal import wiring  # noqa: PLC0415 - the other commands do not need it
     from portal.vault import keyring, signing  # noqa: PLC0415 - the other commands do not need it
 
+    wiring.wire()
     settings, change = _settings(data), signing.replace if at_once else signing.rotate
     with db.transaction(settings.database_url) as session:
         made = change(session, keyring=keyring.load(settings.keyring_file), now=db.now())

@@ -65,6 +65,16 @@ class ClientEnded:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class SigningKeysChanged:
+    """The portal published a key that signs from `signs_from` on; `others_withdrawn` says that no other is good now."""
+
+    kid: str
+    signs_from: datetime
+    others_withdrawn: bool
+    at: datetime
+
+
 def listen(fact: type[Fact], listener: Callable[[Session, Fact], None]) -> None:
     """Call `listener` with every `fact` from now on; naming the same listener twice changes nothing."""
     if listener not in _listeners[fact]:

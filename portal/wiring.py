@@ -8,6 +8,7 @@ from portal import config, events
 from portal.consumer import services as consumer
 from portal.oauth import grant_management, ping
 from portal.sync import services as sync
+from portal.sync import stream_events
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def wire() -> None:
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
+    events.listen(events.SigningKeysChanged, stream_events.on_signing_keys_changed)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

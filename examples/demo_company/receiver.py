@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 PROFILE = "urn:ucm:event:profile"
 CONSENT = "urn:ucm:event:consent"
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
+ABOUT_THE_STREAM = {
+    "https://schemas.openid.net/secevent/ssf/event-type/stream-updated",
+    "urn:ucm:event:keys-changed",
+}
 MEDIA_TYPE = "application/secevent+jwt"
 _LARGEST = 256 * 1024
 _FROM_THE_FUTURE = 300
@@ -64,6 +68,9 @@ class Receiver:
         happened = _events(claims)
         if VERIFICATION in happened:
             return {"state": str(happened[VERIFICATION].get("state", ""))}
+        if ABOUT_THE_STREAM & happened.keys():
+            # Keys are read anew when a message names one that is not known; of the rest there is nothing to keep.
+            return {}
         sub = _subject(claims, self._sender.issuer)
         if about and about != sub:
             raise RefusedError("invalid_request", "This is about somebody else.")

@@ -62,6 +62,7 @@ class Challenge(NamedTuple):
     """What an endpoint is asked to prove itself by: it reads `state` in `token` and sends it back."""
 
     client_id: str
+    stream_id: UUID
     url: str
     token: str
     state: str
@@ -76,14 +77,14 @@ def on_record_changed(session: Session, fact: RecordChanged) -> None:
     session.flush()
     values = {"person_id": fact.person_id, "attributes": list(fact.attributes), "at": fact.at}
     session.execute(statements.FAN_OUT, values)
-    _ring(session)
+    ring(session)
 
 
 def on_grant_changed(session: Session, fact: GrantChanged) -> None:
     """Note that the company is owed the news of its grant, whatever it changed to."""
     session.flush()
     session.execute(statements.TELL_GRANT, {"person_id": fact.person_id, "grant_id": fact.grant_id})
-    _ring(session)
+    ring(session)
 
 
 def on_client_ended(session: Session, fact: ClientEnded) -> None:
@@ -100,11 +101,13 @@ def challenge(session: Session, *, keyring: Keyring, client_id: str, url: str, n
     """
     outbound.shared(config.current().egress_allow).check(url)
     state = secrets.token_urlsafe(32)
-    token = messages.verification(
-        signing.current(session, keyring=keyring),
-        issuer=config.current().issuer, client_id=client_id, jti=new_id().hex, state=state, now=now,
+    known = queries.stream_of(session, client_id=client_id)
+    stream_id = known.stream_id if known else new_id()
+    token = messages.about_stream(
+        signing.current(session, keyring=keyring), issuer=config.current().issuer, client_id=client_id,
+        stream_id=stream_id, jti=new_id().hex, now=now, event={messages.VERIFICATION: {"state": state}},
     )  # fmt: skip
-    return Challenge(client_id, url, token, state)
+    return Challenge(client_id, stream_id, url, token, state)
 
 
 def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
@@ -132,7 +135,7 @@ def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime
     endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
     session.flush()
     session.execute(statements.BACKFILL, {"client_id": client_id})
-    _ring(session)
+    ring(session)
     return endpoint
 
 
@@ -172,10 +175,11 @@ def _let_only_a_few_wait(session: Session, client_id: str) -> None:
 def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
     """Owe a company all it may have of one person, received before or not; where nothing was ever owed, nothing is."""
     session.execute(statements.SEND_AGAIN, {"person_id": person_id, "grant_id": grant_id})
-    _ring(session)
+    ring(session)
 
 
-def _ring(session: Session) -> None:
+def ring(session: Session) -> None:
+    """Have what is due sent once `session` has committed."""
     queue.ring_once_after_commit(session, config.current().redis_url, queue.FAST, DRAIN)
 
 

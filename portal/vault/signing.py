@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.jwk import ECKey
 from sqlalchemy import delete, func, select, text, update
 
+from portal import events
 from portal.errors import PortalError
 from portal.vault import base64url
 from portal.vault.keyring import SIGNING
@@ -104,6 +105,7 @@ def replace(session: Session, *, keyring: Keyring, now: datetime) -> KeyFacts:
     session.execute(delete(SigningKey))
     fresh = _generate(keyring, now, signs_from=now)
     session.add(fresh)
+    _announce(session, fresh, now, others_withdrawn=True)
     return _facts(fresh)
 
 
@@ -161,7 +163,15 @@ def _succeed(session: Session, keyring: Keyring, now: datetime) -> KeyFacts:
     session.execute(update(SigningKey).where(SigningKey.retired_at.is_(None)).values(retired_at=begins))
     fresh = _generate(keyring, now, signs_from=begins)
     session.add(fresh)
+    _announce(session, fresh, now, others_withdrawn=False)
     return _facts(fresh)
+
+
+def _announce(session: Session, fresh: SigningKey, now: datetime, *, others_withdrawn: bool) -> None:
+    fact = events.SigningKeysChanged(
+        kid=fresh.kid, signs_from=fresh.signs_from, others_withdrawn=others_withdrawn, at=now
+    )
+    events.announce(session, fact)
 
 
 def _facts(row: SigningKey) -> KeyFacts:

@@ -34,7 +34,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one attempt came to; `detail` is words for the deliveries page and holds no personal value."""
+    """What one attempt came to; `detail` is words for the deliveries page and holds no personal value.
+
+    `ours` says that the fault lay with the portal: nothing is held against the endpoint.
+    """
 
     outcome: Outcome
     detail: str = ""
@@ -42,6 +45,7 @@ class Result:
     status: int | None = None
     retry_after: timedelta | None = None
     too_slow: bool = False
+    ours: bool = False
 
     @property
     def is_failure(self) -> bool:

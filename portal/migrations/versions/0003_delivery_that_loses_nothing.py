@@ -68,10 +68,28 @@ def _widen_what_others_keep() -> None:
     op.add_column("batch_pull", sa.Column("epk", postgresql.JSONB()))
     _fill("client_key", key_group="''")
     op.add_column("client_key", sa.Column("challenge_hash", sa.LargeBinary()))
-    op.add_column("client_key", sa.Column("proved_at", _MOMENT))
-    op.add_column("client_key", sa.Column("active_from", _MOMENT))
+    _fill_numbers("client_key", challenge_tries=0)
+    for column in ("challenge_expires_at", "proved_at", "active_from", "announced_at", "leaving_at", "stopped_at"):
+        op.add_column("client_key", sa.Column(column, _MOMENT))
     # Companies have opened messages by these keys for as long as they have been there.
-    op.execute("UPDATE client_key SET proved_at = added_at, active_from = added_at")
+    op.execute("UPDATE client_key SET proved_at = added_at, active_from = added_at, announced_at = added_at")
+    turn = sa.text("use = 'enc' AND retired_at IS NULL")
+    op.create_index("client_key_turn_idx", "client_key", ["active_from"], postgresql_where=turn)
+    op.create_table(
+        "company_letter",
+        sa.Column("letter_id", sa.Uuid(), nullable=False),
+        sa.Column("company_id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid()),
+        sa.Column("template", sa.String(), nullable=False),
+        sa.Column("about", postgresql.JSONB(), nullable=False),
+        sa.Column("written_at", _MOMENT, nullable=False),
+        sa.Column("due_at", _MOMENT, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("letter_id", name="company_letter_pkey"),
+        sa.ForeignKeyConstraint(["company_id"], ["company.company_id"], name="company_letter_company_id_fkey"),
+    )
+    for column in ("company_id", "due_at"):
+        op.create_index(f"company_letter_{column}_idx", "company_letter", [column])
     op.add_column("purpose", sa.Column("pulls_a_day", sa.Integer()))
     _fill_one("purpose", "key_groups", postgresql.JSONB(), "'{}'")
     for column in ("thin", "strict"):
@@ -123,6 +141,20 @@ def _add_what_was_sent() -> None:
     op.create_index("stream_event_client_id_idx", "stream_event", ["client_id"])
     waiting = sa.text("delivered_at IS NULL")
     op.create_index("stream_event_due_idx", "stream_event", ["due_at"], postgresql_where=waiting)
+    op.create_table(
+        "letter",
+        sa.Column("letter_id", sa.Uuid(), nullable=False),
+        sa.Column("client_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("about", _MOMENT, nullable=False),
+        sa.Column("made_at", _MOMENT, nullable=False),
+        sa.Column("leased_until", _MOMENT),
+        sa.Column("sent_at", _MOMENT),
+        sa.PrimaryKeyConstraint("letter_id", name="letter_pkey"),
+        sa.UniqueConstraint("client_id", "kind", "about", name="letter_client_id_kind_about_key"),
+    )
+    unsent = sa.text("sent_at IS NULL")
+    op.create_index("letter_unsent_idx", "letter", ["made_at"], postgresql_where=unsent)
     op.create_table(
         "replay",
         sa.Column("replay_id", sa.Uuid(), nullable=False),

@@ -1,0 +1,159 @@
+"""Keeping how well each stream does, and telling its company when it does not; `circuit` decides, this keeps.
+
+Time is the database's, read with the row: workers whose clocks differ take turns at the same circuit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from portal import config, faults, queue
+from portal.db import new_id
+from portal.sync import circuit
+from portal.sync.circuit import Health
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+    from sqlalchemy.orm import Session
+
+    from portal.sync.models import Stream
+    from portal.sync.rules import Result
+
+SEND_LETTER: Final = "portal.sync.jobs.send_letter"
+_COLUMNS: Final = tuple(field.name for field in fields(Health))
+_WELL: Final = """state = 'enabled' AND failures = 0 AND recent = 0 AND tries = 20 AND failing_since IS NULL
+           AND circuit_until IS NULL AND circuit_step = 0 AND last_problem = ''"""
+# Of a stream that is well a success says nothing new, and most attempts are that: it is not even locked.  Nor is one
+# waited for that somebody else holds: an endpoint that has just proved itself is held until edits under way are over
+# (`BACKFILL`), and whoever notes holds deliveries that the other may want.
+_HELD = text(f"""
+    SELECT stream_id, client_id, warned, {", ".join(_COLUMNS)}, clock_timestamp() AS now FROM stream
+     WHERE stream_id = ANY(:stream_ids) AND (stream_id = ANY(:ailing) OR NOT ({_WELL}))
+     ORDER BY stream_id FOR UPDATE SKIP LOCKED
+""")  # noqa: S608 - put together from constants
+_TAKEN = text(f"""
+    SELECT stream_id FROM stream WHERE stream_id = ANY(:stream_ids) AND NOT (stream_id = ANY(:seen))
+       AND (stream_id = ANY(:ailing) OR NOT ({_WELL}))
+""")  # noqa: S608 - put together from constants
+_KEEP = text("""
+    UPDATE stream s
+       SET state = v.state, reason = v.reason, failures = v.failures, recent = v.recent, tries = v.tries,
+           failing_since = v.failing_since, circuit_until = v.circuit_until, circuit_step = v.circuit_step,
+           disabled_at = v.disabled_at, last_problem = v.last_problem, warned = v.warned
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
+           stream_id uuid, state text, reason text, failures int, recent int, tries int, failing_since timestamptz,
+           circuit_until timestamptz, circuit_step int, disabled_at timestamptz, last_problem text, warned int)
+     WHERE s.stream_id = v.stream_id
+""")
+# An endpoint that comes and goes is not written about each time; that it was turned off always is.
+_WRITE = text("""
+    INSERT INTO letter (letter_id, client_id, kind, about, made_at)
+    SELECT :letter_id, :client_id, :kind, :about, clock_timestamp()
+     WHERE :kind = 'disabled' OR NOT EXISTS (
+           SELECT 1 FROM letter WHERE client_id = :client_id AND kind = :kind
+                                  AND made_at > clock_timestamp() - interval '24 hours')
+        ON CONFLICT DO NOTHING RETURNING letter_id
+""")
+_DUE_AT_ONCE = text("""
+    UPDATE delivery SET due_at = clock_timestamp(), attempts = 0
+     WHERE (person_id, grant_id) IN (
+           SELECT person_id, grant_id FROM delivery
+            WHERE client_id = :client_id AND generation > acked_generation
+              AND due_at > clock_timestamp() AND NOT held
+            ORDER BY person_id, grant_id FOR UPDATE SKIP LOCKED)
+""")
+_SILENT = text("""
+    SELECT stream_id, client_id, warned, failing_since, clock_timestamp() AS now FROM stream
+     WHERE state = 'enabled' AND failing_since <= clock_timestamp() - make_interval(secs => :warned_after)
+     ORDER BY stream_id FOR UPDATE SKIP LOCKED
+""")
+_WARNED = text("UPDATE stream SET warned = :warned WHERE stream_id = :stream_id")
+
+
+def note(session: Session, results: Sequence[tuple[UUID, Result]]) -> list[tuple[UUID, Result]]:
+    """Keep what attempts say of their streams, each (stream_id, result) in the order they ended.
+
+    It waits for nobody.  What is about streams that somebody else holds at this moment is returned and can be noted
+    with the next; nothing but the circuit's own precision depends on it.
+    """
+    by_stream: dict[UUID, list[Result]] = defaultdict(list)
+    for stream_id, result in results:
+        if circuit.says(result) is not circuit.Says.NOTHING:
+            by_stream[stream_id].append(result)
+    if not by_stream:
+        return []
+    ailing = [key for key, said in by_stream.items() if {circuit.says(one) for one in said} != {circuit.Says.WORKS}]
+    asked = {"stream_ids": list(by_stream), "ailing": ailing}
+    rows = session.execute(_HELD, asked).all()
+    _keep(session, rows, by_stream)
+    seen = [row.stream_id for row in rows]
+    if len(seen) == len(by_stream):
+        return []
+    taken = set(session.scalars(_TAKEN, asked | {"seen": seen}))
+    return [each for each in results if each[0] in taken]
+
+
+def returned(session: Session, stream: Stream) -> None:
+    """Begin anew with a stream that proved itself or was turned on: its backlog is due at once.
+
+    Held messages stay held: their receiver refused them, and staff say when to send them again.
+    """
+    begun = Health()
+    for column in _COLUMNS:
+        setattr(stream, column, getattr(begun, column))
+    stream.warned = 0
+    session.flush()
+    session.execute(_DUE_AT_ONCE, {"client_id": stream.client_id})
+
+
+def warn_of_silence(session: Session) -> None:
+    """Write the letters that time alone makes due, and ring for those that nobody has sent."""
+    for row in session.execute(_SILENT, {"warned_after": circuit.WARNED_AFTER[0].total_seconds()}).all():
+        due = circuit.warnings_due(Health(failing_since=row.failing_since), now=row.now)
+        if due > row.warned:
+            _write(session, row.client_id, f"failing-{due}", row.failing_since)
+            session.execute(_WARNED, {"stream_id": row.stream_id, "warned": due})
+
+
+def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list[Result]]) -> None:
+    kept = []
+    for row in rows:
+        before = Health(**{column: getattr(row, column) for column in _COLUMNS})
+        said = by_stream[row.stream_id]
+        health = circuit.after_all(before, said, now=row.now)
+        warned = _tell(session, row, before, health)
+        if any(result.status in circuit.HELD for result in said):
+            _write(session, row.client_id, "held", row.now)
+        kept.append(asdict(health) | {"stream_id": row.stream_id, "warned": warned})
+    if kept:
+        session.execute(_KEEP, {"rows": json.dumps(kept, default=str)})
+    if any(each["state"] == "disabled" for each in kept):
+        faults.reach("health.disabled")
+
+
+def _tell(session: Session, row: Row[Any], before: Health, health: Health) -> int:
+    """Write what the company is to read of the change; return how many warnings it has had by then."""
+    if health.state == "disabled" and before.state != "disabled":
+        _write(session, row.client_id, "disabled", row.now)
+    if health.failing_since is None or health.state == "disabled":
+        return 0
+    due = circuit.warnings_due(health, now=row.now)
+    if due > row.warned:
+        _write(session, row.client_id, f"failing-{due}", health.failing_since)
+    return max(due, int(row.warned))
+
+
+def _write(session: Session, client_id: str, kind: str, about: datetime) -> None:
+    letter_id = new_id()
+    named = {"letter_id": letter_id, "client_id": client_id, "kind": kind, "about": about}
+    if session.execute(_WRITE, named).one_or_none() is not None:
+        queue.ring_after_commit(session, config.current().redis_url, queue.WORK, SEND_LETTER, str(letter_id))

@@ -31,6 +31,16 @@ class RecordChanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordConfirmed:
+    """A person said of values that they are still right; `sequence` is the record's new number."""
+
+    person_id: UUID
+    attributes: tuple[str, ...]
+    sequence: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class PersonConfirmed:
     """Somebody new proved their sign-in address; it is `email`, which no listener may keep unsealed."""
 

@@ -19,6 +19,7 @@ def wire() -> None:
     """Say who listens to what; every process calls it once before it works."""
     events.listen(events.PersonConfirmed, _begin_record)
     events.listen(events.RecordChanged, sync.on_record_changed)
+    events.listen(events.RecordConfirmed, sync.on_record_changed)
     events.listen(events.GrantChanged, grant_management.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)

@@ -30,7 +30,8 @@ class CurrentRecord(Base):
     """The current sealed value of every attribute of a person, so that a pull reads one row.
 
     `entries` maps an attribute to `{"version", "sequence", "changed_at", "confirmed_at", "sealed"}`; `sealed`
-    is base64 or null; `sequence` is the record's number when that attribute last changed.
+    is base64 or null; `sequence` is the record's number when that attribute last changed.  One that its person has
+    confirmed since then has a `confirmed_sequence` too, the record's number at that.
     """
 
     __tablename__ = "current_record"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from portal.consumer import queries
+from portal.consumer import freshness, queries
 from portal.consumer.catalogue import CATALOGUE
 from portal.consumer.models import CurrentRecord, Value
 from portal.errors import NotFoundError, RefusedError
-from portal.events import RecordChanged, announce
+from portal.events import RecordChanged, RecordConfirmed, announce
 from portal.vault import persons
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -101,11 +101,22 @@ def undo(session: Session, *, keyring: Keyring, person_id: UUID, attribute: str,
     )
 
 
-def confirm(session: Session, *, person_id: UUID, attributes: Collection[str], now: datetime) -> None:
-    """Note that the person looked at these values and said they are right; nothing is changed or announced."""
+def confirm(session: Session, *, person_id: UUID, versions: Mapping[str, int], now: datetime) -> tuple[str, ...]:
+    """Note that the person looked at `versions` (attribute → version) and said they are still right; return which.
+
+    Nobody confirms what they have not seen: a value that was changed or removed since is left out.  So is one that
+    was confirmed within the last day: there is nothing to tell of that.
+    """
+    if unknown := sorted(versions.keys() - CATALOGUE.keys()):
+        raise UnknownAttributeError(private=f"unknown attribute: {unknown[0]}")
     sequence, entries = _lock(session, person_id)
-    right = {name: {**entries[name], "confirmed_at": now.isoformat()} for name in attributes if name in entries}
-    _keep(session, person_id, sequence, {**entries, **right})
+    seen = (name for name, version in versions.items() if entries.get(name, {}).get("version") == version)
+    right = tuple(name for name in seen if freshness.confirmable(entries[name], now=now))
+    if right:
+        marks = {"confirmed_at": now.isoformat(), "confirmed_sequence": sequence + 1}
+        _keep(session, person_id, sequence + 1, {**entries, **{name: {**entries[name], **marks} for name in right}})
+        announce(session, RecordConfirmed(person_id=person_id, attributes=right, sequence=sequence + 1, at=now))
+    return right
 
 
 def _lock(session: Session, person_id: UUID) -> tuple[int, dict[str, Any]]:

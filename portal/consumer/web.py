@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, flash, redirect, request, url_for
 
-from portal.consumer import addresses, formats, queries, services
+from portal.consumer import addresses, formats, freshness, queries, services
 from portal.consumer.catalogue import CATALOGUE, GROUPS, Attribute
 from portal.consumer.forms import EditForm, form_for, slug
 from portal.consumer.text import InvalidValueError
+from portal.errors import InvalidError
 from portal.identity.rules import way_back
 from portal.web.access import person_id, person_required
 from portal.web.context import keyring, now, session
@@ -18,7 +19,7 @@ from portal.web.dates import ZONE
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from flask.typing import ResponseReturnValue
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from portal.consumer.queries import CurrentValue
 
 pages = Blueprint("consumer", __name__)
+_NOT_SEEN = "Open Your details and say there what is still right."
 # The ways to another set of fields, and the field that takes the keyboard then.
 _STEPS = {"lines": addresses.LINES, "fields": "line1"}
 
@@ -39,6 +41,9 @@ class Row:
     lines: list[str] = field(repr=False, default_factory=list)
     changed_at: datetime | None = None
     confirmed_at: datetime | None = None
+    version: int = 0
+    confirmable: bool = False
+    stale: bool = False
     saved: int | None = None
 
     @property
@@ -58,6 +63,7 @@ def home() -> ResponseReturnValue:
         filled=len(CATALOGUE) - len(missing),
         total=len(CATALOGUE),
         missing=missing[:3],
+        stale=[CATALOGUE[name] for name, held in values.items() if freshness.stale(name, held.confirmed_at, now=now())],
         absent={entry.name for entry in missing},
     )
 
@@ -67,7 +73,23 @@ def home() -> ResponseReturnValue:
 def details() -> ResponseReturnValue:
     rows = _rows(CATALOGUE.values(), _saved())
     groups = [(group, [row for row in rows if row.attribute.group == group]) for group in GROUPS]
-    return page("consumer/details.html", groups=groups, announce="")
+    return page("consumer/details.html", groups=groups, announce="", confirmable=any(row.confirmable for row in rows))
+
+
+@pages.post("/details/confirm")
+@person_required
+def confirm() -> ResponseReturnValue:
+    """Take the person's word that what they see is still right: of one detail, or of all on the page."""
+    seen = dict(map(_seen, request.form.getlist("detail")))
+    if not seen:
+        raise InvalidError(_NOT_SEEN, pointer="/detail")
+    right = services.confirm(session(), person_id=person_id(), versions=seen, now=now())
+    said = _confirmed(seen, right)
+    only = CATALOGUE[next(iter(seen))] if len(seen) == 1 else None
+    if wants_fragment() and only:
+        return _fragment(only, None, said)
+    flash(said, "ok" if right else "hold")
+    return redirect(url_for("consumer.details", _anchor=f"f-{slug(only)}" if only else None), 303)
 
 
 @pages.get("/details/<attribute>")
@@ -161,6 +183,26 @@ def _back_to_details(entry: Attribute, saved: int | None) -> ResponseReturnValue
     return redirect(url_for("consumer.details", saved=saved, _anchor=f"f-{slug(entry)}"), 303)
 
 
+def _seen(detail: str) -> tuple[str, int]:
+    """Return the attribute and version that a form says its person saw, as `name.full#3`."""
+    name, _, version = detail.partition("#")
+    if name not in CATALOGUE or not version.isdecimal() or len(version) > len("99999999"):
+        raise InvalidError(_NOT_SEEN, pointer="/detail")
+    return name, int(version)
+
+
+def _confirmed(seen: Collection[str], right: Sequence[str]) -> str:
+    if not right:
+        return "Nothing to confirm: you said so within the last day, or it has changed. Look at it again."
+    if len(seen) == 1:
+        return f"Still right: {CATALOGUE[right[0]].noun}. Whoever you share it with is told."
+    left = len(seen) - len(right)
+    rest = " What you changed or confirmed within the last day stays as it is." if left else ""
+    return (
+        f"Still right: {len(right)} {'detail' if len(right) == 1 else 'details'}. Whoever you share with is told.{rest}"
+    )
+
+
 def _entry(name: str) -> Attribute:
     if name not in CATALOGUE:
         raise services.UnknownAttributeError(private="no such attribute")
@@ -192,6 +234,9 @@ def _row(entry: Attribute, held: CurrentValue | None, saved: int | None) -> Row:
         lines=formats.lines(entry, held.value),
         changed_at=held.changed_at,
         confirmed_at=held.confirmed_at,
+        version=held.version,
+        confirmable=not freshness.fresh(held.confirmed_at, now=now()),
+        stale=freshness.stale(entry.name, held.confirmed_at, now=now()),
         saved=saved,
     )
 

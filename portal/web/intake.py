@@ -22,7 +22,7 @@ FORM_BYTES: Final = 64 * 1024
 _FIELDS: Final = 500
 _FORM = "application/x-www-form-urlencoded"
 # Checkboxes of one name; of anything else there is one answer.
-_MANY = frozenset({"attributes"})
+_MANY = frozenset({"attributes", "detail"})
 _BODY = frozenset({"POST", "PUT", "PATCH"})
 
 

@@ -90,6 +90,7 @@ FORMS = {
     "identity.end_session": Form("ada", lambda _cast: {"session": "others"}, ("session",)),
     "identity.sign_out": Form("bob"),
     "consumer.change": Form("ada", lambda _cast: {"value": "Ada King"}, ("value",), _name),
+    "consumer.confirm": Form("ada", lambda _cast: {"detail": "name.full#1"}, ("detail",), optional=("detail",)),
     "consumer.remove": Form("ada", arguments=_name),
     "consumer.undo": Form("ada", lambda _cast: {"version": "1"}, ("version",), _name),
     "consent.change": Form(

@@ -161,15 +161,53 @@ def test_undo_of_what_stands_changes_nothing(session: Session, keys: Keyring, pe
         undo(session, keys, person, 2, LATER)
 
 
-def test_confirming_is_no_change(
-    session: Session, keys: Keyring, person: UUID, heard: list[events.RecordChanged]
-) -> None:
-    save(session, keys, person, name__full="One", contact__channel="post")
-    services.confirm(session, person_id=person, attributes=["name.full", "birth.date"], now=LATER)
+@pytest.fixture
+def confirmed(monkeypatch: pytest.MonkeyPatch) -> list[events.RecordConfirmed]:
+    told: list[events.RecordConfirmed] = []
+    monkeypatch.setitem(events._listeners, events.RecordConfirmed, [lambda _session, fact: told.append(fact)])  # noqa: SLF001 - the registry has no way to forget
+    return told
+
+
+def test_confirming_is_no_change_and_is_announced_once_for_all(
+    session: Session, keys: Keyring, person: UUID, heard: list[events.RecordChanged],
+    confirmed: list[events.RecordConfirmed],
+) -> None:  # fmt: skip
+    save(session, keys, person, name__full="One", contact__channel="post", phone__home="+35314000000")
+    services.confirm(session, person_id=person, versions={"name.full": 1, "phone.home": 1}, now=LATER)
     held = queries.current(session, keyring=keys, person_id=person)
     assert (held["name.full"].confirmed_at, held["contact.channel"].confirmed_at) == (LATER, NOW)
-    assert queries.sequence(session, person_id=person) == 1
+    assert (held["name.full"].version, held["name.full"].changed_at) == (1, NOW)
+    assert queries.sequence(session, person_id=person) == 2
     assert len(heard) == 1
+    [fact] = confirmed
+    assert (set(fact.attributes), fact.sequence) == ({"name.full", "phone.home"}, 2)
+
+
+def test_nobody_confirms_what_they_have_not_seen(
+    session: Session, keys: Keyring, person: UUID, confirmed: list[events.RecordConfirmed]
+) -> None:
+    save(session, keys, person, name__full="One", phone__home="+35314000000")
+    save(session, keys, person, name__full="Two", phone__home=None)
+    seen = {"name.full": 1, "phone.home": 2, "birth.date": 1}
+    assert services.confirm(session, person_id=person, versions=seen, now=LATER) == ()
+    assert (queries.sequence(session, person_id=person), confirmed) == (2, [])
+
+
+def test_confirming_twice_within_a_day_is_confirming_once(
+    session: Session, keys: Keyring, person: UUID, confirmed: list[events.RecordConfirmed]
+) -> None:
+    save(session, keys, person, name__full="One")
+    for _ in range(2):
+        services.confirm(session, person_id=person, versions={"name.full": 1}, now=LATER)
+    assert len(confirmed) == 1
+
+
+def test_a_change_after_a_confirmation_is_a_change(session: Session, keys: Keyring, person: UUID) -> None:
+    save(session, keys, person, name__full="One")
+    services.confirm(session, person_id=person, versions={"name.full": 1}, now=LATER)
+    save(session, keys, person, name__full="Two")
+    entry = queries.entries(session, person_id=person)["name.full"]
+    assert (entry["version"], entry["sequence"], entry.get("confirmed_sequence")) == (2, 3, None)
 
 
 def test_a_suggested_value_awaits_its_person(session: Session, keys: Keyring, person: UUID) -> None:

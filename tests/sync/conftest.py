@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def world(settings: Settings, keys: Keyring) -> Iterator[World]:
     events.listen(events.RecordChanged, services.on_record_changed)
+    events.listen(events.RecordConfirmed, services.on_record_changed)
     events.listen(events.GrantChanged, services.on_grant_changed)
     made = World(settings, keys)
     yield made

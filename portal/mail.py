@@ -40,15 +40,16 @@ def compose(template: str, **values: object) -> tuple[str, str]:
     return " ".join(subject.split()), folder.get_template(f"{template}/body.txt").render(**values)
 
 
-def send(settings: Settings, *, to: str, subject: str, body: str) -> bool:
+def send(settings: Settings, *, to: str, subject: str, body: str, reference: str = "") -> bool:
     """Hand one message to the server of `SMTP_URL` (smtp, smtp+starttls or smtps); False when there is none.
 
+    A letter that may be handed over twice has a `reference`, which makes both the same message (RFC 5322 3.6.4).
     `EmailMessage` refuses line breaks in headers, so a value cannot add one (OWASP ASVS 5.0, 1.3.11).
     """
     if not settings.smtp_url:
         log.warning("mail not sent: SMTP_URL is not set")
         return False
-    message = _message(settings, to, subject, body)
+    message = _message(settings, to, subject, body, reference)
     try:
         with _connect(urlsplit(settings.smtp_url)) as server:
             server.send_message(message)
@@ -58,13 +59,14 @@ def send(settings: Settings, *, to: str, subject: str, body: str) -> bool:
     return True
 
 
-def _message(settings: Settings, to: str, subject: str, body: str) -> EmailMessage:
+def _message(settings: Settings, to: str, subject: str, body: str, reference: str) -> EmailMessage:
     message = EmailMessage()
     try:
         message["From"], message["To"], message["Subject"] = settings.mail_from, to, subject
     except ValueError:
         raise MailNotSentError(private="a header would have been broken") from None
-    message["Message-ID"] = make_msgid(domain=settings.mail_from.rpartition("@")[2])
+    domain = settings.mail_from.rpartition("@")[2]
+    message["Message-ID"] = f"<{reference}@{domain}>" if reference else make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office programs stay quiet
     message.set_content(body)
     return message

@@ -19,7 +19,7 @@ from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
 from portal.oauth import housekeeping, ping, registration
-from portal.sync import batches, courier, pull_statements, pulls, services, statements
+from portal.sync import batches, courier, health, letters, pull_statements, pulls, services, statements
 from portal.vault import keyring as keyrings
 from portal.vault import signing
 
@@ -87,6 +87,11 @@ def run_pull(pull_id: str) -> None:
             batches.release(session, taken, finished=not more, now=db.now())
 
 
+def send_letter(letter_id: str) -> None:
+    """Send one letter to a company about its endpoint; nothing happens when it is sent or over."""
+    letters.send(config.current(), UUID(letter_id))
+
+
 def reconcile() -> None:
     """Find what a lost job left behind; called every second, and useful with Valkey down: rings are retried."""
     settings = config.current()
@@ -127,6 +132,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
     for part in (
         settle_stale,
         _catch_up,
+        _see_to_letters,
         _expire_grants,
         _expire_approvals,
         _expire_pulls,
@@ -157,6 +163,12 @@ def settle_stale(session: Session, now: datetime) -> None:
 def _catch_up(session: Session, now: datetime) -> None:
     # Nobody rings: the reconciler itself looks for what is due every second.
     session.execute(statements.CATCH_UP, {"since": now - _CAUGHT_UP_AFTER})
+
+
+def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - the database's clock decides
+    health.warn_of_silence(session)
+    for letter_id in letters.unsent(session):
+        queue.ring_once(config.current().redis_url, queue.WORK, health.SEND_LETTER, str(letter_id), within=60)
 
 
 def _expire_grants(session: Session, now: datetime) -> None:

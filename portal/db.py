@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from psycopg import OperationalError, errors
-from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PGconn
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PGconn, TransactionStatus
 from sqlalchemy import DateTime, MetaData, Uuid, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from psycopg.pq.abc import PGconn as Libpq
     from psycopg.pq.abc import PGresult
     from sqlalchemy import Engine
 
@@ -110,10 +111,14 @@ class _Line:
         self._prepared: set[str] = set()
 
     def run(self, name: str, sql: str, values: list[Any]) -> PGresult:
-        if name not in self._prepared:
-            _checked(self._libpq.prepare(name.encode(), sql.encode()))
-            self._prepared.add(name)
-        return _checked(self._libpq.exec_prepared(name.encode(), values, None, _BINARY))
+        return _run(self._libpq, self._prepared, name, sql, values)
+
+
+def _run(libpq: Libpq, prepared: set[str], name: str, sql: str, values: list[Any]) -> PGresult:
+    if name not in prepared:
+        _checked(libpq.prepare(name.encode(), sql.encode()))
+        prepared.add(name)
+    return _checked(libpq.exec_prepared(name.encode(), values, None, _BINARY))
 
 
 @cache
@@ -124,6 +129,13 @@ def _idle(_url: str) -> deque[_Line]:
 
 _JSON = json.JSONDecoder().decode
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _read_tree(value: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    # The first byte is the version of the form.
+    return _JSON(value[1:].decode())
+
+
 # The binary form of each type, by PostgreSQL's own number of it; any other is text.
 _READ: dict[int, Callable[[bytes], Any]] = {
     16: b"\x01".__eq__,
@@ -134,17 +146,17 @@ _READ: dict[int, Callable[[bytes], Any]] = {
     114: lambda value: _JSON(value.decode()),
     1184: lambda value: _EPOCH + timedelta(microseconds=int.from_bytes(value, signed=True)),
     2950: lambda value: UUID(bytes=value),
-    3802: lambda value: _JSON(value[1:].decode()),
+    3802: _read_tree,
 }
 _BINARY = 1
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
 class Prepared:
-    """One statement of a hot path: planned once a connection, one round trip, committed by itself.
+    """One statement of a hot path: planned once a connection, one round trip.
 
-    libpq sends it and the row is read here, which costs a tenth of what a session does
-    (docs/decisions/0007-libpq-for-the-pull.md).  Parameters are written `:name`, as in `text()`.
+    libpq sends it and its rows are read here, which costs a tenth of what a session does
+    (docs/decisions/0007-libpq-for-the-pull.md).  Parameters are written `:name`, as in `text()`; lists are arrays.
     """
 
     def __init__(self, name: str, sql: str) -> None:
@@ -154,7 +166,33 @@ class Prepared:
         self._readers: dict[str, Callable[[bytes], Any]] = {}
 
     def one(self, url: str, parameters: Mapping[str, object]) -> Any:  # noqa: ANN401 - a row of this statement
-        """Return the first row by column names, or None; raise the driver's error, without the server's words."""
+        """Run it by itself and return its first row by column names, or None.
+
+        Raises the driver's error, without the server's words.
+        """
+        result = self._at_once(url, parameters)
+        return self._row(result, 0, {}) if result.ntuples else None
+
+    def all(self, url: str, parameters: Mapping[str, object]) -> list[Any]:
+        """Run it by itself, as `one` does, and return every row."""
+        return self._rows(self._at_once(url, parameters))
+
+    def within(self, session: Session, parameters: Mapping[str, object]) -> list[Any]:
+        """Run it as a part of the session's transaction and return every row; raises as `one` does."""
+        connection = session.connection().connection
+        libpq: Libpq = cast("Any", connection.driver_connection).pgconn
+        if libpq.transaction_status == TransactionStatus.IDLE:
+            _checked(libpq.exec_(b"BEGIN"))
+        values = [_written(parameters[name]) for name in self._names]
+        try:
+            result = _run(libpq, connection.info.setdefault("prepared", set()), self.name, self.sql, values)
+        except BaseException:
+            if libpq.status != ConnStatus.OK:
+                session.connection().invalidate()
+            raise
+        return self._rows(result)
+
+    def _at_once(self, url: str, parameters: Mapping[str, object]) -> PGresult:
         idle = _idle(url)
         try:
             line = idle.pop()
@@ -167,16 +205,26 @@ class Prepared:
             idle.clear()
             raise
         idle.append(line)
-        return self._row(result)
+        return result
 
-    def _row(self, result: PGresult) -> SimpleNamespace | None:
-        if not result.ntuples:
-            return None
+    def _rows(self, result: PGresult) -> list[Any]:
+        # What a join repeats is read once: rows may share it, so nobody changes it.
+        known: dict[bytes, Any] = {}
+        return [self._row(result, number, known) for number in range(result.ntuples)]
+
+    def _row(self, result: PGresult, number: int, known: dict[bytes, Any]) -> SimpleNamespace:
         readers = self._readers or self._described(result)
-        values = {name: result.get_value(0, column) for column, name in enumerate(readers)}
-        return SimpleNamespace(
-            **{name: None if value is None else readers[name](value) for name, value in values.items()}
-        )
+        row = SimpleNamespace()
+        values = row.__dict__
+        for column, (name, read) in enumerate(readers.items()):
+            raw = result.get_value(number, column)
+            if raw is None or read is not _read_tree:
+                values[name] = None if raw is None else read(raw)
+            elif (found := known.get(raw)) is not None:
+                values[name] = found
+            else:
+                values[name] = known[raw] = _read_tree(raw)
+        return row
 
     def _described(self, result: PGresult) -> dict[str, Callable[[bytes], Any]]:
         names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
@@ -189,7 +237,20 @@ def _written(value: object) -> bytes | None:
     # In text form, which for a bytea is hexadecimal.
     if value is None:
         return None
-    return b"\\x" + value.hex().encode() if isinstance(value, bytes) else str(value).encode()
+    if isinstance(value, bytes):
+        return b"\\x" + value.hex().encode()
+    if isinstance(value, list):
+        return b"{" + b",".join(_element(part) for part in value) + b"}"
+    return str(value).encode()
+
+
+def _element(value: object) -> bytes:
+    if value is None:
+        return b"NULL"
+    if isinstance(value, (int, float, UUID)):
+        return str(value).encode()
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return b'"' + escaped.encode() + b'"'
 
 
 def _checked(result: PGresult) -> PGresult:

@@ -83,3 +83,39 @@ def test_a_connection_that_died_costs_one_request(settings: Settings) -> None:
     with pytest.raises(errors.OperationalError):
         own.one(settings.database_url, {})
     assert own.one(settings.database_url, {}).pid != pid
+
+
+def test_a_prepared_statement_takes_lists_and_returns_every_row(settings: Settings) -> None:
+    rows = db.Prepared(
+        "rows",
+        """
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:words AS text[]), CAST(:numbers AS int[]))
+            AS t(id, words, number), CAST('{"a": 1}' AS jsonb) AS same
+        """,
+    )
+    ids, words = [uuid4(), uuid4(), uuid4()], ['a "quoted" \\ word', "{x,y}", None]
+    found = rows.all(settings.database_url, {"ids": ids, "words": words, "numbers": [1, -2, None]})
+    assert [(row.id, row.words, row.number) for row in found] == list(zip(ids, words, [1, -2, None], strict=True))
+    # What a join repeats is read once.
+    assert found[0].same is found[2].same
+
+
+def test_a_prepared_statement_is_a_part_of_the_sessions_transaction(settings: Settings) -> None:
+    mark = db.Prepared("mark", "SELECT txid_current()::text AS number, current_setting('TimeZone') AS zone")
+    with db.transaction(settings.database_url) as session:
+        [first] = mark.within(session, {})
+        assert session.scalar(text("SELECT txid_current()::text")) == first.number
+        assert mark.within(session, {})[0].number == first.number
+    with db.transaction(settings.database_url) as session:
+        assert mark.within(session, {})[0].number != first.number
+        assert first.zone == "UTC"
+
+
+def test_what_a_prepared_statement_did_is_rolled_back(settings: Settings) -> None:
+    lock = db.Prepared("lock_row", "SELECT pg_advisory_xact_lock(42)::text AS held")
+    tried = text("SELECT pg_try_advisory_xact_lock(42)")
+    with db.sessions(settings.database_url)() as session, db.sessions(settings.database_url)() as other:
+        lock.within(session, {})
+        assert not other.scalar(tried)
+        session.rollback()
+        assert other.scalar(tried)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv6Address
     from urllib.parse import SplitResult
 
+# What is said of a text alone does not change: remembering it makes a check at each use cheap.
+_REMEMBERED = 16_384
 _LONGEST_URL = 2048
 _LONGEST_NAME = 253
 _PORTS = {443, 8443}
@@ -52,12 +55,25 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A checked place to connect to: the name for TLS and `Host`, the address for the socket."""
+    """A checked place to connect to: the name for TLS and `Host`, the addresses for the socket, in turn.
+
+    `path` is what to ask for there (RFC 9112 section 3.2.1).
+    """
 
     tls: bool
     host: str
     port: int
-    address: str
+    addresses: tuple[str, ...]
+    path: str
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    @property
+    def place(self) -> tuple[bool, str, int]:
+        """What a line must have in common with this target to serve it, besides the address."""
+        return self.tls, self.host, self.port
 
     @property
     def host_header(self) -> str:
@@ -80,11 +96,21 @@ def check(url: str, *, allow: Collection[str], resolve: Resolver) -> Target:
         raise UnknownNameError
     if f"{host}:{port}" not in allow and not all(is_public(answer) for answer in answers):
         raise UnsafeAddressError("This name leads to a private or reserved address.")
-    return Target(tls=parts.scheme == "https", host=host, port=port, address=answers[0])
+    addresses = tuple(dict.fromkeys(answers))
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return Target(tls=parts.scheme == "https", host=host, port=port, addresses=addresses, path=path)
 
 
 def check_form(url: str, *, allow: Collection[str]) -> tuple[SplitResult, int]:
     """Return the parts and the port; raise `UnsafeAddressError` for a URL whose form alone rules it out."""
+    parts, port = _parts(url)
+    if parts.scheme not in {"http", "https"} or f"{parts.hostname}:{port}" not in allow:
+        _check_public_form(parts, port)
+    return parts, port
+
+
+@lru_cache(_REMEMBERED)
+def _parts(url: str) -> tuple[SplitResult, int]:
     if len(url) > _LONGEST_URL or not _PLAIN.fullmatch(url):
         raise UnsafeAddressError("The address holds characters that do not belong in one, or is too long.")
     try:
@@ -94,11 +120,10 @@ def check_form(url: str, *, allow: Collection[str]) -> tuple[SplitResult, int]:
         raise UnsafeAddressError("The address is not well formed.") from error
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise UnsafeAddressError("The address must have neither a user name, a password nor a fragment.")
-    if parts.scheme not in {"http", "https"} or f"{parts.hostname}:{port}" not in allow:
-        _check_public_form(parts, port)
     return parts, port
 
 
+@lru_cache(_REMEMBERED)
 def _check_public_form(parts: SplitResult, port: int) -> None:
     if parts.scheme != "https":
         raise UnsafeAddressError("The address must begin with https://.")
@@ -109,6 +134,7 @@ def _check_public_form(parts: SplitResult, port: int) -> None:
         raise UnsafeAddressError("The port must be 443 or 8443.")
 
 
+@lru_cache(_REMEMBERED)
 def is_public(address: str) -> bool:
     """Say whether `address` is a public unicast address and nothing that leads elsewhere."""
     try:

@@ -1,0 +1,82 @@
+"""Lines that wait for their next request, and what makes the next handshake with a name short."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from portal.egress.guard import Target
+    from portal.egress.lines import Line
+
+_IDLE_SECONDS = 15.0
+_SESSIONS = 8192
+# A shortened handshake shows no certificate, so the whole one is asked for again after a while.
+_SESSION_SECONDS = 3600
+
+
+class Kept:
+    """Idle lines, oldest first; `close` is called for each that has had its day."""
+
+    def __init__(self, close: Callable[[Line], None]) -> None:
+        self._close = close
+        self._since: dict[Line, float] = {}
+        self._places: dict[tuple[bool, str, int], list[Line]] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def put(self, line: Line) -> None:
+        self._since[line] = time.monotonic()
+        self._places.setdefault(line.target.place, []).append(line)
+
+    def take(self, target: Target) -> Line | None:
+        """Return a line to one of the addresses that `target` has now, unless the other side has left or spoken."""
+        for line in reversed(self._places.get(target.place, [])):
+            self._forget(line)
+            if line.address in target.addresses and line.quiet():
+                line.target = target
+                return line
+            self._close(line)
+        return None
+
+    def drop(self, line: Line) -> None:
+        self._forget(line)
+        self._close(line)
+
+    def drop_oldest(self) -> None:
+        self.drop(next(iter(self._since)))
+
+    def expire(self) -> None:
+        """Close what has been idle for too long."""
+        latest = time.monotonic() - _IDLE_SECONDS
+        while self._since and next(iter(self._since.values())) < latest:
+            self.drop_oldest()
+
+    def _forget(self, line: Line) -> None:
+        del self._since[line]
+        lines = self._places[line.target.place]
+        lines.remove(line)
+        if not lines:
+            del self._places[line.target.place]
+
+
+class Sessions:
+    """TLS sessions by name and port, each for one use (RFC 8446 appendix C.4)."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bool, str, int], ssl.SSLSession] = {}
+
+    def take(self, target: Target) -> ssl.SSLSession | None:
+        session = self._known.pop(target.place, None)
+        return session if session and session.time + _SESSION_SECONDS > time.time() else None
+
+    def put(self, target: Target, session: ssl.SSLSession | None) -> None:
+        if session is None or not session.has_ticket:
+            return
+        self._known[target.place] = session
+        if len(self._known) > _SESSIONS:
+            del self._known[next(iter(self._known))]

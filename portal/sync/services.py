@@ -6,7 +6,8 @@ import hmac
 import json
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -16,7 +17,7 @@ from portal.db import new_id
 from portal.egress import client as outbound
 from portal.egress import guard
 from portal.errors import InvalidError, RefusedError
-from portal.sync import messages, queries, rules, statements
+from portal.sync import health, messages, queries, rules, statements
 from portal.sync.models import BatchPull, BatchPullItem, Stream
 from portal.vault import signing
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.egress.client import Client
-    from portal.events import ClientEnded, GrantChanged, RecordChanged
+    from portal.events import ClientEnded, GrantChanged, RecordChanged, RecordConfirmed
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"
@@ -58,22 +59,27 @@ class TooManyPullsError(RefusedError):
     public = "You have ten pulls waiting already. Fetch the result of one, or wait until one is done."
 
 
-class Challenge(NamedTuple):
-    """What an endpoint is asked to prove itself by: it reads `state` in `token` and sends it back."""
+@dataclass(frozen=True, kw_only=True)
+class Challenge:
+    """What an endpoint is asked to prove itself by: it reads `state` in `token` and sends it back.
+
+    `authorization` is the header that its company wants pushes to carry.
+    """
 
     client_id: str
     stream_id: UUID
     url: str
-    token: str
-    state: str
+    token: str = field(repr=False)
+    state: str = field(repr=False)
+    authorization: str | None = field(repr=False)
 
 
 # A proof waits up to ten seconds for a stranger's server; of a process's few threads one may do so at a time.
 _PROVING = threading.BoundedSemaphore(1)
 
 
-def on_record_changed(session: Session, fact: RecordChanged) -> None:
-    """Note for every subscription that shares one of the changed attributes that it is owed the news."""
+def on_record_changed(session: Session, fact: RecordChanged | RecordConfirmed) -> None:
+    """Note for every subscription that shares one of the attributes changed, or confirmed, that it is owed the news."""
     session.flush()
     values = {"person_id": fact.person_id, "attributes": list(fact.attributes), "at": fact.at}
     session.execute(statements.FAN_OUT, values)
@@ -94,7 +100,9 @@ def on_client_ended(session: Session, fact: ClientEnded) -> None:
     session.execute(over.execution_options(synchronize_session=False))
 
 
-def challenge(session: Session, *, keyring: Keyring, client_id: str, url: str, now: datetime) -> Challenge:
+def challenge(
+    session: Session, *, keyring: Keyring, client_id: str, url: str, now: datetime, authorization: str | None = None
+) -> Challenge:
     """Return the signed challenge by which `url` can prove itself; nothing is kept.
 
     Raises `guard.UnsafeAddressError`.  The caller ends its transaction before it asks by `await_echo`.
@@ -107,7 +115,9 @@ def challenge(session: Session, *, keyring: Keyring, client_id: str, url: str, n
         signing.current(session, keyring=keyring), issuer=config.current().issuer, client_id=client_id,
         stream_id=stream_id, jti=new_id().hex, now=now, event={messages.VERIFICATION: {"state": state}},
     )  # fmt: skip
-    return Challenge(client_id, stream_id, url, token, state)
+    return Challenge(
+        client_id=client_id, stream_id=stream_id, url=url, token=token, state=state, authorization=authorization
+    )
 
 
 def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
@@ -127,16 +137,30 @@ def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
 
 def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Stream:
     """Tell a client at `url`, which has proved itself; whoever shares with it already is owed to it from now on."""
-    known = insert(Stream).values(stream_id=new_id(), client_id=client_id, url=url, created_at=now,
-                                    state="pending", failures=0, last_problem="")  # fmt: skip
-    session.execute(known.on_conflict_do_nothing(index_elements=["client_id"]))
-    endpoint = queries.stream_held(session, client_id=client_id)
-    endpoint.url, endpoint.state, endpoint.verified_at = url, "enabled", now
-    endpoint.failures, endpoint.failing_since, endpoint.slow_until, endpoint.last_problem = 0, None, None, ""
-    session.flush()
+    make_stream(session, client_id=client_id, stream_id=new_id(), now=now)
+    return open_stream(session, client_id=client_id, method="push", url=url, now=now)
+
+
+def make_stream(session: Session, *, client_id: str, stream_id: UUID, now: datetime) -> bool:
+    """Make a client's one stream, turned off until `open_stream`; False when it has one."""
+    fresh = insert(Stream).values(
+        stream_id=stream_id, client_id=client_id, created_at=now, state="disabled", reason="It was never used."
+    )
+    made = session.execute(fresh.on_conflict_do_nothing(index_elements=["client_id"]).returning(Stream.stream_id))
+    return made.one_or_none() is not None
+
+
+def open_stream(session: Session, *, client_id: str, method: str, url: str | None, now: datetime) -> Stream:
+    """Have a client told from now on, by push at `url`, which has proved itself, or by poll.
+
+    Whoever shares with it already is owed to it.
+    """
+    stream = queries.stream_held(session, client_id=client_id)
+    stream.method, stream.url, stream.verified_at, stream.slow_until = method, url, now, None
+    health.returned(session, stream)
     session.execute(statements.BACKFILL, {"client_id": client_id})
     ring(session)
-    return endpoint
+    return stream
 
 
 def request_pull(
@@ -189,6 +213,7 @@ def _problem(client: Client, asked: Challenge) -> str:
         answer = client.post(
             asked.url, asked.token.encode(),
             content_type=messages.MEDIA_TYPE, accept="application/json", seconds=_PROOF_SECONDS,
+            authorization=asked.authorization,
         )  # fmt: skip
     except (outbound.NoAnswerError, guard.UnsafeAddressError) as error:
         return f"The endpoint could not be proven. {error.public}"

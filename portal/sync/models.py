@@ -77,9 +77,10 @@ class Delivery(Base):
 
     __tablename__ = "delivery"
     __table_args__ = (
-        Index("delivery_due_idx", "due_at", postgresql_where=text("generation > acked_generation")),
+        Index("delivery_due_idx", "client_id", "due_at", postgresql_where=text("generation > acked_generation")),
         Index(None, "client_id"),
         Index("delivery_position_idx", "client_id", "position", postgresql_where=text("generation > acked_generation")),
+        Index("delivery_sent_idx", "client_id", "sent_jti", postgresql_where=text("sent_jti IS NOT NULL")),
     )
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -110,6 +111,16 @@ class Delivery(Base):
     applied_generation: Mapped[int] = mapped_column(default=0)
     applied_sequence: Mapped[int] = mapped_column(default=0)
     applied_at: Mapped[datetime | None]
+
+
+class Flight(Base):
+    """One request on its way to a client's endpoint: what its deliveries are leased by, and until when it counts."""
+
+    __tablename__ = "flight"
+
+    stream_id: Mapped[UUID] = mapped_column(primary_key=True)
+    lease_id: Mapped[UUID] = mapped_column(primary_key=True)
+    leased_until: Mapped[datetime]
 
 
 class Attempt(Base):
@@ -196,7 +207,7 @@ class Receipt(Base):
     """
 
     __tablename__ = "receipt"
-    __table_args__ = (Index(None, "received_at"),)
+    __table_args__ = (Index(None, "client_id", "jti"), Index(None, "received_at"))
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     grant_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -61,7 +61,12 @@ def _widen_deliveries() -> None:
     for column in ("sent_generation", "sent_sequence", "sent_version"):
         op.add_column("delivery", sa.Column(column, sa.Integer()))
     op.add_column("delivery", sa.Column("applied_at", _MOMENT))
+    # By client, so that what one is owed hides nothing of what another is owed.
+    op.drop_index("delivery_due_idx", "delivery")
+    op.create_index("delivery_due_idx", "delivery", ["client_id", "due_at"], postgresql_where=_OWED)
     op.create_index("delivery_position_idx", "delivery", ["client_id", "position"], postgresql_where=_OWED)
+    handed_out = sa.text("sent_jti IS NOT NULL")
+    op.create_index("delivery_sent_idx", "delivery", ["client_id", "sent_jti"], postgresql_where=handed_out)
 
 
 def _widen_what_others_keep() -> None:
@@ -100,6 +105,13 @@ def _widen_what_others_keep() -> None:
 
 
 def _add_what_was_sent() -> None:
+    op.create_table(
+        "flight",
+        sa.Column("stream_id", sa.Uuid(), nullable=False),
+        sa.Column("lease_id", sa.Uuid(), nullable=False),
+        sa.Column("leased_until", _MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("stream_id", "lease_id", name="flight_pkey"),
+    )
     op.create_table(
         "attempt",
         sa.Column("client_id", sa.String(), nullable=False),
@@ -190,6 +202,7 @@ def _add_what_is_counted() -> None:
         sa.Column("received_at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("person_id", "grant_id", "jti", name="receipt_pkey"),
     )
+    op.create_index("receipt_client_id_jti_idx", "receipt", ["client_id", "jti"])
     op.create_index("receipt_received_at_idx", "receipt", ["received_at"])
     op.create_table(
         "grant_use",

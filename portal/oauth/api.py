@@ -159,8 +159,9 @@ def person() -> Response:
     settings, keyring = context.settings(), context.keyring()
     try:
         told = userinfo.tell(
-            settings.database_url, keyring=keyring, credentials=protection.credentials(), now=context.now()
-        )
+            settings.database_url, keyring=keyring, credentials=protection.credentials(), most=settings.grant_pulls,
+            now=context.now(),
+        )  # fmt: skip
         if told.plain:
             return _json(200, told.claims)
         return _answer(200, userinfo.signed(context.session(), told, keyring=keyring, issuer=settings.issuer))

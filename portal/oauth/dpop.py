@@ -6,9 +6,10 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from urllib.parse import quote, unquote, urlsplit
 
+from portal.companies import keys
 from portal.oauth import compact, replay
 from portal.oauth.compact import MalformedError
 from portal.oauth.errors import InvalidProofError, InvalidRequestError
@@ -16,6 +17,8 @@ from portal.oauth.replay import Use
 from portal.vault import base64url
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.orm import Session
 
     from portal.oauth.compact import Compact, VerifyKey
@@ -69,13 +72,21 @@ class ProofReplayedError(InvalidProofError):
     public = "The DPoP proof was used before."
 
 
+class OneTimeKeyError(InvalidProofError):
+    public = "epk in the DPoP proof must be a public key to seal to: one JWK, P-256 or X25519."
+
+
 @dataclass(frozen=True)
 class Proof:
-    """A good proof: the key's RFC 7638 thumbprint, and what the replay store must know of it."""
+    """A good proof: the key's RFC 7638 thumbprint, and what the replay store must know of it.
+
+    `epk` is the claim of that name as it was sent, None where there is none; `one_time_key` reads it.
+    """
 
     jkt: str
     proof_hash: bytes
     expires_at: datetime
+    epk: object = None
 
     @property
     def once(self) -> Use:
@@ -104,7 +115,27 @@ def verify(header: str | None, *, method: str, url: str, now: datetime, access_t
     _check_age(parsed, now)
     _check_token(parsed, access_token)
     jkt = compact.thumbprint(key)
-    return Proof(jkt, replay.fingerprint("dpop", jkt, _jti(parsed)), now + KEPT)
+    fingerprint = replay.fingerprint("dpop", jkt, _jti(parsed))
+    return Proof(jkt, fingerprint, now + KEPT, epk=parsed.claims.get("epk"))
+
+
+def one_time_key(proof: Proof) -> Mapping[str, Any] | None:
+    """Return `{"kid", "jwk"}` of the public key that the answer is to be sealed to, None where the proof names none.
+
+    The proof is signed, and is for one request, so whoever holds the token's key chooses it and nobody else can.
+    Its `kid` is its RFC 7638 thumbprint.  Raises `OneTimeKeyError` for what a company could not register either.
+    """
+    if proof.epk is None:
+        return None
+    if not isinstance(proof.epk, dict) or "kty" not in proof.epk:
+        raise OneTimeKeyError
+    try:
+        [key] = keys.check({"use": keys.ENCRYPTION} | {name: v for name, v in proof.epk.items() if name != "kid"})
+    except keys.KeySetError as error:
+        raise OneTimeKeyError(private=error.pointer) from error
+    if key.use != keys.ENCRYPTION:
+        raise OneTimeKeyError
+    return {"kid": key.kid, "jwk": key.jwk}
 
 
 def _parsed(header: str | None) -> Compact:

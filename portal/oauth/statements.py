@@ -1,7 +1,7 @@
 """The statements of the paths that every call of a company takes, which read across slices on purpose.
 
-What they read of a grant is read in one way only, here, for `portal.sync.statements` too; they write a used proof
-and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says why there are any.
+What they read of a grant is read in one way only, here, for `portal.sync.statements` too; they write a used proof,
+a look that was counted and a disclosure.  docs/decisions/0005-one-drain-for-the-fast-lane.md says why there are any.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sqlalchemy import inspect, text
 from portal.consent.models import Grant
 from portal.consent.rules import Standing
 from portal.db import Prepared
+from portal.oauth.ceilings import COUNTED, REASON
 from portal.oauth.replay import FRESH, WHICH
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _USERINFO = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.grant_id AS token_grant, t.level,
            t.authenticated_at, t.expires_at AS token_expires_at, t.client_id AS token_client,
            c.state = 'active' AND co.state <> 'suspended' AS client_active, c.metadata, s.sub, {GRANT},
-           r.entries, k.keyring_version, k.wrapped_root, k.commitment
+           g.pulls_a_day, r.entries, k.keyring_version, k.wrapped_root, k.commitment
       FROM access_token t
       JOIN client c ON c.client_id = t.client_id
       JOIN company co ON co.company_id = c.company_id
@@ -51,9 +52,10 @@ USE_PROOF = Prepared("use_proof", """
 
 
 def logging(channel: str) -> str:
-    """Return the statement that uses a proof up and logs a disclosure by `channel`, together or not at all.
+    """Return the statement that uses a proof up, counts a look and logs it by `channel`, together or not at all.
 
-    The row is written only for the consent that was read: whoever stopped sharing in between comes first.
+    The row is written only for the consent that was read: whoever stopped sharing in between comes first.  It says
+    `denied` where the look was one too many (`oauth.ceilings`); `used` is then nothing.
     """
     return f"""
     WITH fresh AS (
@@ -61,15 +63,17 @@ def logging(channel: str) -> str:
             ON CONFLICT DO NOTHING RETURNING proof_hash),
     unchanged AS (
         SELECT version FROM "grant"
-         WHERE person_id = :person_id AND grant_id = :grant_id AND version = :grant_version FOR SHARE),
+         WHERE person_id = :person_id AND grant_id = :grant_id AND version = :grant_version FOR SHARE), {COUNTED},
     logged AS (
         INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel,
                                 outcome, reason, asked, given, message_id)
         SELECT :person_id, :at, :disclosure_id, :context_id, :grant_id, :grant_version, '{channel}',
-               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id
-          FROM fresh, unchanged
+               CASE WHEN may THEN :outcome ELSE 'denied' END, CASE WHEN may THEN :reason ELSE '{REASON}' END,
+               CAST(:asked AS jsonb), CASE WHEN may THEN CAST(:given AS jsonb) ELSE '{{}}' END, :message_id
+          FROM fresh, unchanged, (SELECT CAST(:kind AS text) IS NULL OR EXISTS (SELECT FROM counted) AS may) m
         RETURNING disclosure_id)
-    SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM logged) AS logged
+    SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM logged) AS logged,
+           (SELECT used FROM counted) AS used
 """  # noqa: S608 - the channel is a constant of whoever prepares it
 
 

@@ -6,7 +6,7 @@ One statement reads and one logs.  Whoever stops sharing in between is waited fo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from portal import db
@@ -18,7 +18,8 @@ from portal.consumer.catalogue import CATALOGUE, SENSITIVE, of_scopes
 from portal.errors import RefusedError
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
-from portal.oauth import dpop, encrypted, signed_answer, statements
+from portal.oauth import ceilings, dpop, encrypted, signed_answer, statements
+from portal.oauth.ceilings import TooOftenError
 from portal.oauth.dpop import ProofReplayedError
 from portal.oauth.errors import (
     InsufficientAuthenticationError,
@@ -82,9 +83,10 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """Who asks, proven by what, and when."""
+    """Who asks, proven by what, and when; `most` looks a day are allowed where the consent says no less."""
 
     credentials: Credentials
+    most: int
     now: datetime
 
 
@@ -96,6 +98,7 @@ class _Answer:
     asked: Sequence[str]
     shared: Sequence[str]
     refusal: Refusal | None
+    too_often: bool = False
 
     @property
     def disclosure(self) -> bool:
@@ -108,13 +111,14 @@ class _Answer:
         return {name: sealed[name]["version"] for name in self.shared if name in sealed}
 
 
-def tell(url: str, *, keyring: Keyring, credentials: Credentials, now: datetime) -> Told:
+def tell(url: str, *, keyring: Keyring, credentials: Credentials, most: int, now: datetime) -> Told:
     """Return what the token's client is told; in the database at `url`, each disclosed detail is logged by then.
 
-    Raises an `OAuthError` for a bad token or proof, `NotSharedError` with the policy's reason (which is in the log
-    as well), and `EncryptionKeyMissingError` for a client that wants to be told in secret and has no key.
+    Raises an `OAuthError` for a bad token or proof, `NotSharedError` with the policy's reason and `TooOftenError`
+    (which are in the log as well; `most` is the portal's own ceiling a day), and `EncryptionKeyMissingError` for a
+    client that wants to be told in secret and has no key.
     """
-    question = _Question(credentials=credentials, now=now)
+    question = _Question(credentials=credentials, most=most, now=now)
     row = _admitted(statements.USERINFO.one(url, {"token_hash": credentials.token_hash}), question)
     metadata = ClientMetadata.of(row.metadata)
     _check_key(url, row, metadata)
@@ -182,15 +186,23 @@ def _answered(url: str, row: Row[Any], question: _Question) -> _Answer:
     answer = _decided(row, question.now)
     proof = question.credentials.proof
     spent = {"proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at}
-    if answer.disclosure:
-        done = statements.USERINFO_LOG.one(url, spent | _logged(answer, question.now))
-    else:
-        done = statements.USE_PROOF.one(url, spent)
+    if not answer.disclosure:
+        _check_fresh(statements.USE_PROOF.one(url, spent))
+        return answer
+    ceiling = ceilings.of(row.pulls_a_day, question.most)
+    counted = dict(ceilings.UNCOUNTED) if answer.refusal else ceiling.parameters(question.now)
+    done = statements.USERINFO_LOG.one(url, spent | counted | _logged(answer, question.now))
+    _check_fresh(done)
+    if not done.logged:
+        return _anew(url, row, question)
+    if answer.refusal is None and done.used is None:
+        raise TooOftenError(ceiling, question.now)
+    return answer
+
+
+def _check_fresh(done: Row[Any]) -> None:
     if not done.fresh:
         raise ProofReplayedError
-    if answer.disclosure and not done.logged:
-        return _anew(url, row, question)
-    return answer
 
 
 def _once(url: str, row: Row[Any], question: _Question) -> _Answer:
@@ -198,14 +210,22 @@ def _once(url: str, row: Row[Any], question: _Question) -> _Answer:
     with db.transaction(url) as session:
         _hold(session, row)
         dpop.use(session, question.credentials.proof)
-        return _recorded(session, question)
+        answer = _recorded(session, question)
+    return _in_time(answer, question)
 
 
 def _anew(url: str, row: Row[Any], question: _Question) -> _Answer:
     # The consent changed between reading and logging: what holds now decides.
     with db.transaction(url) as session:
         _hold(session, row)
-        return _recorded(session, question)
+        answer = _recorded(session, question)
+    return _in_time(answer, question)
+
+
+def _in_time(answer: _Answer, question: _Question) -> _Answer:
+    if answer.too_often:
+        raise TooOftenError(ceilings.of(answer.row.pulls_a_day, question.most), question.now)
+    return answer
 
 
 def _hold(session: Session, row: Row[Any]) -> None:
@@ -217,6 +237,9 @@ def _recorded(session: Session, question: _Question) -> _Answer:
     row = _admitted(again.one_or_none(), question)
     used = row.mode == _ONCE and ledger_queries.was_used(session, person_id=row.person_id, grant_id=row.grant_id)
     answer = _decided(row, question.now, used=used)
+    if answer.disclosure and answer.refusal is None:
+        counted = ceilings.count(session, [row], most=question.most, now=question.now)
+        answer = replace(answer, too_often=row.grant_id not in counted)
     if answer.disclosure:
         ledger.record(session, _row(answer, question.now))
     return answer
@@ -229,10 +252,10 @@ def _row(answer: _Answer, now: datetime) -> ledger.NewDisclosure:
         at=now,
         context_id=row.context_id,
         channel="userinfo",
-        outcome="denied" if answer.refusal else "completed",
-        reason=answer.refusal,
+        outcome="denied" if answer.refusal or answer.too_often else "completed",
+        reason=ceilings.REASON if answer.too_often else answer.refusal,
         asked=answer.asked,
-        given=answer.given,
+        given={} if answer.too_often else answer.given,
         grant_id=row.grant_id,
         grant_version=row.grant_version,
     )

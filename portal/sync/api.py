@@ -14,6 +14,8 @@ from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
 from portal.sync import batches, messages, pulls, queries, schemas, services
 from portal.sync.bodies import json_body
+from portal.sync.counter import conditional
+from portal.sync.pulls import Question
 from portal.web import context, limits, openapi
 from portal.web.access import marked
 from portal.web.problems import problem
@@ -139,12 +141,17 @@ def _pulled(sub: str) -> Response:
     requested = _requested()
     if len(sub) > _LONGEST_SUB or "\x00" in sub:
         raise NotFoundError
-    settings, keyring = context.settings(), context.keyring()
-    message = pulls.pull(
-        settings.database_url, keyring=keyring, issuer=settings.issuer, credentials=credentials, sub=sub,
-        requested=requested, now=context.now(),
+    question = Question(
+        credentials=credentials, sub=sub, requested=requested, held=conditional(request.headers.get("If-None-Match")),
+        now=context.now(),
     )  # fmt: skip
-    return _private(message, messages.MEDIA_TYPE)
+    told = pulls.pull(context.settings(), question, keyring=context.keyring(), pace=limits.pace_api)
+    if told.message is None:
+        answer = Response(status=304, headers={"Cache-Control": "no-store"})
+    else:
+        answer = _private(told.message, messages.MEDIA_TYPE)
+    answer.headers.update(told.headers)
+    return answer
 
 
 def _requested() -> Sequence[str] | None:

@@ -155,7 +155,8 @@ def _granted(session: Session, row: Row[Any], requested: Sequence[str] | None, d
         return _Answer(_item(row, problem=decision.refusal), logged)
     names = pulls.held(row, decision)
     try:
-        message = pulls.message(row, names, desk, sub=row.sub, jti=logged.disclosure_id.hex)
+        to = pulls.addressee(row, row.sub, None)
+        message = pulls.message(row, names, desk, to=to, jti=logged.disclosure_id.hex)
     except (SealBrokenError, messages.NoKeyError) as error:
         return _Answer(_item(row, problem=error.code), None)
     given = {name: row.entries[name]["version"] for name in names}

@@ -25,7 +25,7 @@ _NEWEST_GRANT = """
 _PULL = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.expires_at AS token_expires_at,
            t.client_id AS token_client, t.level, t.authenticated_at, co.trading_name,
-           s.person_id AS subject_person, {GRANT},
+           s.person_id AS subject_person, {GRANT}, g.pulls_a_day,
            r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.keys, p.key_groups,
            y.kid AS signing_kid, y.keyring_version AS signing_version, y.wrapped_private
       FROM access_token t
@@ -94,7 +94,8 @@ FORGET_PULLS = text("""
 BATCH = text(f"""
     SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,
            c.client_id AS asking_client,
-           {GRANT}, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.keys, p.key_groups
+           {GRANT}, g.pulls_a_day, r.sequence, r.entries, k.keyring_version, k.wrapped_root, k.commitment, e.keys,
+           p.key_groups
       FROM batch_pull_item i
       JOIN client c ON c.client_id = :client_id
       JOIN company co ON co.company_id = c.company_id

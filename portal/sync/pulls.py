@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from portal import db
+from portal import db, faults
 from portal.consent import rules as consent
 from portal.consent.rules import Channel, Decision, Proved, Refusal
 from portal.consumer import queries as consumer
@@ -14,7 +14,8 @@ from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
-from portal.oauth import dpop
+from portal.oauth import ceilings, dpop
+from portal.oauth.ceilings import Ceiling, TooOftenError
 from portal.oauth.dpop import ProofReplayedError
 from portal.oauth.errors import (
     InsufficientAuthenticationError,
@@ -24,24 +25,28 @@ from portal.oauth.errors import (
     TokenUnknownError,
 )
 from portal.oauth.statements import HOLD_GRANT, standing
-from portal.sync import messages, pull_statements
+from portal.sync import messages, pull_statements, validators
 from portal.sync.messages import Addressee, News, Profile
 from portal.vault import persons, signing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row
     from sqlalchemy.orm import Session
+    from werkzeug.datastructures import ETags
 
+    from portal.config import Settings
     from portal.oauth.protection import Credentials
     from portal.vault.keyring import Keyring
     from portal.vault.signing import Signer
 
 SCOPE = "people:read"
 _ONCE = "once"
+_UNCHANGED = "unchanged"
+_ONE_TIME = "one-time"
 _WORDS = {
     Refusal.NO_CONSENT: "This person does not share details with you.",
     Refusal.REFUSED: "This person declined to share details with you.",
@@ -75,6 +80,18 @@ class ChangedMeanwhileError(PortalError):
     public = "What this person shares changed at this moment. Ask again."
 
 
+class TooFastError(PortalError):
+    """One client calls the API more often than a minute allows (RFC 6585 section 4)."""
+
+    code = "too-many-requests"
+    status = 429
+    public = "This client sends too many requests. Wait as many seconds as Retry-After says."
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(wait)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """What every answer is made with: the keys that open and sign, the issuer's name, the moment."""
@@ -86,68 +103,120 @@ class Desk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asking:
-    """Who asks, for which attributes, and when."""
+class Question:
+    """Who asks about whom, for which attributes, and when; `held` is of the answers that the company has already."""
 
     credentials: Credentials
+    sub: str
     requested: Sequence[str] | None
+    held: ETags | None
     now: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The signed message, None where the company's copy is current (RFC 9110 section 15.4.5), and its headers."""
+
+    message: str | None = field(repr=False)
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Log:
-    """The row a pull leaves, as parameters of `PULL_LOG`."""
+    """The row that a question leaves, as parameters of `PULL_LOG`; `names` are of the details that may be told."""
 
     row: Row[Any]
-    asking: _Asking
-    given: Mapping[str, int]
+    question: Question
+    names: Sequence[str]
     refusal: Refusal | None
+    validator: str
+    ceiling: Ceiling
     disclosure_id: UUID = field(default_factory=new_id)
 
     @property
-    def message_id(self) -> str:
-        return self.disclosure_id.hex
+    def unchanged(self) -> bool:
+        return self.ceiling.kind == ceilings.CHECK
+
+    @property
+    def outcome(self) -> tuple[str, str | None]:
+        if self.refusal:
+            return "denied", self.refusal
+        return ("suppressed", _UNCHANGED) if self.unchanged else ("completed", None)
 
     def parameters(self) -> dict[str, Any]:
-        proof = self.asking.credentials.proof
+        row, now, proof = self.row, self.question.now, self.question.credentials.proof
+        outcome, reason = self.outcome
+        given = {} if self.unchanged else {name: row.entries[name]["version"] for name in self.names}
         return {
             "proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at,
-            "person_id": self.row.person_id, "grant_id": self.row.grant_id, "context_id": self.row.context_id,
-            "grant_version": self.row.grant_version, "at": self.asking.now, "disclosure_id": self.disclosure_id,
-            "outcome": "denied" if self.refusal else "completed", "reason": self.refusal,
-            "asked": json.dumps(asked(self.row, self.asking.requested)), "given": json.dumps(self.given),
-            "message_id": self.message_id,
+            "person_id": row.person_id, "grant_id": row.grant_id, "context_id": row.context_id,
+            "grant_version": row.grant_version, "at": now, "disclosure_id": self.disclosure_id,
+            "outcome": outcome, "reason": reason,
+            "asked": json.dumps(asked(row, self.question.requested)), "given": json.dumps(given),
+            "message_id": self.disclosure_id.hex,
+            **(ceilings.UNCOUNTED if self.refusal else self.ceiling.parameters(now)),
         }  # fmt: skip
 
 
-def pull(
-    url: str,
-    *,
-    keyring: Keyring,
-    issuer: str,
-    credentials: Credentials,
-    sub: str,
-    requested: Sequence[str] | None,
-    now: datetime,
-) -> str:
-    """Return the signed message about `sub`; in the database at `url` one statement reads, one logs and commits.
+def pull(settings: Settings, question: Question, *, keyring: Keyring, pace: Callable[[str], int]) -> Answer:
+    """Answer a question: one statement reads, one counts, logs and commits, and then the message is made.
 
-    Raises an `OAuthError` for a bad token or proof, or a person's token that does not reach a sensitive detail,
-    `NotFoundError` for a subject that is not this company's, `NotSharedError` with the policy's reason.
+    `pace` counts a call of a client and returns the seconds it must wait.  Raises an `OAuthError` for a bad token or
+    proof, or a person's token that does not reach a sensitive detail, `NotFoundError` for a subject that is not this
+    company's, `NotSharedError` with the policy's reason, `TooFastError`, and `TooOftenError` after one look too many.
     """
-    found = pull_statements.PULL.one(url, {"token_hash": credentials.token_hash, "sub": sub})
-    row = _admitted(found, credentials, now)
-    asking = _Asking(credentials=credentials, requested=requested, now=now)
+    credentials = question.credentials
+    key = dpop.one_time_key(credentials.proof)
+    found = pull_statements.PULL.one(settings.database_url, {"token_hash": credentials.token_hash, "sub": question.sub})
+    row = _admitted(found, credentials, question.now)
+    if wait := pace(row.token_client):
+        raise TooFastError(wait)
     if row.grant_id is None:
-        _turn_away(url, row, asking)
-    log = _logged_once(url, row, asking) if row.mode == _ONCE else _logged(url, row, asking)
+        _turn_away(settings.database_url, row, question)
+    case = _Case(row=row, question=question, settings=settings, keyring=keyring, to=addressee(row, question.sub, key))
+    log, used = _logged_once(case) if row.mode == _ONCE else _logged(case)
+    faults.reach("pull.logged")
+    return _answer(case, log, used)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A question, what was found about it, and what it is answered with."""
+
+    row: Row[Any]
+    question: Question
+    settings: Settings
+    keyring: Keyring
+    to: Addressee
+
+
+def addressee(row: Row[Any], sub: str, key: Mapping[str, Any] | None) -> Addressee:
+    """Return whom the answer for a row of `PULL` or `BATCH` is for; all of it is sealed to `key` where there is one."""
+    if key is not None:
+        return Addressee(client_id=row.client_id, sub=sub, keys={"": key}, groups={})
+    return Addressee(client_id=row.client_id, sub=sub, keys=row.keys or {}, groups=row.key_groups)
+
+
+def sealable(to: Addressee, names: Iterable[str]) -> bool:
+    """Say whether there is a key for each of these details."""
+    return {to.groups.get(name, "") for name in names} <= to.keys.keys()
+
+
+def _answer(case: _Case, log: _Log, used: int | None) -> Answer:
+    now = case.question.now
     if log.refusal is Refusal.NOT_PROVED:
         raise InsufficientAuthenticationError
     if log.refusal:
         raise NotSharedError(log.refusal)
-    signer = signing.of_row(keyring, row.signing_kid, row.signing_version, row.wrapped_private)
-    desk = Desk(keyring=keyring, signer=signer, issuer=issuer, now=now)
-    return message(row, log.given, desk, sub=sub, jti=log.message_id)
+    if used is None:
+        raise TooOftenError(log.ceiling, now)
+    headers = {"ETag": validators.header(log.validator), **log.ceiling.headers(used, now)}
+    if log.unchanged:
+        return Answer(message=None, headers=headers)
+    row = case.row
+    signer = signing.of_row(case.keyring, row.signing_kid, row.signing_version, row.wrapped_private)
+    desk = Desk(keyring=case.keyring, signer=signer, issuer=case.settings.issuer, now=now)
+    return Answer(message=message(row, log.names, desk, to=case.to, jti=log.disclosure_id.hex), headers=headers)
 
 
 def _admitted(row: Row[Any] | None, credentials: Credentials, now: datetime) -> Row[Any]:
@@ -209,33 +278,47 @@ def _proved(row: Row[Any]) -> Proved | None:
     return None if row.token_person is None else Proved(row.level, row.authenticated_at)
 
 
-def _logged(url: str, row: Row[Any], asking: _Asking) -> _Log:
+def _logged(case: _Case) -> tuple[_Log, int | None]:
+    row, question = case.row, case.question
     decision = _decision(
-        row, requested=asking.requested, channel=Channel.PULL, now=asking.now, used=False, proved=_proved(row)
+        row, requested=question.requested, channel=Channel.PULL, now=question.now, used=False, proved=_proved(row)
     )
-    log = _log(row, asking, decision)
-    _check(pull_statements.PULL_LOG.one(url, log.parameters()))
-    return log
+    log = _log(case, decision)
+    return log, _used(pull_statements.PULL_LOG.one(case.settings.database_url, log.parameters()))
 
 
-def _logged_once(url: str, row: Row[Any], asking: _Asking) -> _Log:
+def _logged_once(case: _Case) -> tuple[_Log, int | None]:
     # Of two at the same moment the second waits for the grant, and then finds the first one's row.
-    with db.transaction(url) as session:
+    row, question = case.row, case.question
+    with db.transaction(case.settings.database_url) as session:
         session.execute(HOLD_GRANT, {"person_id": row.person_id, "grant_id": row.grant_id})
         decision = decide(
-            session, row, requested=asking.requested, channel=Channel.PULL, now=asking.now, proved=_proved(row)
+            session, row, requested=question.requested, channel=Channel.PULL, now=question.now, proved=_proved(row)
         )
-        log = _log(row, asking, decision)
+        log = _log(case, decision)
         done = session.execute(pull_statements.PULL_LOG_HELD, log.parameters()).one()
-    _check(done)
-    return log
+    return log, _used(done)
 
 
-def _log(row: Row[Any], asking: _Asking, decision: Decision) -> _Log:
-    if decision.allowed and not row.keys:
+def _log(case: _Case, decision: Decision) -> _Log:
+    row, names, to = case.row, held(case.row, decision), case.to
+    if decision.allowed and not (to.keys and sealable(to, names)):
         raise messages.NoKeyError
-    given = {name: row.entries[name]["version"] for name in held(row, decision)}
-    return _Log(row=row, asking=asking, given=given, refusal=decision.refusal)
+    # A one-time key is of one answer: what the company has of an earlier one is as good as this would be.
+    sealed_to = [key["kid"] for key in to.keys.values()] if to.keys is row.keys else [_ONE_TIME]
+    validator = validators.opaque(case.keyring, row, names, sealed_to)
+    current = decision.allowed and validators.unchanged(validator, case.question.held)
+    kind = ceilings.CHECK if current else ceilings.PULL
+    ceiling = ceilings.of(row.pulls_a_day, case.settings.grant_pulls, kind)
+    return _Log(
+        row=row, question=case.question, names=names, refusal=decision.refusal, validator=validator, ceiling=ceiling
+    )
+
+
+def _used(done: Row[Any]) -> int | None:
+    _check(done)
+    used: int | None = done.used
+    return used
 
 
 def _check(done: Row[Any]) -> None:
@@ -245,15 +328,15 @@ def _check(done: Row[Any]) -> None:
         raise ChangedMeanwhileError
 
 
-def _turn_away(url: str, row: Row[Any], asking: _Asking) -> NoReturn:
+def _turn_away(url: str, row: Row[Any], question: Question) -> NoReturn:
     with db.transaction(url) as session:
-        dpop.use(session, asking.credentials.proof)
+        dpop.use(session, question.credentials.proof)
         if row.subject_person is not None:
-            _log_stranger(session, row, asking)
+            _log_stranger(session, row, question)
     raise NotFoundError if row.subject_person is None else NotSharedError(Refusal.NO_CONSENT)
 
 
-def _log_stranger(session: Session, row: Row[Any], asking: _Asking) -> None:
+def _log_stranger(session: Session, row: Row[Any], question: Question) -> None:
     # The company knows this person by another of its apps, so the person gets to see that it asked.
     context_id = ledger.context(
         session, company_id=row.company_id, client_id=row.token_client, company_name=row.trading_name, purpose=""
@@ -261,13 +344,13 @@ def _log_stranger(session: Session, row: Row[Any], asking: _Asking) -> None:
     ledger.record(
         session,
         ledger.NewDisclosure(
-            person_id=row.subject_person, at=asking.now, context_id=context_id, channel="pull", outcome="denied",
-            reason=Refusal.NO_CONSENT, asked=sorted(asking.requested or ()), given={},
+            person_id=row.subject_person, at=question.now, context_id=context_id, channel="pull", outcome="denied",
+            reason=Refusal.NO_CONSENT, asked=sorted(question.requested or ()), given={},
         ),
     )  # fmt: skip
 
 
-def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: str) -> str:
+def message(row: Row[Any], names: Iterable[str], desk: Desk, *, to: Addressee, jti: str) -> str:
     """Return the signed message for a row of `PULL` or `BATCH`, with the attributes `names` only."""
     vault = persons.unlock_row(desk.keyring, row.subject_person, row.keyring_version, row.wrapped_root, row.commitment)
     profile = Profile(
@@ -275,5 +358,4 @@ def message(row: Row[Any], names: Iterable[str], desk: Desk, *, sub: str, jti: s
         entries=consumer.open_entries(vault, row.entries or {}, names),
     )  # fmt: skip
     news = News(sequence=row.sequence, profile=profile)
-    to = Addressee(client_id=row.client_id, sub=sub, keys=row.keys or {}, groups=row.key_groups)
     return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, news=news)

@@ -199,6 +199,16 @@ def failed(code: str) -> Response | None:
     return _told_to_wait(wait) if wait else None
 
 
+def api_rate(given: Settings) -> Rate:
+    """Return the rate at which one client may call the API."""
+    return Rate("api", given.api_requests, _MINUTE)
+
+
+def pace_api(client_id: str) -> int:
+    """Count a call of the API by a client; return 0, or the seconds it must wait because there were too many."""
+    return of(current_app).pace(api_rate(settings()), client_id)
+
+
 def pace(name: str, client_id: str) -> int:
     """Count a good request of a client; return 0, or the seconds it must wait because there were too many."""
     return of(current_app).pace(Rate(name, settings().client_requests, _MINUTE), client_id)

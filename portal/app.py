@@ -9,6 +9,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import config, wiring
+from portal.companies import keys_web
 from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import web as consent_web
@@ -20,6 +21,7 @@ from portal.ledger import web as ledger_web
 from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
+from portal.sync import receipts_api
 from portal.sync import web as sync_web
 from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
@@ -36,10 +38,10 @@ _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
 PAGES = (
-    front, reference, identity_web, second_proof, consumer_web, companies_web, consent_web, ledger_web, oauth_web,
+    front, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, consent_web, ledger_web, oauth_web,
     sync_web,
 )  # fmt: skip
-APIS = (oauth_api, sync_api)
+APIS = (oauth_api, sync_api, receipts_api)
 
 
 class _Portal(APIFlask):

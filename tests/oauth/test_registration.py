@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -598,7 +599,7 @@ def test_a_name_that_leads_inside_is_not_called(
     # The address that was checked is the one that is called, so a name cannot change its mind in between.
     caller = outbound.Client(resolve=lambda _host, _port: answers)
     sent: list[object] = []
-    monkeypatch.setattr(outbound.Client, "_exchange", lambda *given: sent.append(given))
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *given: sent.append(given))
     monkeypatch.setattr(outbound, "shared", lambda _allow: caller)
     answer = program.post(program.document(jwks=None, jwks_uri="https://keys.linden.example/jwks"))
     assert (answer.status_code, answer.json["error"]) == (400, "invalid_client_metadata")

@@ -23,7 +23,7 @@ from portal.vault import persons, signing
 from tests.sync.receiver import Receiver, new_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -138,10 +138,14 @@ class World:
         self.transact(lambda session: session.execute(update(Delivery).values(due_at=db.now(), leased_until=None)))
         self.transact(lambda session: session.execute(update(Stream).values(slow_until=None)))
 
-    def close(self) -> None:
-        ids = [firm.client_id for firm in self.firms]
+    def disable(self, firms: Iterable[Firm]) -> None:
+        """Send nothing more to these firms."""
+        ids = [firm.client_id for firm in firms]
         off = update(Stream).where(Stream.client_id.in_(ids)).values(state="disabled")
         self.transact(lambda session: session.execute(off))
+
+    def close(self) -> None:
+        self.disable(self.firms)
         for firm in self.firms:
             firm.receiver.close()
 

@@ -134,6 +134,7 @@ class Attempt(Base):
     __table_args__ = (
         Index(None, "client_id", "jti"),
         Index("attempt_failed_idx", "client_id", "at", postgresql_where=text("outcome <> 'completed'")),
+        Index("attempt_person_idx", "client_id", "person_id", "at", postgresql_where=text("person_id IS NOT NULL")),
         {"info": {"directory": "found by the client whose staff look at it"}},
     )
 
@@ -259,6 +260,9 @@ class Replay(Base):
     """
 
     __tablename__ = "replay"
+    __table_args__ = (
+        Index("replay_unfinished_key", "client_id", unique=True, postgresql_where=text("finished_at IS NULL")),
+    )
 
     replay_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     client_id: Mapped[str] = mapped_column(index=True)

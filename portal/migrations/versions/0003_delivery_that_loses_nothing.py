@@ -135,6 +135,8 @@ def _add_what_was_sent() -> None:
     op.create_index("attempt_client_id_jti_idx", "attempt", ["client_id", "jti"])
     failed = sa.text("outcome <> 'completed'")
     op.create_index("attempt_failed_idx", "attempt", ["client_id", "at"], postgresql_where=failed)
+    about = sa.text("person_id IS NOT NULL")
+    op.create_index("attempt_person_idx", "attempt", ["client_id", "person_id", "at"], postgresql_where=about)
     op.create_table(
         "stream_event",
         sa.Column("stream_event_id", sa.Uuid(), nullable=False),
@@ -184,6 +186,8 @@ def _add_what_was_sent() -> None:
         sa.PrimaryKeyConstraint("replay_id", name="replay_pkey"),
     )
     op.create_index("replay_client_id_idx", "replay", ["client_id"])
+    unfinished = sa.text("finished_at IS NULL")
+    op.create_index("replay_unfinished_key", "replay", ["client_id"], unique=True, postgresql_where=unfinished)
 
 
 def _add_what_is_counted() -> None:

@@ -1,0 +1,173 @@
+"""What the staff of a company look up about what was sent to it: attempts, what waits, how well its endpoint does."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import func, select, text, tuple_, union_all
+
+from portal.db import Base
+from portal.sync.models import Attempt, Delivery, Letter, Receipt, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import date, datetime
+    from uuid import UUID
+
+    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy.orm import Session
+
+    Cursor = tuple[datetime, UUID]
+
+# What of the messages' own results each word of the filter means; `waiting` and `held` are of what is still owed.
+RESULTS = {"delivered": ("completed",), "failed": ("failed", "unknown"), "not-sent": ("suppressed",)}
+OWED = ("waiting", "held")
+# Without the payload, which only the page about one message shows.
+_SHOWN = tuple(column for column in Base.metadata.tables["attempt"].columns if column.name != "payload")
+_FIGURES = text("""
+    SELECT count(*) FILTER (WHERE outcome = 'completed') AS delivered,
+           count(*) FILTER (WHERE outcome IN ('failed', 'unknown')) AS failed,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY milliseconds) FILTER (WHERE outcome = 'completed') AS p50,
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY milliseconds) FILTER (WHERE outcome = 'completed') AS p95
+      FROM attempt
+     WHERE client_id = :client_id AND at > clock_timestamp() - interval '24 hours' AND channel <> 'poll'
+""")
+_DAYS = text("""
+    SELECT (at AT TIME ZONE :zone)::date AS day, outcome, count(*)::int AS number
+      FROM attempt WHERE client_id = ANY(:client_ids) AND at >= :since GROUP BY 1, 2
+""")
+_BACKLOG = text("""
+    SELECT count(*)::int AS owed, (count(*) FILTER (WHERE held))::int AS held
+      FROM delivery WHERE client_id = :client_id AND generation > acked_generation
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which attempts are looked for: those of `client_ids`, from `first` until before `last`."""
+
+    client_ids: Sequence[str]
+    result: str = ""
+    kind: str = ""
+    person_id: UUID | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Owed(NamedTuple):
+    """What a subscription still waits for: when it is tried next, unless it is held; in flight until `leased_until`."""
+
+    due_at: datetime
+    held: bool
+    leased_until: datetime | None
+
+
+def attempts(session: Session, wanted: Wanted, *, limit: int, before: Cursor | None) -> Sequence[Row[Any]]:
+    """Return attempts, newest first, behind the cursor `before`; each has every column but the payload."""
+    each = [_of_client(client_id, wanted, limit, before) for client_id in wanted.client_ids]
+    if not each:
+        return []
+    merged = union_all(*(select(one.subquery()) for one in each)).subquery()
+    return session.execute(select(merged).order_by(merged.c.at.desc(), merged.c.attempt_id.desc()).limit(limit)).all()
+
+
+def owed(session: Session, wanted: Wanted, *, limit: int, after: Cursor | None) -> Sequence[Delivery]:
+    """Return what is still owed, `held` or waiting as `wanted.result` says, soonest first, behind the cursor."""
+    found = select(Delivery).where(
+        Delivery.client_id.in_(wanted.client_ids),
+        Delivery.generation > Delivery.acked_generation,
+        Delivery.held.is_(wanted.result == "held"),
+    )
+    if wanted.person_id:
+        found = found.where(Delivery.person_id == wanted.person_id)
+    if after:
+        found = found.where(tuple_(Delivery.due_at, Delivery.grant_id) > after)
+    return session.scalars(found.order_by(Delivery.due_at, Delivery.grant_id).limit(limit)).all()
+
+
+def tries(session: Session, shown: Collection[Row[Any]]) -> dict[UUID, int]:
+    """Return, by its id, the how manieth try of its message each attempt is."""
+    named = {(one.client_id, one.jti) for one in shown}
+    query = select(Attempt.client_id, Attempt.jti, Attempt.at).where(tuple_(Attempt.client_id, Attempt.jti).in_(named))
+    times: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for client_id, jti, at in session.execute(query) if named else ():
+        times[client_id, jti].append(at)
+    return {one.attempt_id: sum(at <= one.at for at in times[one.client_id, one.jti]) for one in shown}
+
+
+def still_owed(session: Session, pairs: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Owed]:
+    """Return what is still owed of these (person, grant) pairs."""
+    query = select(Delivery.person_id, Delivery.grant_id, Delivery.due_at, Delivery.held, Delivery.leased_until).where(
+        tuple_(Delivery.person_id, Delivery.grant_id).in_(pairs), Delivery.generation > Delivery.acked_generation
+    )
+    rows = session.execute(query) if pairs else ()
+    return {(person, grant): Owed(due_at, held, leased) for person, grant, due_at, held, leased in rows}
+
+
+def message(session: Session, *, client_id: str, jti: str) -> Sequence[Attempt]:
+    """Return every attempt of one message, in the order they were made."""
+    mine = select(Attempt).where(Attempt.client_id == client_id, Attempt.jti == jti)
+    return session.scalars(mine.order_by(Attempt.at, Attempt.attempt_id)).all()
+
+
+def receipts(session: Session, *, attempt: Attempt) -> Sequence[Receipt]:
+    """Return what the company reported of having used the message."""
+    of_it = select(Receipt).where(
+        Receipt.person_id == attempt.person_id, Receipt.grant_id == attempt.grant_id, Receipt.jti == attempt.jti
+    )
+    return session.scalars(of_it.order_by(Receipt.received_at)).all()
+
+
+def streams(session: Session, client_ids: Collection[str]) -> dict[str, Stream]:
+    """Return where each of these clients is told."""
+    found = session.scalars(select(Stream).where(Stream.client_id.in_(client_ids)))
+    return {stream.client_id: stream for stream in found}
+
+
+def figures(session: Session, *, client_id: str) -> Row[Any]:
+    """Return delivered and failed in the last 24 hours, and p50 and p95 of what was delivered, in milliseconds."""
+    return session.execute(_FIGURES, {"client_id": client_id}).one()
+
+
+def backlog(session: Session, *, client_id: str) -> Row[Any]:
+    """Return how many subscriptions are owed something, and how many of these are held."""
+    return session.execute(_BACKLOG, {"client_id": client_id}).one()
+
+
+def letters(session: Session, *, client_id: str, limit: int = 10) -> Sequence[Letter]:
+    """Return the letters that have been sent about a client's endpoint, newest first."""
+    sent = select(Letter).where(Letter.client_id == client_id, Letter.sent_at.is_not(None))
+    return session.scalars(sent.order_by(Letter.sent_at.desc()).limit(limit)).all()
+
+
+def days(session: Session, *, client_ids: Collection[str], since: datetime, zone: str) -> list[tuple[date, str, int]]:
+    """Return (day, outcome, count) of attempts from `since` on, by the days of `zone`."""
+    rows = session.execute(_DAYS, {"client_ids": list(client_ids), "since": since, "zone": zone})
+    return [(row.day, row.outcome, row.number) for row in rows]
+
+
+def _of_client(client_id: str, wanted: Wanted, limit: int, before: Cursor | None) -> Select[Any]:
+    newest = select(*_SHOWN).where(Attempt.client_id == client_id, *_conditions(wanted))
+    if before:
+        newest = newest.where(tuple_(Attempt.at, Attempt.attempt_id) < before)
+    return newest.order_by(Attempt.at.desc(), Attempt.attempt_id.desc()).limit(limit)
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.result:
+        found.append(Attempt.outcome.in_(RESULTS[wanted.result]))
+    if wanted.result in {"failed", "not-sent"}:
+        # Said once more in the words of the index over what did not arrive.
+        found.append(Attempt.outcome != "completed")
+    if wanted.kind:
+        found.append(func.jsonb_exists(Attempt.kinds, wanted.kind))
+    if wanted.person_id:
+        found.append(Attempt.person_id == wanted.person_id)
+    if wanted.first:
+        found.append(Attempt.at >= wanted.first)
+    if wanted.last:
+        found.append(Attempt.at < wanted.last)
+    return found

@@ -40,7 +40,7 @@ TOLD: Final = """
          WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id
            AND v.version = t.told_version AND t.told_version <> g.version LIMIT 1) w ON true"""
 # A subscription's first delivery, of whatever is called `g` there.
-_OWE = """
+OWE = """
     INSERT INTO delivery AS d (person_id, grant_id, client_id, generation, acked_generation, acked_sequence,
                                told_version, told_state, told_erasure, due_at, attempts, held, last_problem,
                                positioned, applied_state, applied_generation, applied_sequence)
@@ -48,7 +48,7 @@ _OWE = """
 
 # One edit, every subscription of the person that shares one of the changed attributes.  Ordered, as `FINISH`
 # locks in the same order: an edit and a drain never wait for each other in a ring.
-FAN_OUT = text(f"""{_OWE}
+FAN_OUT = text(f"""{OWE}
       FROM "grant" g JOIN stream e ON e.client_id = g.client_id
      WHERE g.person_id = :person_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
        AND (g.expires_at IS NULL OR g.expires_at > :at)
@@ -60,7 +60,7 @@ FAN_OUT = text(f"""{_OWE}
 # An edit that has not been committed may have asked who subscribes before this step: it is waited for, so that
 # whoever claims the news of the step finds the edit in the record.  An edit that begins later finds the step.
 TELL_GRANT = text(f"""
-    WITH steady AS (SELECT sequence FROM current_record WHERE person_id = :person_id FOR SHARE) {_OWE}
+    WITH steady AS (SELECT sequence FROM current_record WHERE person_id = :person_id FOR SHARE) {OWE}
       FROM "grant" g JOIN stream e ON e.client_id = g.client_id
      WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
        AND COALESCE((SELECT sequence FROM steady), 0) >= 0
@@ -83,7 +83,7 @@ BACKFILL = text(f"""
         SELECT r.person_id FROM current_record r
          WHERE r.person_id IN (SELECT person_id FROM "grant" WHERE client_id = :client_id
                                   AND state = 'active' AND mode = 'kept-up-to-date')
-         ORDER BY r.person_id FOR SHARE) {_OWE}
+         ORDER BY r.person_id FOR SHARE) {OWE}
       FROM "grant" g WHERE g.client_id = :client_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
        AND (SELECT count(*) FROM steady) >= 0
      ORDER BY g.person_id, g.grant_id
@@ -101,7 +101,7 @@ CATCH_UP = text(f"""
          WHERE e.state = 'enabled' AND e.verified_at > :since LIMIT 500),
     steady AS (
         SELECT person_id FROM current_record
-         WHERE person_id IN (SELECT person_id FROM missed) FOR SHARE SKIP LOCKED) {_OWE}
+         WHERE person_id IN (SELECT person_id FROM missed) FOR SHARE SKIP LOCKED) {OWE}
       FROM missed g
      WHERE g.person_id IN (SELECT person_id FROM steady)
         OR NOT EXISTS (SELECT 1 FROM current_record r WHERE r.person_id = g.person_id)

@@ -1,4 +1,4 @@
-"""Save → received: from before the transaction to the last byte at each receiver."""
+"""Save -> received: from before the transaction to the last byte at each receiver, by TLS."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from joserfc.jwk import ECKey
-
 from bench.load import percentile
-from portal import db, queue
-from portal.sync import services
-from tests.sync import cast
-from tests.sync.receiver import new_key
+from bench.sinks import Sinks, firms_at
+from portal import queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,21 +19,12 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, World
 
 EDITS = {1: 60, 20: 30, 100: 20}
-GOAL_P95 = 500
+GOAL_P95 = 250
+# Five subscribers, a hundred edits a second for these seconds: 500 pushes a second.
+RATE, SUBSCRIBERS, PEOPLE, SECONDS = 100, 5, 400, 10.0
+HANGING, OTHERS, HANG_RATE = 1, 19, 20
 _WARMING = 3
 _REST = 0.15
-
-
-@dataclass
-class Port:
-    """Stands where a test has a receiver: a port of the sink, and a key whose private part nobody needs."""
-
-    port: int
-    key: ECKey
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/events"
 
 
 @dataclass
@@ -66,42 +53,130 @@ class _Trial:
 
     def _edit(self, person_id: UUID, number: int) -> None:
         before, commands = self.arrivals.count(), _commands(self.here)
-        marks = {firm.receiver.port: len(self.arrivals.at[firm.receiver.port]) for firm in self.firms}
         started = time.monotonic()
         self.world.save(person_id, email__main=f"edit{number}@example.org")
         self.saves.append((time.monotonic() - started) * 1000)
         self.arrivals.wait(before + len(self.firms), 30)
         time.sleep(_REST)
         self.commands += _commands(self.here) - commands
-        self.received += [(self.arrivals.at[port][mark] - started) * 1000 for port, mark in marks.items()]
+        self.received += [(arrival.at - started) * 1000 for arrival in self.arrivals.all[before:]]
 
 
-def firm_at(world: World, port: int) -> Firm:
-    """Register a company whose endpoint is `port` of the sink, proved."""
-
-    def make(session: Any) -> Firm:  # noqa: ANN401 - a session
-        signs = ECKey.generate_key("P-256", {"kid": "sig-1", "use": "sig"})
-        firm = cast.register(session, signs, Port(port, new_key()), "kept-up-to-date")
-        services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
-        return firm
-
-    cast.allow(f"127.0.0.1:{port}")
-    made: Firm = world.transact(make)
-    return made
-
-
-def measure(here: Ground, world: World, arrivals: Arrivals, firms: Sequence[Firm]) -> None:
-    """Print the figures for each number of subscribers."""
+def measure(here: Ground, world: World) -> None:
+    """Print the figures for each number of subscribers, for a steady stream, and beside a receiver that hangs."""
+    sinks = Sinks(here, max(EDITS))
+    firms = firms_at(world, sinks.places)
+    start_senders(here, 1)
     print(f"\nsave -> received by each subscriber, ms (goal: p95 <= {GOAL_P95} at 100)")
     for subscribers, edits in EDITS.items():
-        seen = _Trial(here, world, arrivals, firms[:subscribers])
+        seen = _Trial(here, world, sinks.arrivals, firms[:subscribers])
         seen.run(edits)
-        p50, p95, p99 = (percentile(seen.received, percent) for percent in (50, 95, 99))
         print(
-            f"  {subscribers:4} subscribers   p50 {p50:6.1f}   p95 {p95:6.1f}   p99 {p99:6.1f}"
-            f"   max {max(seen.received):6.1f}   the save {median(seen.saves):5.1f}"
+            f"  {subscribers:4} subscribers   {spread(seen.received)}   the save {median(seen.saves):5.1f}"
             f"   Valkey commands a push {seen.commands / edits / subscribers:6.2f}"
         )
+    _steady(world, sinks, firms[:SUBSCRIBERS])
+    stop_senders(here)
+    sinks.stop(here)
+    _beside_one_that_hangs(here, world)
+
+
+def start_senders(here: Ground, count: int) -> None:
+    for number in range(count):
+        here.start(f"worker push {number + 1}", "-m", "portal", "worker", "--queue", queue.FAST)
+    here.start("reconciler", "-m", "portal", "reconciler")
+
+
+def stop_senders(here: Ground) -> None:
+    """Stop them, and say what memory they had at the end."""
+    for name in [name for name in here.processes if name.startswith(("worker push", "reconciler"))]:
+        here.say_memory(name)
+        here.stop(name)
+
+
+def spread(milliseconds: Sequence[float]) -> str:
+    p50, p95, p99 = (percentile(list(milliseconds), percent) for percent in (50, 95, 99))
+    return f"p50 {p50:6.1f}   p95 {p95:6.1f}   p99 {p99:6.1f}   max {max(milliseconds):6.1f}"
+
+
+def _steady(world: World, sinks: Sinks, firms: Sequence[Firm]) -> None:
+    """Edit at a steady rate, each person's turn coming round every few seconds, and print commit -> received."""
+    people = [world.person() for _ in range(PEOPLE)]
+    subs = _share(world, sinks, people, firms)
+    commits = _edit_steadily(world, people, rate=RATE, seconds=SECONDS)
+    latencies = _latencies(sinks.arrivals, commits, subs)
+    print(
+        f"\ncommit -> received at {RATE * len(firms)} pushes a second for {SECONDS:.0f} s, ms"
+        f" (goals: p50 <= 20, p99 <= 100)\n  {spread(latencies)}   of {len(latencies)}"
+    )
+
+
+def _beside_one_that_hangs(here: Ground, world: World) -> None:
+    """Edit with twenty subscribers, one of whom takes everything and never answers; print the others' latencies."""
+    for deaf, words in ((), "all of 20 answer"), ((OTHERS,), "one of 20 hangs "):
+        sinks = Sinks(here, OTHERS + HANGING, deaf=deaf)
+        firms = firms_at(world, sinks.places)
+        start_senders(here, 1)
+        people = [world.person() for _ in range(HANG_RATE)]
+        subs = _share(world, sinks, people, firms[:OTHERS])
+        _share(world, sinks, people, firms[OTHERS:], wait=not deaf)
+        commits = _edit_steadily(world, people, rate=HANG_RATE, seconds=SECONDS)
+        latencies = _latencies(sinks.arrivals, commits, subs)
+        print(f"  {words}: commit -> received by the other 19, ms (goal: p99 <= 250)   {spread(latencies)}")
+        stop_senders(here)
+        sinks.stop(here)
+        world.disable(firms)
+
+
+def _share(
+    world: World, sinks: Sinks, people: Sequence[UUID], firms: Sequence[Firm], *, wait: bool = True
+) -> dict[tuple[str, str], UUID]:
+    """Let everybody share with all firms; return who it is by the place of the firm and the name it knows."""
+    before = sinks.arrivals.count()
+    subs = {}
+    for person_id in people:
+        for firm in firms:
+            subs[firm.receiver.name, world.share(person_id, firm).sub] = person_id
+    if wait:
+        sinks.arrivals.wait(before + len(subs), 120)
+    return subs
+
+
+def _edit_steadily(world: World, people: Sequence[UUID], *, rate: int, seconds: float) -> list[tuple[UUID, float]]:
+    """Edit one person after the other at `rate` a second; return who and when the commit was known."""
+    begun, commits = time.monotonic(), []
+    for number in range(int(rate * seconds)):
+        time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        person_id = people[number % len(people)]
+        world.save(person_id, email__main=f"steady{number}@example.org")
+        commits.append((person_id, time.monotonic()))
+    time.sleep(2)
+    return commits
+
+
+def _latencies(
+    arrivals: Arrivals, commits: Sequence[tuple[UUID, float]], subs: dict[tuple[str, str], UUID]
+) -> list[float]:
+    """Return, for each commit and each place, the milliseconds to the first message about that person after it.
+
+    A message may set out before its commit is known here; it counts from the one before, if there is none later.
+    """
+    seen: dict[tuple[str, str], list[float]] = {}
+    for arrival in arrivals.all:
+        seen.setdefault((arrival.place, arrival.sub), []).append(arrival.at)
+    told: dict[UUID, list[list[float]]] = {}
+    for key, person_id in subs.items():
+        told.setdefault(person_id, []).append(seen.get(key, []))
+    found = []
+    for person_id, at in commits:
+        for times in told[person_id]:
+            after = [each for each in times if each >= at - _EARLY]
+            found.append((max(after[0] - at, 0.0) if after else float("inf")) * 1000)
+    return found
+
+
+# The sender may be quicker than the thread that waits for the commit to return.
+_EARLY = 0.02
 
 
 def _commands(here: Ground) -> int:

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portal import config, db, events, schema
 from portal.embedded.lifeline import tied
@@ -34,6 +34,7 @@ class Ground:
     """Servers, settings, and every process started; all of it ends with `close`."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.postgres, self.valkey = Postgres(folder), Valkey(folder)
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.postgres.start()
@@ -91,6 +92,10 @@ class Ground:
         """Return the resident memory of a process and its children in MB, parents before children."""
         return [_resident(pid) for pid in _tree(self._pid(name), _children())]
 
+    def say_memory(self, name: str) -> None:
+        sizes = self.memory(name)
+        print(f"  resident memory, MB: {name:13} {sum(sizes):5}   {' '.join(map(str, sizes))}")
+
     def cpu(self, name: str) -> float:
         """Return the CPU seconds that a process and its children have used."""
         return sum(_used(pid) for pid in _tree(self._pid(name), _children()))
@@ -112,30 +117,38 @@ def ground() -> Iterator[Ground]:
             made.close()
 
 
-class Arrivals:
-    """What the sink says, by port: the moment of each arrival."""
+class Arrival(NamedTuple):
+    """One message at a sink: where, when (CLOCK_MONOTONIC), about whom, and how long its request's body was."""
 
-    def __init__(self, sink: subprocess.Popen[str]) -> None:
-        self.at: dict[int, list[float]] = defaultdict(list)
+    place: str
+    at: float
+    sub: str
+    size: int
+
+
+class Arrivals:
+    """What sinks say, in the order in which it was said."""
+
+    def __init__(self, *sinks: subprocess.Popen[str]) -> None:
+        self.all: list[Arrival] = []
         self._changed = threading.Condition()
-        self._sink = sink
-        threading.Thread(target=self._listen, daemon=True).start()
+        for sink in sinks:
+            threading.Thread(target=self._listen, args=(sink,), daemon=True).start()
 
     def wait(self, total: int, seconds: float) -> None:
-        """Return once `total` requests have arrived in all; raise `TimeoutError`."""
+        """Return once `total` messages have arrived in all; raise `TimeoutError`."""
         with self._changed:
-            if not self._changed.wait_for(lambda: sum(map(len, self.at.values())) >= total, seconds):
+            if not self._changed.wait_for(lambda: len(self.all) >= total, seconds):
                 raise TimeoutError
 
     def count(self) -> int:
-        with self._changed:
-            return sum(map(len, self.at.values()))
+        return len(self.all)
 
-    def _listen(self) -> None:
-        for line in self._sink.stdout or ():
-            port, at = line.split()
+    def _listen(self, sink: subprocess.Popen[str]) -> None:
+        for line in sink.stdout or ():
+            place, at, size, subs = line.split()
             with self._changed:
-                self.at[int(port)].append(float(at))
+                self.all += [Arrival(place, float(at), sub, int(size)) for sub in subs.split(",")]
                 self._changed.notify_all()
 
 

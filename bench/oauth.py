@@ -22,9 +22,9 @@ import psycopg
 from sqlalchemy import make_url
 
 from bench import load, turns
-from bench.freshness import Port
 from bench.ground import ROOT, free_port, wait_for_port
 from bench.party import Key, Party
+from bench.sinks import Place
 from portal import db
 from portal.companies import queries as companies
 from portal.embedded.postgres import DATABASE, OWNER
@@ -182,7 +182,9 @@ def _our_side(here: Ground, world: World) -> tuple[Side, Callable[[], bytes]]:
         here.start("portal", "-m", "portal", "serve", "--port", str(here.port), *threads)
         wait_for_port(here.port)
     key, dpop_key = Key(), Key()
-    firm = world.transact(lambda session: cast.register(session, key.jwk, Port(0, new_key()), "kept-up-to-date"))
+    firm = world.transact(
+        lambda session: cast.register(session, key.jwk, Place("127.0.0.1:9", new_key()), "kept-up-to-date")
+    )
     shared = world.share(world.person(), firm)
 
     def issue(session: Session) -> tuple[str, list[str], str]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from bench import freshness, turns
+from bench import turns
 from bench.ground import free_port, wait_for_port
+from bench.sinks import firm_at
 from bench.turns import CONNECTIONS
 from portal import db
 from portal.app import create_app
@@ -31,7 +32,7 @@ WORKERS, THREADS = 2, 4
 ROUNDS, SECONDS = 7, 3.0
 GOAL = 0.08
 _PEOPLE = 100
-_NOWHERE = 9
+_NOWHERE = "127.0.0.1:9"
 _WARMING = 600
 # More than any round can use.
 _PROOFS = 5000
@@ -41,7 +42,7 @@ _HELLO = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def measure(here: Ground, world: World) -> None:
     """Start both servers, let them take turns, and print what came of it."""
     # Nobody pushes any more, so nothing is ever sent to this endpoint.
-    firm = freshness.firm_at(world, _NOWHERE)
+    firm = firm_at(world, _NOWHERE)
     people = [world.share(world.person(), firm) for _ in range(_PEOPLE)]
     # What autovacuum does within a minute: plans are made for tables with rows in them.
     with psycopg.connect(here.postgres.url("portal_owner"), autocommit=True) as owner:

@@ -4,6 +4,9 @@ Every value is a compact JWE of its own (RFC 7516; `alg: dir`, `enc: A256GCM`, a
 `attribute#version`, so that both are authenticated.  The one-time keys travel once per message as a JWK Set
 inside one JWE to the company's registered key (`ECDH-ES+A256KW`, P-256 or X25519, RFC 7518 section 4.6).
 Assembled here, because every push pays for it; any JOSE library opens it.
+
+Messages that leave in one request share one key agreement, and nothing else does
+(docs/decisions/0013-one-loop-sends-without-threads.md).
 """
 
 from __future__ import annotations
@@ -64,23 +67,58 @@ class Envelope:
     keys: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """A key that wraps content keys, by an ephemeral key that is made for it and kept nowhere; `epk` is public."""
+
+    key: bytes = field(repr=False)
+    epk: Mapping[str, str]
+
+
+class Sealing:
+    """Seals what leaves in one request: one key agreement with each of the keys it is sealed to."""
+
+    def __init__(self) -> None:
+        self._agreed: dict[bytes, _Agreement] = {}
+        self._headers: dict[tuple[str, str, bytes], str] = {}
+
+    def seal(self, fields: Mapping[str, Field], *, kid: str, jwk: Mapping[str, str]) -> Envelope:
+        """Seal `fields` to the company's public `jwk` named `kid`; raise `UnusableKeyError` for a bad key."""
+        *one_time, outer = _secrets(len(fields) + 1)
+        secrets = dict(zip(fields, one_time, strict=True))
+        values = {name: _seal_field(name, field, secrets[name]) for name, field in fields.items()}
+        key_set = {
+            "keys": [
+                {"kty": "oct", "kid": f"{name}#{fields[name].version}", "use": "enc", "k": base64url.encode(secret.key)}
+                for name, secret in secrets.items()
+            ]
+        }
+        return Envelope(values=values, keys=self._seal_to(_json(key_set), kid, jwk, "jwk-set+json", outer))
+
+    def seal_whole(self, plain: bytes, *, cty: str, kid: str, jwk: Mapping[str, str]) -> str:
+        """Return `plain`, a thing of content type `cty`, as one JWE to the company's public `jwk` named `kid`."""
+        return self._seal_to(plain, kid, jwk, cty, *_secrets(1))
+
+    def _seal_to(self, plain: bytes, kid: str, jwk: Mapping[str, str], cty: str, secret: _Secret) -> str:
+        known = _json(jwk)
+        agreed = self._agreed.get(known)
+        if agreed is None:
+            agreed = self._agreed[known] = _agree(recipient(known))
+        header = self._headers.get((kid, cty, known))
+        if header is None:
+            parts = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": cty, "epk": agreed.epk}
+            header = self._headers[kid, cty, known] = _protected(parts)
+        return _compact(header, aes_key_wrap(agreed.key, secret.key), secret, plain)
+
+
 def seal(fields: Mapping[str, Field], *, kid: str, jwk: Mapping[str, str]) -> Envelope:
-    """Seal `fields` to the company's public `jwk` named `kid`; raise `UnusableKeyError` for a bad key."""
-    *one_time, outer = _secrets(len(fields) + 1)
-    secrets = dict(zip(fields, one_time, strict=True))
-    values = {name: _seal_field(name, field, secrets[name]) for name, field in fields.items()}
-    key_set = {
-        "keys": [
-            {"kty": "oct", "kid": f"{name}#{fields[name].version}", "use": "enc", "k": base64url.encode(secret.key)}
-            for name, secret in secrets.items()
-        ]
-    }
-    return Envelope(values=values, keys=_seal_to(_json(key_set), kid, jwk, "jwk-set+json", outer))
+    """Seal one message's `fields` as `Sealing.seal` does, by a key agreement of its own."""
+    return Sealing().seal(fields, kid=kid, jwk=jwk)
 
 
 def seal_whole(plain: bytes, *, cty: str, kid: str, jwk: Mapping[str, str]) -> str:
-    """Return `plain`, a thing of content type `cty`, as one JWE to the company's public `jwk` named `kid`."""
-    return _seal_to(plain, kid, jwk, cty, *_secrets(1))
+    """Return `plain` as `Sealing.seal_whole` does, by a key agreement of its own."""
+    return Sealing().seal_whole(plain, cty=cty, kid=kid, jwk=jwk)
 
 
 @lru_cache(maxsize=4096)
@@ -119,24 +157,18 @@ def _field_header(kid: str) -> str:
     return _protected({"alg": "dir", "enc": "A256GCM", "kid": kid, "cty": "json"})
 
 
-def _seal_to(plain: bytes, kid: str, jwk: Mapping[str, str], cty: str, secret: _Secret) -> str:
-    shared, epk = _agree(recipient(_json(dict(jwk))))
-    wrapped = aes_key_wrap(_derive(shared), secret.key)
-    header = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": cty, "epk": epk}
-    return _compact(_protected(header), wrapped, secret, plain)
-
-
-def _agree(public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> tuple[bytes, dict[str, str]]:
+def _agree(public: ec.EllipticCurvePublicKey | x25519.X25519PublicKey) -> _Agreement:
     # RFC 7518 section 4.6 asks for a fresh ephemeral key per agreement.
     if isinstance(public, x25519.X25519PublicKey):
         ephemeral = x25519.X25519PrivateKey.generate()
         raw = ephemeral.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return ephemeral.exchange(public), {"kty": "OKP", "crv": "X25519", "x": base64url.encode(raw)}
+        epk = {"kty": "OKP", "crv": "X25519", "x": base64url.encode(raw)}
+        return _Agreement(_derive(ephemeral.exchange(public)), epk)
     private = ec.generate_private_key(ec.SECP256R1())
     point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     x, y = point[1 : 1 + _COORDINATE_BYTES], point[1 + _COORDINATE_BYTES :]
     epk = {"kty": "EC", "crv": "P-256", "x": base64url.encode(x), "y": base64url.encode(y)}
-    return private.exchange(ec.ECDH(), public), epk
+    return _Agreement(_derive(private.exchange(ec.ECDH(), public)), epk)
 
 
 def _derive(shared: bytes) -> bytes:

@@ -38,7 +38,7 @@ _WELL: Final = """state = 'enabled' AND failures = 0 AND recent = 0 AND tries = 
 _HELD = text(f"""
     SELECT stream_id, client_id, warned, {", ".join(_COLUMNS)}, clock_timestamp() AS now FROM stream
      WHERE stream_id = ANY(:stream_ids) AND (stream_id = ANY(:ailing) OR NOT ({_WELL}))
-     ORDER BY stream_id FOR UPDATE SKIP LOCKED
+     ORDER BY stream_id FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 - put together from constants
 _TAKEN = text(f"""
     SELECT stream_id FROM stream WHERE stream_id = ANY(:stream_ids) AND NOT (stream_id = ANY(:seen))
@@ -74,7 +74,7 @@ _DUE_AT_ONCE = text("""
 _SILENT = text("""
     SELECT stream_id, client_id, warned, failing_since, clock_timestamp() AS now FROM stream
      WHERE state = 'enabled' AND failing_since <= clock_timestamp() - make_interval(secs => :warned_after)
-     ORDER BY stream_id FOR UPDATE SKIP LOCKED
+     ORDER BY stream_id FOR NO KEY UPDATE SKIP LOCKED
 """)
 _WARNED = text("UPDATE stream SET warned = :warned WHERE stream_id = :stream_id")
 

@@ -19,7 +19,7 @@ from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
 from portal.oauth import housekeeping, ping, registration
-from portal.sync import batches, courier, health, letters, pull_statements, pulls, services, statements
+from portal.sync import batches, courier, health, letters, pull_statements, pulls, replays, services, statements
 from portal.vault import keyring as keyrings
 from portal.vault import signing
 
@@ -87,6 +87,21 @@ def run_pull(pull_id: str) -> None:
             batches.release(session, taken, finished=not more, now=db.now())
 
 
+def run_replay(replay_id: str) -> None:
+    """Work through a replay step by step to its end, or for as long as a job may run."""
+    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
+    with db.transaction(settings.database_url) as session:
+        taken = replays.take(session, replay_id=UUID(replay_id))
+    if taken is None:
+        return
+    more = True
+    while more and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            more = replays.step(session, taken)
+    with db.transaction(settings.database_url) as session:
+        replays.release(session, taken, finished=not more)
+
+
 def send_letter(letter_id: str) -> None:
     """Send one letter to a company about its endpoint; nothing happens when it is sent or over."""
     letters.send(config.current(), UUID(letter_id))
@@ -107,6 +122,7 @@ def _ring_again(settings: Settings) -> None:
         due = session.scalars(statements.DUE).all()
         pings = ping.due(session, now=db.now())
         unfinished = session.scalars(pull_statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
+        replaying = replays.unfinished(session)
     for stream_id in due:
         if stream_id is None:
             queue.ring_once(settings.redis_url, queue.FAST, services.DRAIN)
@@ -117,6 +133,8 @@ def _ring_again(settings: Settings) -> None:
         queue.ring_once(settings.redis_url, queue.SLOW, ping.PING, str(request_id), within=10)
     for pull_id in unfinished:
         queue.ring_once(settings.redis_url, queue.WORK, services.RUN_PULL, str(pull_id), within=10)
+    for replay_id in replaying:
+        queue.ring_once(settings.redis_url, queue.WORK, replays.RUN_REPLAY, str(replay_id), within=10)
 
 
 def _tidy_in_turn(settings: Settings) -> None:

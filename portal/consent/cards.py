@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ENDS_SOON = timedelta(days=30)
 UNUSED = timedelta(days=183)
 ASK_AGAIN = timedelta(days=365)
+HALTED = timedelta(days=1)
 
 # state → (group it is listed under, words of its tag, class of its tag, class of its card)
 _LOOKS = {
@@ -44,7 +45,8 @@ GROUPS = {"sharing": "Sharing now", "paused": "Paused", "stopped": "Stopped", "d
 class Card:
     """One organisation and use; `state` is as of now, so that time alone makes it `expired`.
 
-    `needs` are those of the details shared that it cannot do without.
+    `needs` are those of the details shared that it cannot do without; `just_halted` says that the person paused or
+    stopped within a day, so that what was under way then may be of interest.
     """
 
     grant: Grant
@@ -58,6 +60,7 @@ class Card:
     ends_soon: bool
     unused: bool
     ask_again: bool
+    just_halted: bool
 
     @property
     def id(self) -> UUID:
@@ -82,6 +85,14 @@ class Card:
     @property
     def live(self) -> bool:
         return self.state in queries.LIVE
+
+    @property
+    def delete_by(self) -> datetime:
+        """When what they received must be gone, once sharing is over."""
+        held = self.grant
+        return terms.delete_by(
+            changed_at=held.changed_at, expires_at=held.expires_at, retention_days=held.retention_days
+        )
 
     @property
     def updated(self) -> bool:
@@ -187,5 +198,6 @@ def _card(
         times=times,
         ends_soon=active and held.expires_at is not None and held.expires_at - now <= ENDS_SOON,
         unused=active and now - (last or held.given_at) > UNUSED,
+        just_halted=held.state in {"paused", "withdrawn"} and now - held.changed_at < HALTED,
         ask_again=active and held.expires_at is None and now - held.changed_at >= ASK_AGAIN,
     )

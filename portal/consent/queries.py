@@ -95,6 +95,11 @@ def over(session: Session, held: Grant, *, now: datetime) -> bool:
     return held.mode == terms.ONCE and ledger.was_used(session, person_id=held.person_id, grant_id=held.grant_id)
 
 
+def holds(session: Session, held: Grant) -> bool:
+    """Say whether the company may hold something of the person by this grant: something was sent under it."""
+    return ledger.was_used(session, person_id=held.person_id, grant_id=held.grant_id)
+
+
 def standing(session: Session, *, person_id: UUID, grant_id: UUID) -> rules.Standing | None:
     """Return what `rules.decide` decides by; None when there is no such grant of this person."""
     held = grant(session, person_id=person_id, grant_id=grant_id)

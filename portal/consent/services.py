@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from portal import events
-from portal.consent import chain, queries, terms
-from portal.consent.models import Grant, GrantVersion, Subject
+from portal import faults
+from portal.consent import queries, steps, terms
+from portal.consent.models import Grant, Subject
 from portal.consent.terms import Effect
 from portal.db import new_id
 from portal.errors import NotFoundError, RefusedError
@@ -40,6 +40,14 @@ class StoppedError(RefusedError):
     code = "sharing-stopped"
     status = 409
     public = "This sharing has already stopped. To share again, start from the organisation’s own site."
+
+
+class StillSharingError(RefusedError):
+    """What is shared cannot be asked back: stop it first."""
+
+    code = "still-sharing"
+    status = 409
+    public = "You still share with this organisation. Stop sharing first, and ask them to delete what they have there."
 
 
 class BusyError(RefusedError):
@@ -87,10 +95,10 @@ def give(
         content |= {"state": "active", "changed_at": now}
         if held is not None:
             held.context_id = _context(session, client, purpose)
-            return _step(session, held, "given", "person", content, shown=shown)
+            return steps.take(session, held, "given", "person", content, shown=shown)
         made = _begin(session, person_id, client, purpose, content)
         if made is not None:
-            return _step(session, made, "given", "person", {}, shown=shown)
+            return steps.take(session, made, "given", "person", {}, shown=shown)
     raise BusyError
 
 
@@ -114,7 +122,7 @@ def refuse(
     made = _begin(session, person_id, client, purpose, content)
     if made is None:  # Unreachable while only live grants are unique; said so that nothing passes silently.
         raise BusyError
-    return _step(session, made, "refused", "person", {}, shown=shown, asked=purpose.attributes)
+    return steps.take(session, made, "refused", "person", {}, shown=shown, asked=purpose.attributes)
 
 
 def change(
@@ -140,10 +148,11 @@ def change(
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     content = _content(purpose, asked, held, attributes=attributes, effect=Effect.AMEND, level=level)
     content["retention_days"] = min(content["retention_days"], held.retention_days)
+    content["pulls_a_day"] = terms.fewer(content["pulls_a_day"], held.pulls_a_day)
     if not keep_end:
         content |= _until(asked, mode, days, now)
     held.context_id = _context(session, client, purpose)
-    return _step(session, held, "changed", "person", content | {"changed_at": now}, shown=shown)
+    return steps.take(session, held, "changed", "person", content | {"changed_at": now}, shown=shown)
 
 
 def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
@@ -151,7 +160,7 @@ def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -
     held = _lock(session, person_id, grant_id, now)
     if held.state == "paused":
         return held
-    return _step(session, held, "paused", "person", {"state": "paused", "changed_at": now})
+    return steps.take(session, held, "paused", "person", {"state": "paused", "changed_at": now})
 
 
 def resume(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
@@ -159,12 +168,40 @@ def resume(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) 
     held = _lock(session, person_id, grant_id, now)
     if held.state == "active":
         return held
-    return _step(session, held, "resumed", "person", {"state": "active", "changed_at": now})
+    return steps.take(session, held, "resumed", "person", {"state": "active", "changed_at": now})
 
 
-def withdraw(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
-    """Stop sharing for good, as the person wishes; stopping what has stopped changes nothing."""
-    return _stop(session, _locked(session, person_id, grant_id), "withdrawn", "person", now)
+def withdraw(
+    session: Session,
+    *,
+    person_id: UUID,
+    grant_id: UUID,
+    now: datetime,
+    erase: bool = False,
+    shown: dict[str, Any] | None = None,
+) -> Grant:
+    """Stop sharing for good, as the person wishes; stopping what has stopped changes nothing.
+
+    With `erase` the company is asked to delete what it holds; `shown` is the exact text they answered.
+    """
+    held = _locked(session, person_id, grant_id)
+    asked = {"erasure_asked_at": now} if erase and queries.holds(session, held) else {}
+    stopped = _stop(session, held, "withdrawn", "person", now, content=asked, shown=shown)
+    faults.reach("stop.stepped")
+    return stopped
+
+
+def ask_erasure(session: Session, *, person_id: UUID, grant_id: UUID, shown: dict[str, Any], now: datetime) -> Grant:
+    """Ask for what a company holds under a sharing that is over to be deleted; asking again changes nothing.
+
+    Raises StillSharingError.
+    """
+    held = _locked(session, person_id, grant_id)
+    if held.state in queries.LIVE and not _closed(session, held, now):
+        raise StillSharingError
+    if held.erasure_asked_at is not None or not queries.holds(session, held):
+        return held
+    return steps.take(session, held, "erasure-asked", "person", {"erasure_asked_at": now}, shown=shown, at=now)
 
 
 def end(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
@@ -180,7 +217,7 @@ def expire_due(session: Session, *, now: datetime) -> int:
     due = select(Grant).where(Grant.state.in_(queries.LIVE), Grant.expires_at <= now).order_by(Grant.expires_at)
     found = session.scalars(due.limit(_EXPIRED_AT_ONCE).with_for_update(skip_locked=True)).all()
     for held in found:
-        _step(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
+        steps.take(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
     return len(found)
 
 
@@ -225,13 +262,15 @@ def _content(
         chosen={*attributes, *stays},
     )
     terms.check_proofs(set(chosen) - before, level=level)
-    retention_days = asked.retention_days
+    retention_days, pulls_a_day = asked.retention_days, asked.pulls_a_day
     if held is not None and effect is Effect.MERGE:
         retention_days = min(held.retention_days, purpose.retention_days)
+        pulls_a_day = terms.fewer(held.pulls_a_day, purpose.pulls_a_day)
     return {
         "attributes": chosen,
         "purpose_version": purpose.version,
         "retention_days": retention_days,
+        "pulls_a_day": pulls_a_day,
         "level": max(level, held.level) if held else level,
     }
 
@@ -263,7 +302,7 @@ def _closed(session: Session, held: Grant, now: datetime) -> bool:
     """Close a grant that is over though nobody has said so: a new consent then begins anew, with a new use."""
     over = queries.over(session, held, now=now)
     if over:
-        _step(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
+        steps.take(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
     return over
 
 
@@ -282,10 +321,19 @@ def _locked(session: Session, person_id: UUID, grant_id: UUID) -> Grant:
     return held
 
 
-def _stop(session: Session, held: Grant, state: str, actor: str, now: datetime) -> Grant:
+def _stop(
+    session: Session,
+    held: Grant,
+    state: str,
+    actor: str,
+    now: datetime,
+    *,
+    content: dict[str, Any] | None = None,
+    shown: dict[str, Any] | None = None,
+) -> Grant:
     if held.state not in queries.LIVE:
         return held
-    return _step(session, held, state, actor, {"state": state, "changed_at": now})
+    return steps.take(session, held, state, actor, {"state": state, "changed_at": now, **(content or {})}, shown=shown)
 
 
 def _begin(
@@ -303,72 +351,3 @@ def _begin(
         **content,
     )
     return session.scalars(row.on_conflict_do_nothing().returning(Grant)).one_or_none()
-
-
-def _step(
-    session: Session,
-    grant: Grant,
-    step: str,
-    actor: str,
-    content: dict[str, Any],
-    *,
-    shown: dict[str, Any] | None = None,
-    asked: Collection[str] | None = None,
-) -> Grant:
-    for name, value in content.items():
-        setattr(grant, name, value)
-    grant.version += 1
-    session.flush()
-    _keep_version(session, grant, step, actor, shown or {})
-    _log(session, grant, step, grant.attributes if asked is None else asked)
-    if grant.state != "refused":
-        fact = events.GrantChanged(person_id=grant.person_id, grant_id=grant.grant_id, at=grant.changed_at)
-        events.announce(session, fact)
-    return grant
-
-
-def _keep_version(session: Session, grant: Grant, step: str, actor: str, shown: dict[str, Any]) -> None:
-    earlier = select(GrantVersion.hash).where(
-        GrantVersion.person_id == grant.person_id,
-        GrantVersion.grant_id == grant.grant_id,
-        GrantVersion.version == grant.version - 1,
-    )
-    previous = session.scalars(earlier).one_or_none() or chain.START
-    members = {
-        "grant_id": grant.grant_id,
-        "version": grant.version,
-        "at": grant.changed_at,
-        "step": step,
-        "actor": actor,
-        "state": grant.state,
-        "mode": grant.mode,
-        "attributes": list(grant.attributes),
-        "expires_at": grant.expires_at,
-        "retention_days": grant.retention_days,
-        "level": grant.level,
-        "pulls_a_day": grant.pulls_a_day,
-        "shown": shown,
-    }
-    row = insert(GrantVersion).values(
-        person_id=grant.person_id,
-        previous_hash=previous,
-        hash=chain.digest(members, previous=previous),
-        **members,
-    )
-    session.execute(row)
-
-
-def _log(session: Session, grant: Grant, step: str, asked: Collection[str]) -> None:
-    row = ledger.NewDisclosure(
-        person_id=grant.person_id,
-        at=grant.changed_at,
-        context_id=grant.context_id,
-        channel="consent",
-        outcome="denied" if step == "refused" else "completed",
-        asked=list(asked),
-        given={},
-        grant_id=grant.grant_id,
-        grant_version=grant.version,
-        reason=step,
-    )
-    ledger.record(session, row)

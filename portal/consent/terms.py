@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from portal.companies.purposes import times_a_day
 from portal.consumer.catalogue import CATALOGUE, Sensitivity
 from portal.errors import InvalidError, RefusedError
 from portal.identity import levels
@@ -97,7 +98,8 @@ class Wanted:
     """What a client asks of a person, never more than its purpose may ask.
 
     `attributes` are in catalogue order and hold what the purpose requires.  `open_ended` says that the person
-    may share until they stop it, which only a request that names no duration can ask.
+    may share until they stop it, which only a request that names no duration can ask.  `pulls_a_day` is how often
+    it looks at the details in a day, None as often as the portal lets anybody.
     """
 
     attributes: tuple[str, ...]
@@ -105,6 +107,7 @@ class Wanted:
     retention_days: int
     longest_days: int
     open_ended: bool
+    pulls_a_day: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +128,7 @@ def whole(purpose: PurposeFacts) -> Wanted:
         retention_days=purpose.retention_days,
         longest_days=purpose.longest_days,
         open_ended=purpose.longest_days >= YEAR,
+        pulls_a_day=purpose.pulls_a_day,
     )
 
 
@@ -136,6 +140,7 @@ def wanted(kept: Mapping[str, Any]) -> Wanted:
         retention_days=kept["retention_days"],
         longest_days=kept["longest_days"],
         open_ended=kept["open_ended"],
+        pulls_a_day=kept.get("pulls_a_day"),
     )
 
 
@@ -149,6 +154,7 @@ def within(asked: Wanted, purpose: PurposeFacts) -> Wanted:
         retention_days=min(asked.retention_days, purpose.retention_days),
         longest_days=min(asked.longest_days, purpose.longest_days),
         open_ended=asked.open_ended and purpose.longest_days >= YEAR,
+        pulls_a_day=fewer(asked.pulls_a_day, purpose.pulls_a_day),
     )
 
 
@@ -214,10 +220,22 @@ def expiry(*, mode: str, days: int | None, longest_days: int, open_ended: bool, 
     return now + timedelta(days=days)
 
 
-def delete_by(*, state: str, changed_at: datetime, expires_at: datetime | None, retention_days: int) -> datetime:
-    """Return when what was received under a grant that is over must be gone; `changed_at` is when it ended."""
-    ended = expires_at if state == "expired" and expires_at is not None else changed_at
-    return ended + timedelta(days=retention_days)
+def delete_by(*, changed_at: datetime, expires_at: datetime | None, retention_days: int) -> datetime:
+    """Return when what was received under a grant that is over must be gone; `changed_at` is of its last state."""
+    # Its end is written down at the latest when somebody looks, which may be after its time was over.
+    return min(changed_at, expires_at or changed_at) + timedelta(days=retention_days)
+
+
+def fewer(one: int | None, other: int | None) -> int | None:
+    """Return the lower of two ceilings, where None is none."""
+    return min((each for each in (one, other) if each is not None), default=None)
+
+
+def often(pulls_a_day: int | None) -> str:
+    """Return how often an organisation may look in a day: "once a day", "4 times a day"."""
+    if pulls_a_day is None:
+        return "as often as they need to"
+    return "at most " + times_a_day(pulls_a_day)
 
 
 def in_days(number: int) -> str:

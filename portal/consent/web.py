@@ -10,9 +10,10 @@ from flask import Blueprint, flash, g, jsonify, redirect, render_template, reque
 from flask_login import current_user
 
 from portal.companies import queries as companies
-from portal.consent import approvals, approving, asking, cards, queries, receipts, services
+from portal.consent import approvals, approving, asking, cards, queries, receipts, services, stopping
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
+from portal.db import now as clock
 from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.web.access import has_two_proofs, person_id, person_required, to_second_proof
 from portal.web.context import keyring, now, session, settings
@@ -20,6 +21,7 @@ from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from datetime import datetime
     from uuid import UUID
 
     from flask import Response
@@ -131,15 +133,28 @@ def change(grant_id: UUID) -> ResponseReturnValue:
 def stop(grant_id: UUID) -> AnyResponse:
     held = _mine(grant_id)
     card = cards.of_grant(session(), held=held, now=now())
+    words = stopping.of_stop(card, stop_effect=_stop_effect(held), holds=queries.holds(session(), held), now=now())
     if request.method == "POST":
-        services.withdraw(session(), person_id=person_id(), grant_id=grant_id, now=now())
-        flash(f"You stopped sharing with {card.company_name}.")
+        erase = bool(words.question) and "erase" in request.form
+        services.withdraw(
+            session(), person_id=person_id(), grant_id=grant_id, now=_steady(grant_id), erase=erase,
+            shown=words.shown(erase=erase),
+        )  # fmt: skip
+        flash(f"You stopped sharing with {card.company_name}{' and asked them to delete what they have' * erase}.")
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
     if not card.live:
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
-    client, purpose = _facts(held)
-    company = companies.company(session(), slug=client.company_slug)
-    return page("consent/stop.html", card=card, purpose=purpose, stop_effect=company.stop_effect if company else "")
+    return page("consent/stop.html", card=card, words=words)
+
+
+@pages.post("/sharing/<uuid:grant_id>/ask-deletion")
+@person_required
+def ask_deletion(grant_id: UUID) -> AnyResponse:
+    card = cards.of_grant(session(), held=_mine(grant_id), now=now())
+    words = stopping.of_erasure(card)
+    services.ask_erasure(session(), person_id=person_id(), grant_id=grant_id, shown=words.shown(erase=True), now=now())
+    flash(f"You asked {card.company_name} to delete what they have.")
+    return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
 
 
 @pages.post("/sharing/<uuid:grant_id>/pause")
@@ -292,6 +307,18 @@ def _facts(held: Grant) -> tuple[ClientFacts, PurposeFacts]:
     return client, purpose
 
 
+def _stop_effect(held: Grant) -> str:
+    client = companies.client(session(), held.client_id)
+    company = companies.company(session(), slug=client.company_slug) if client else None
+    return company.stop_effect if company else ""
+
+
+def _steady(grant_id: UUID) -> datetime:
+    """Return the moment from which nothing sets out any more: whoever is sending now has been waited for."""
+    queries.hold(session(), person_id=person_id(), grant_id=grant_id)
+    return clock()
+
+
 def _number(held: Grant) -> str:
     return receipts.number(held.grant_id, held.version, held.given_at.year)
 
@@ -326,7 +353,7 @@ def _words_of_change(ask: asking.Ask, form: AskForm) -> dict[str, Any]:
 def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyResponse:
     over, whole = None, request.args.get("page") == "agreement"
     try:
-        act(session(), person_id=person_id(), grant_id=grant_id, now=now())
+        act(session(), person_id=person_id(), grant_id=grant_id, now=_steady(grant_id))
     except services.StoppedError as error:
         # A card left open while sharing stopped elsewhere is replaced by what is true now.
         if not wants_fragment():
@@ -346,10 +373,13 @@ def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyRespons
 
 def _agreement(held: Grant, *, said: str = "") -> Response:
     client, purpose = _facts(held)
+    card = cards.of_grant(session(), held=held, now=now())
+    may_ask = not card.live and held.erasure_asked_at is None and queries.holds(session(), held)
     return page(
         "consent/agreement.html",
         "live",
-        card=cards.of_grant(session(), held=held, now=now()),
+        card=card,
+        erasure=stopping.of_erasure(card) if may_ask else None,
         steps=queries.versions(session(), person_id=person_id(), grant_id=held.grant_id),
         purpose=purpose,
         organisation=companies.company(session(), slug=client.company_slug),

@@ -14,6 +14,14 @@ HOW = MappingProxyType(
         "notice": "We told them what you decided",
     }
 )
+# What a message without any of the details was about, where it was not a decision.
+_NOTICES = MappingProxyType(
+    {
+        "changed": "We told them that there is something new to fetch",
+        "confirmed": "We told them what you said is still right",
+        "erasure": "We asked them to delete what they have",
+    }
+)
 _OUTCOMES = MappingProxyType(
     {
         "sending": "Sent, no answer yet",
@@ -42,6 +50,8 @@ _WHY = MappingProxyType(
         "purpose-withdrawn": "they may no longer use details for this",
         "field-not-shared": "you have not shared these details with them",
         "insufficient-user-authentication": "you had not confirmed that it is you, or too long ago",
+        "too-often": "they had looked as often as they may in a day",
+        "unchanged": "they asked whether anything had changed, and nothing had",
         "superseded": "a newer change was sent instead",
     }
 )
@@ -55,6 +65,7 @@ _STEPS = MappingProxyType(
         "withdrawn": "You stopped sharing",
         "ended": "They ended it",
         "expired": "The time you agreed to is over",
+        "erasure-asked": "You asked them to delete what they have",
     }
 )
 _OTHERS_DECIDE = frozenset({"ended", "expired"})
@@ -65,6 +76,8 @@ def how(channel: str, reason: str | None) -> str:
     """Return how details left, or who decided."""
     if channel == "consent" and reason in _OTHERS_DECIDE:
         return "Sharing ended"
+    if channel == "notice" and reason in _NOTICES:
+        return _NOTICES[reason]
     return HOW.get(channel, channel)
 
 

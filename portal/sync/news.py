@@ -132,9 +132,7 @@ def _content(row: Row[Any], when: str) -> tuple[object, ...]:
 def _erasure(row: Row[Any], now: datetime) -> Erasure | None:
     if row.erasure_asked_at is None or row.told_erasure or _state(row, now) not in _OVER:
         return None
-    delete_by = terms.delete_by(
-        state=row.state, changed_at=row.changed_at, expires_at=row.expires_at, retention_days=row.retention_days
-    )
+    delete_by = terms.delete_by(changed_at=row.changed_at, expires_at=row.expires_at, retention_days=row.retention_days)
     return Erasure(
         grant_id=row.grant_id, attributes=row.ever_shared, asked_at=row.erasure_asked_at, delete_by=delete_by
     )

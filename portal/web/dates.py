@@ -26,6 +26,11 @@ def clock(moment: datetime | None) -> str:
     return format_time(moment.astimezone(ZONE), "HH:mm:ss", locale=_LOCALE) if moment else "–"
 
 
+def instant(moment: datetime | None) -> str:
+    """Return "09:14:03.2", where it matters what was first; a dash for none.  Tenths are cut, never rounded up."""
+    return f"{clock(moment)}.{moment.microsecond // 100_000}" if moment else "–"
+
+
 def moment(moment: datetime | None) -> str:
     """Return "today at 09:14", "yesterday at 09:14" or "4 May 2026 at 09:14"; a dash for none."""
     if moment is None:

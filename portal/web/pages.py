@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def init_app(app: Flask) -> None:
-    app.jinja_env.filters |= {"day": dates.day, "moment": dates.moment, "clock": dates.clock}
+    app.jinja_env.filters |= {
+        "day": dates.day,
+        "moment": dates.moment,
+        "clock": dates.clock,
+        "instant": dates.instant,
+    }
     app.jinja_env.globals |= {"slot": slots.render}
     app.context_processor(_everywhere)
 

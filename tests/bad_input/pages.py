@@ -103,7 +103,8 @@ FORMS = {
     ),
     "consent.pause": Form("ada", arguments=_grant),
     "consent.resume": Form("ada", arguments=_grant),
-    "consent.stop": Form("ada", arguments=_grant),
+    "consent.stop": Form("ada", lambda _cast: {"erase": "1"}, arguments=_grant),
+    "consent.ask_deletion": Form("ada", arguments=_grant, status=409),
     "oauth.answer": Form(
         "ada",
         lambda cast: {

@@ -29,6 +29,8 @@ GUARDED = {
     "consent.pause": GRANT,
     "consent.resume": GRANT,
     "consent.stop": GRANT,
+    "consent.ask_deletion": GRANT,
+    "in_flight.halted": GRANT,
     "consent.receipt": GRANT,
     "consent.receipt_file": GRANT,
     "consent.approval": QUESTION,

@@ -21,7 +21,7 @@ from portal.ledger import web as ledger_web
 from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
-from portal.sync import receipts_api
+from portal.sync import receipts_api, streams_api
 from portal.sync import in_flight_web
 from portal.sync import web as sync_web
 from portal.sync.counter import Counter
@@ -42,7 +42,7 @@ PAGES = (
     front, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, consent_web, ledger_web, oauth_web,
     sync_web, in_flight_web,
 )  # fmt: skip
-APIS = (oauth_api, sync_api, receipts_api)
+APIS = (oauth_api, sync_api, streams_api, receipts_api)
 
 
 class _Portal(APIFlask):

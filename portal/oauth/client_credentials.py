@@ -1,4 +1,4 @@
-"""The client's own tokens (RFC 6749 section 4.4): for its pulls and its grants; never a refresh token."""
+"""The client's own tokens (RFC 6749 section 4.4): for its pulls, its stream and its grants; never a refresh token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from portal.oauth import parameters, tokens
 from portal.oauth.token_endpoint import ScopeWiderError, TokenGrant
 
 DEFAULT_SCOPE: Final = "people:read"
-CLIENT_SCOPES: Final = frozenset({DEFAULT_SCOPE, "grant_management_query", "grant_management_revoke"})
+CLIENT_SCOPES: Final = frozenset({DEFAULT_SCOPE, "streams:manage", "grant_management_query", "grant_management_revoke"})
 
 
 class ClientCredentialsGrant(TokenGrant):

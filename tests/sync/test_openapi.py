@@ -37,6 +37,14 @@ OPERATIONS = (
     "POST /api/v1/pulls",
     "GET /api/v1/pulls/{pull_id}",
     "GET /api/v1/pulls/{pull_id}/result",
+    "POST /api/v1/streams",
+    "GET /api/v1/streams",
+    "PATCH /api/v1/streams",
+    "PUT /api/v1/streams",
+    "DELETE /api/v1/streams",
+    "GET /api/v1/streams/status",
+    "POST /api/v1/streams/status",
+    "POST /api/v1/streams/verification",
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from babel import Locale
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, NumberRange, StopValidation
+from wtforms.validators import InputRequired, NumberRange, Optional, StopValidation
 
 from portal.companies import keys, registration, rules
 from portal.companies.purposes import MODES, PURPOSES
@@ -98,6 +98,13 @@ class PurposeForm(RefusableForm):
     longest_days = SelectField(
         "Longest time before you ask again", [InputRequired("Choose the longest time.")], coerce=int, default=365,
         choices={"365": "12 months", "180": "6 months", "90": "3 months", "30": "1 month"},
+    )  # fmt: skip
+
+    pulls_a_day = IntegerField(
+        "Most times you look at one person’s details in a day",
+        [Optional(),
+         NumberRange(1, rules.PULLS_A_DAY, f"Enter a number from 1 to {rules.PULLS_A_DAY}, or leave it empty.")],
+        invalid_value_message="Enter a number, or leave it empty.",  # type: ignore[call-arg] # newer than its annotations
     )  # fmt: skip
 
     def asked(self, want: str) -> list[tuple[str, str]]:

@@ -46,3 +46,8 @@ MODES = MappingProxyType(
         "once": "Once: you get the details one time",
     }
 )
+
+
+def times_a_day(number: int) -> str:
+    """Return "once a day" or "4 times a day"."""
+    return "once a day" if number == 1 else f"{number} times a day"

@@ -90,6 +90,7 @@ class PurposeFacts:
     optional: tuple[tuple[str, str], ...]
     retention_days: int
     longest_days: int
+    pulls_a_day: int | None = None
     withdrawn: bool
 
     @property
@@ -266,6 +267,7 @@ def purpose_facts(row: Purpose) -> PurposeFacts:
         optional=tuple((item["attribute"], item["reason"]) for item in row.optional),
         retention_days=row.retention_days,
         longest_days=row.longest_days,
+        pulls_a_day=row.pulls_a_day,
         withdrawn=row.withdrawn_at is not None,
     )
 

@@ -23,6 +23,7 @@ ADDRESS_LENGTH = 2000
 REDIRECTS = 10
 LONGEST_DAYS = 365
 RETENTION_DAYS = 3650
+PULLS_A_DAY = 1000
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # A host lands in a Content-Security-Policy header, so nothing but letters, digits, dots and hyphens may pass.
@@ -305,7 +306,7 @@ def _item(attribute: str, reason: str, *, seen: set[str], catalogue: Collection[
     return {"attribute": attribute, "reason": cleaned}
 
 
-def terms(*, dpv: str, mode: str, retention_days: int, longest_days: int) -> None:
+def terms(*, dpv: str, mode: str, retention_days: int, longest_days: int, pulls_a_day: int | None = None) -> None:
     """Check what else a purpose states; raise `PurposeError` naming the first thing to mend."""
     if dpv not in PURPOSES:
         raise PurposeError("Choose the kind of purpose from the list.", pointer="/dpv")
@@ -315,3 +316,5 @@ def terms(*, dpv: str, mode: str, retention_days: int, longest_days: int) -> Non
         raise PurposeError(f"Enter a number of days from 0 to {RETENTION_DAYS}.", pointer="/retention_days")
     if not 1 <= longest_days <= LONGEST_DAYS:
         raise PurposeError(f"Enter a number of days from 1 to {LONGEST_DAYS}.", pointer="/longest_days")
+    if pulls_a_day is not None and not 1 <= pulls_a_day <= PULLS_A_DAY:
+        raise PurposeError(f"Enter a number from 1 to {PULLS_A_DAY}, or nothing.", pointer="/pulls_a_day")

@@ -208,15 +208,19 @@ def declare_purpose(
     catalogue: Collection[str],
     now: datetime,
     longest_days: int = rules.LONGEST_DAYS,
+    pulls_a_day: int | None = None,
     code: str = "",
 ) -> queries.PurposeFacts:
     """Declare what a client wants details for; `required` and `optional` are (attribute, reason) pairs.
 
     `catalogue` holds the attributes there are, `dpv` is a key of `purposes.PURPOSES`; without `code` it is
-    derived from the sentence.  Raises `rules.PurposeError`, `PurposeTakenError`.
+    derived from the sentence.  `pulls_a_day` is how often at most it looks at one person's details.
+    Raises `rules.PurposeError`, `PurposeTakenError`.
     """
     words = rules.sentence(sentence)
-    rules.terms(dpv=dpv, mode=mode, retention_days=retention_days, longest_days=longest_days)
+    rules.terms(
+        dpv=dpv, mode=mode, retention_days=retention_days, longest_days=longest_days, pulls_a_day=pulls_a_day
+    )
     needs, wishes = rules.asked(required, optional, catalogue=catalogue)
     found = Purpose(
         client_id=client_id,
@@ -228,6 +232,7 @@ def declare_purpose(
         optional=wishes,
         retention_days=retention_days,
         longest_days=longest_days,
+        pulls_a_day=pulls_a_day,
         created_at=now,
     )
     taken = refused_by("purpose_client_id_code_key", PurposeTakenError(pointer="/sentence"))

@@ -10,7 +10,7 @@ from flask_login import current_user
 
 from portal.companies import clients, forms, key_source, keys, queries, registration, services, settings
 from portal.companies.access import CHOSEN, own_client, recent_staff_required, staff_required, take_place
-from portal.companies.purposes import MODES, PURPOSES
+from portal.companies.purposes import MODES, PURPOSES, times_a_day
 from portal.errors import NotFoundError, PortalError
 from portal.web.access import person_id, person_required, public
 from portal.web.context import now, session
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from portal.companies.queries import ClientFacts
 
 pages = Blueprint("companies", __name__)
+pages.add_app_template_filter(times_a_day)
 
 _WRONG = 422
 
@@ -323,6 +324,7 @@ def _declare(form: PurposeForm, client_id: str) -> None:
         optional=form.asked(forms.WISHED),
         retention_days=given["retention_days"],
         longest_days=int(given["longest_days"]),
+        pulls_a_day=given["pulls_a_day"] or None,
         catalogue=[name for name, _ in _catalogue()],
         now=now(),
     )

@@ -156,6 +156,7 @@ class Ask:
         if self.effect in {Effect.CREATE, Effect.REPLACE} or held.purpose_version != self.purpose_version:
             return False
         enough = terms.covers(held.mode, self.mode) and held.retention_days >= self.retention_days
+        enough = enough and terms.fewer(held.pulls_a_day, self.wanted.pulls_a_day) == self.wanted.pulls_a_day
         return enough and not self.removed and set(self.wanted.attributes) <= set(held.attributes)
 
     @property
@@ -175,6 +176,11 @@ class Ask:
     @property
     def how(self) -> str:
         return HOW[self.mode]
+
+    @property
+    def often(self) -> str:
+        """How often they may look; empty where it is one time anyway."""
+        return "" if self.mode == terms.ONCE else f"They may look {terms.often(self.wanted.pulls_a_day)}."
 
     @property
     def how_now(self) -> str:
@@ -256,6 +262,7 @@ def agreed(session: Session, *, held: Grant) -> Wanted:
         retention_days=min(held.retention_days, whole.retention_days),
         longest_days=min(last.get("longest_days", whole.longest_days), whole.longest_days),
         open_ended=whole.open_ended and last.get("open_ended", True),
+        pulls_a_day=terms.fewer(held.pulls_a_day, whole.pulls_a_day),
     )
 
 
@@ -283,6 +290,7 @@ def shown(ask: Ask) -> dict[str, Any]:
         "removed": list(ask.removed),
         "durations": [choice.label for choice in ask.durations] or [ask.ends],
         "how": ask.how,
+        "often": ask.often,
         "good_to_know": ask.good_to_know,
         "answers": ["Share these details", "Do not share"],
         "terms": asdict(ask.wanted),
@@ -332,7 +340,8 @@ def _durations(wanted: Wanted) -> list[terms.Duration]:
 def _as_held(held: Grant, purpose: PurposeFacts, wanted: Wanted) -> Wanted:
     # A merge adds details: the way they are shared, until when and for how long they are kept stay as they are.
     retention_days = min(held.retention_days, purpose.retention_days)
-    return replace(wanted, mode=held.mode, retention_days=retention_days)
+    pulls_a_day = terms.fewer(held.pulls_a_day, purpose.pulls_a_day)
+    return replace(wanted, mode=held.mode, retention_days=retention_days, pulls_a_day=pulls_a_day)
 
 
 def _organisation(session: Session, client: ClientFacts) -> Organisation:

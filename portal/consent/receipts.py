@@ -59,6 +59,7 @@ def record(
         "pii_controllers": [str(held.company_id)],
         "retention_period": {"unit": "DAY", "value": held.retention_days},
         "consent_mode": held.mode,
+        "frequency": _frequency(held.pulls_a_day),
         "consent_start": held.given_at.isoformat(),
         "consent_expiry": held.expires_at.isoformat() if held.expires_at else None,
         "status": {"state": held.state, "dpv": STATUS[held.state], "at": held.changed_at.isoformat()},
@@ -76,6 +77,11 @@ def _purpose(held: Grant, purpose: PurposeFacts) -> dict[str, Any]:
         "text": purpose.sentence,
         "lawful_basis": "eu-gdpr:A6-1-a",
     }
+
+
+def _frequency(pulls_a_day: int | None) -> dict[str, Any] | None:
+    # As a consent artefact of India's account aggregators has it: by the calendar, and not since the last time.
+    return {"unit": "DAY", "value": pulls_a_day} if pulls_a_day else None
 
 
 def _detail(name: str, purpose: PurposeFacts) -> dict[str, Any]:
@@ -111,6 +117,7 @@ def _event(step: GrantVersion) -> dict[str, Any]:
         "mode": step.mode,
         "expires_at": step.expires_at.isoformat() if step.expires_at else None,
         "retention_days": step.retention_days,
+        "frequency": _frequency(step.pulls_a_day),
         "level": step.level,
         "shown": step.shown,
         "previous_hash": step.previous_hash.hex(),

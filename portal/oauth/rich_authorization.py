@@ -142,6 +142,7 @@ def read(
         longest_days=_duration(entry, purpose),
         # A request that names a duration does not ask for longer, and "until I stop it" would be longer.
         open_ended="duration" not in entry and terms.whole(purpose).open_ended,
+        pulls_a_day=purpose.pulls_a_day,
     )
     return Asked(purpose=purpose, wanted=wanted)
 
@@ -155,8 +156,8 @@ def check_absent(parameters: Mapping[str, str]) -> None:
 def granted(purpose_code: str, grant: Grant) -> list[dict[str, Any]]:
     """Return the details as granted (RFC 9396 section 7), for token answers, introspection and grant management.
 
-    `duration` counts from the last change of the consent; `expires_at` is the moment itself.  Both are absent
-    where the person shares until they stop it.
+    `pulls_a_day` is there where the purpose has a ceiling.  `duration` counts from the last change of the consent;
+    `expires_at` is the moment itself.  Both are absent where the person shares until they stop it.
     """
     details: dict[str, Any] = {
         "type": TYPE,
@@ -166,6 +167,8 @@ def granted(purpose_code: str, grant: Grant) -> list[dict[str, Any]]:
         "mode": grant.mode,
         "retention": _in_days(grant.retention_days),
     }
+    if grant.pulls_a_day is not None:
+        details["pulls_a_day"] = grant.pulls_a_day
     if grant.expires_at is not None:
         details["duration"] = _in_days((grant.expires_at - grant.changed_at).days)
         details["expires_at"] = grant.expires_at.isoformat(timespec="seconds")

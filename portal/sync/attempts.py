@@ -1,0 +1,89 @@
+"""Keeping what was handed to companies, for their staff: each try as it was signed, without a value in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import text
+
+from portal.db import Prepared
+from portal.vault import base64url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+KEPT = timedelta(days=30)
+_RECORD = Prepared("record_attempts", """
+    INSERT INTO attempt (client_id, at, attempt_id, jti, person_id, grant_id, generation, sequence, grant_version,
+                         channel, kinds, outcome, status, milliseconds, detail, payload)
+    SELECT client_id, at, attempt_id, jti, person_id, grant_id, generation, sequence, grant_version,
+           channel, kinds, outcome, status, milliseconds, detail, payload
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+           client_id text, at timestamptz, attempt_id uuid, jti text, person_id uuid, grant_id uuid, generation int,
+           sequence int, grant_version int, channel text, kinds jsonb, outcome text, status int, milliseconds int,
+           detail text, payload text)
+        ON CONFLICT DO NOTHING
+""")  # fmt: skip
+_FORGET = text("""
+    DELETE FROM attempt WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM attempt WHERE at < :before LIMIT 5000))
+""")
+# A compact JWE with a content key of its own or a wrapped one (RFC 7516 section 7.1): the only thing sealed here.
+_SEALED = re.compile(r'"eyJ[\w-]*\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+"')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewAttempt:
+    """One try of one message; `attempt_id` and `at` are those of its row in the disclosure log, where it has one."""
+
+    client_id: str
+    at: datetime
+    attempt_id: UUID
+    jti: str
+    channel: str
+    kinds: Sequence[str]
+    outcome: str
+    detail: str = ""
+    milliseconds: int = 0
+    status: int | None = None
+    payload: str = ""
+    person_id: UUID | None = None
+    grant_id: UUID | None = None
+    generation: int | None = None
+    sequence: int | None = None
+    grant_version: int | None = None
+
+
+def record(session: Session, *rows: NewAttempt) -> None:
+    """Keep `rows` in one statement; the same try said twice is kept once."""
+    if rows:
+        _RECORD.within(session, {"rows": json.dumps([_plain(row) for row in rows], separators=(",", ":"))})
+
+
+def payload(token: str) -> str:
+    """Return the claims of a signed message as JSON text, in place of every sealed value its length."""
+    claims = base64url.decode(token.split(".")[1]).decode()
+    return _SEALED.sub(lambda found: f'"({len(found[0]) - 2} sealed characters)"', claims)
+
+
+def forget(session: Session, *, now: datetime) -> None:
+    """Delete what is older than thirty days, some of it each time."""
+    session.execute(_FORGET, {"before": now - KEPT})
+
+
+def _plain(row: NewAttempt) -> dict[str, object]:
+    return {
+        "client_id": row.client_id, "at": row.at.isoformat(), "attempt_id": row.attempt_id.hex, "jti": row.jti,
+        "person_id": row.person_id and row.person_id.hex, "grant_id": row.grant_id and row.grant_id.hex,
+        "generation": row.generation, "sequence": row.sequence, "grant_version": row.grant_version,
+        "channel": row.channel, "kinds": list(row.kinds), "outcome": row.outcome, "status": row.status,
+        "milliseconds": row.milliseconds, "detail": row.detail, "payload": row.payload,
+    }  # fmt: skip

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LINES = 4096
 # More at once would wait for this process's own cryptography and seem slow for it.
-_CONNECTING = 128
+_CONNECTING = 512
 _OTHER_FILES = 256
 
 
@@ -152,8 +152,7 @@ class Exchanges:
     def drop(self, key: Hashable) -> None:
         """Give a `Ready` line back unused; a use in any other state is broken off."""
         use = self._uses[key]
-        line = use.line if use.line and use.line.state is State.READY else None
-        self._forget(use, keep=line is not None)
+        self._forget(use, keep=use.line is not None and use.line.state is State.READY and use.line.quiet())
 
     def poll(self, timeout: float) -> list[Event]:
         """Return what has happened, after at most `timeout` seconds; it may be nothing."""

@@ -1,6 +1,7 @@
 """Which addresses the program may call: every URL a company supplies passes here, at each use.
 
-`is_global` alone is not enough: Azure's wire server, 6to4 relays, IPv4-compatible and translated IPv6 pass it.
+`is_global` alone is not enough: Azure's wire server, Oracle's metadata, 6to4 relays, IPv4-compatible and translated
+IPv6 pass it.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ _PORTS = {443, 8443}
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _NAME = re.compile(rf"(?:{_LABEL}\.)+(?!xn--$)(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{1,59}}[a-z0-9])", re.IGNORECASE)
 _PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~$&%]+", re.IGNORECASE)
+# Azure's wire server; IETF protocol assignments (Oracle's metadata, global to Python before 3.11.9); 6to4 relays.
 _REFUSED_V4 = tuple(
-    IPv4Network(network) for network in ("168.63.129.16/32", "192.88.99.0/24", "224.0.0.0/4", "240.0.0.0/4")
+    IPv4Network(network)
+    for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "240.0.0.0/4")
 )
 _UNICAST_V6 = IPv6Network("2000::/3")
 # Teredo, 6to4, documentation and benchmarking: routes to somewhere else than they seem to.

@@ -67,7 +67,10 @@ def _beginning(method: str, path: str, host: str) -> str:
 
 
 def _dialled(address: str, port: int) -> socket.socket:
-    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise NoAnswerError(private=f"no socket: errno {error.errno}") from error
     made.settimeout(0)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:

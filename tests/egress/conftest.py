@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.egress.callers import LOOP, ONE, Loop
+from tests.egress.servers import Authority, Server
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.egress.callers import Asker
+    from tests.egress.servers import Line
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers that end with the test."""
+    made: list[Server] = []
+
+    def start(behave: Line, wrap: ssl.SSLContext | None = None, **more: object) -> Server:
+        made.append(Server(behave, wrap, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close()
+
+
+@pytest.fixture(params=[ONE, LOOP], ids=["one", "loop"])
+def ask(request: pytest.FixtureRequest) -> Asker:
+    """Both ways to send a request: waiting for it, and among others."""
+    asker: Asker = request.param
+    return asker
+
+
+@pytest.fixture
+def looping() -> Iterator[Callable[..., Loop]]:
+    """Make loops that end with the test."""
+    made: list[Loop] = []
+
+    def make(**more: object) -> Loop:
+        made.append(Loop(**more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for loop in made:
+        loop.exchanges.close()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority("Root", tmp_path)

@@ -21,8 +21,7 @@ from portal.ledger import web as ledger_web
 from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
-from portal.sync import receipts_api, streams_api
-from portal.sync import in_flight_web
+from portal.sync import in_flight_web, receipts_api, streams_api, updates_web
 from portal.sync import web as sync_web
 from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
@@ -40,7 +39,7 @@ _FORM_FIELDS = 500
 
 PAGES = (
     front, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, consent_web, ledger_web, oauth_web,
-    sync_web, in_flight_web,
+    sync_web, updates_web, in_flight_web,
 )  # fmt: skip
 APIS = (oauth_api, sync_api, streams_api, receipts_api)
 
@@ -111,8 +110,8 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "sharing_summary", consent_web.sharing_summary_slot)
     slots.fill(app, "recent_uses", ledger_web.recent_uses_slot)
     slots.fill(app, "shared_with", consent_web.shared_with_slot)
-    slots.fill(app, "recipients", sync_web.recipients_slot)
-    slots.fill(app, "after_change", sync_web.after_change_slot)
+    slots.fill(app, "recipients", updates_web.recipients_slot)
+    slots.fill(app, "after_change", updates_web.after_change_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)

@@ -1,44 +1,18 @@
-"""Looking up what became of a change, and where a client is told."""
+"""Looking up where a client is told, and what it is owed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from portal.consent import rules as policy
-from portal.oauth.statements import standing
-from portal.sync import statements
 from portal.sync.models import BatchPull, Delivery, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import Row
     from sqlalchemy.orm import Session
-
-
-class Told(NamedTuple):
-    """How far one company is with a change: `state` is `waiting`, `received`, `failing` or `asks`.
-
-    Whoever `asks` may have the change and can ask for it, but has no endpoint that is enabled.
-    """
-
-    company_name: str
-    state: str
-    at: datetime | None
-
-
-def status_of_change(session: Session, *, person_id: UUID, sequence: int, now: datetime) -> list[Told]:
-    """Return, by name, each company that may have the change `sequence` and whether it has it.
-
-    The policy that names them before saving names them here.
-    """
-    rows = session.execute(statements.STATUS, {"person_id": person_id, "sequence": sequence})
-    return [Told(row.trading_name, _state(row), row.acked_at if row.received else None)
-            for row in rows if _may_have(row, now)]  # fmt: skip
 
 
 def told_clients(session: Session, *, client_ids: Collection[str]) -> set[str]:
@@ -75,21 +49,3 @@ def backlog(session: Session, *, client_id: str, limit: int = 50) -> list[Delive
 def pull_of(session: Session, *, pull_id: UUID, client_id: str) -> BatchPull | None:
     """Return a client's own batch pull; another client's is nobody's."""
     return session.scalar(select(BatchPull).where(BatchPull.pull_id == pull_id, BatchPull.client_id == client_id))
-
-
-def _may_have(row: Row[Any], now: datetime) -> bool:
-    return policy.decide(
-        standing(row),
-        client_id=row.client_id,
-        channel=policy.Channel.PUSH,
-        requested=row.touched,
-        now=now,
-    ).allowed
-
-
-def _state(row: Row[Any]) -> str:
-    if row.received:
-        return "received"
-    if not row.told:
-        return "asks"
-    return "failing" if row.failing else "waiting"

@@ -1,4 +1,4 @@
-"""Who has a change, as the person watches; and for company staff their endpoint and what was sent to it."""
+"""For company staff: where an app is told, and what was sent there."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from portal.ledger import queries as ledger
 from portal.sync import chart, queries, services
 from portal.sync.forms import EndpointForm
 from portal.web import cursor
-from portal.web.access import person_id, person_required
 from portal.web.context import keyring, now, session
 from portal.web.dates import ZONE
 from portal.web.pages import page
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from flask import Response
     from flask.typing import ResponseReturnValue
 
     from portal.ledger.queries import Entry
     from portal.sync.models import Stream
-    from portal.sync.queries import Told
 
 pages = Blueprint("sync", __name__)
 
@@ -39,27 +37,6 @@ DAYS = 14
 _PAGE = 50
 # Enough rows beside the page's own to count earlier tries of the same message.
 _TRIES_WITHIN = 200
-_LARGEST_SEQUENCE = 2**31 - 1
-# Half a minute of looking closely; whoever leaves the page open longer is not in a hurry.
-_CLOSE_LOOKS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """How far a change is; `delay` is when the page looks again, empty when there is nothing left to see.
-
-    `asking` are those who may have it but are not told by themselves: there is nothing to wait for.
-    """
-
-    sequence: int
-    turn: int
-    told: Sequence[Told]
-    asking: Sequence[Told]
-    delay: str
-
-    @property
-    def received(self) -> int:
-        return sum(one.state == "received" for one in self.told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,32 +71,6 @@ _RESULTS = {
     "suppressed": ("Not sent: something changed first", "hold"),
     "sending": ("On its way", ""),
 }
-
-
-@pages.get("/updates/<int:sequence>")
-@person_required
-def updates(sequence: int) -> Response:
-    if sequence > _LARGEST_SEQUENCE:
-        raise NotFoundError
-    turn = request.args.get("turn", default=0, type=int)
-    return page("sync/updates.html", "list", watch=_watch(sequence, turn=turn))
-
-
-def recipients_slot(attributes: Collection[str]) -> str:
-    """Return the note that names, before an edit is saved, who gets it at once and who would have to ask."""
-    found = consents.recipients(session(), person_id=person_id(), attributes=attributes, now=now())
-    ready = queries.told_clients(session(), client_ids={one.client_id for one in found}) if found else set()
-    return render_template(
-        "sync/_recipients.html",
-        attributes=attributes,
-        told=[one for one in found if one.client_id in ready],
-        asking=[one for one in found if one.client_id not in ready],
-    )
-
-
-def after_change_slot(sequence: int) -> str:
-    """Return who gets the change just made and how far that is; it looks again by itself until all have it."""
-    return render_template("sync/_updates.html", watch=_watch(sequence, turn=0))
 
 
 def endpoint_status_slot(client_id: str) -> str:
@@ -189,17 +140,6 @@ def _id(given: str) -> UUID:
         return UUID(given)
     except ValueError:
         raise NotFoundError from None
-
-
-def _watch(sequence: int, *, turn: int) -> Watch:
-    found = queries.status_of_change(session(), person_id=person_id(), sequence=sequence, now=now())
-    told = [one for one in found if one.state != "asks"]
-    asking = [one for one in found if one.state == "asks"]
-    states = {one.state for one in told}
-    delay = ""
-    if states - {"received"}:
-        delay = "300ms" if "waiting" in states and turn < _CLOSE_LOOKS else "5s"
-    return Watch(sequence=sequence, turn=min(turn + 1, _CLOSE_LOOKS), told=told, asking=asking, delay=delay)
 
 
 def _prove(client_id: str, url: str) -> None:

@@ -36,12 +36,13 @@ GUARDED = {
     "consent.approval": QUESTION,
     "ledger.entry": DISCLOSURE,
     "companies.one_app": APP,
-    "companies.client_keys": APP,
-    "companies.retire_key": APP,
+    "company_keys.overview": APP,
+    "company_keys.retire": APP,
     "companies.end_program": APP,
     "companies.new_purpose": APP,
     "companies.app_settings": APP,
-    "companies.key_address": APP,
+    "telling.choose": APP,
+    "company_keys.address": APP,
     "sync.endpoint": APP,
     "sync_api.person": PERSON,
     "sync_api.pull_state": PULL,
@@ -53,7 +54,7 @@ GUARDED = {
 OPEN = {
     "static", "docs.error", "companies.organisation",
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
-    "sync.updates",
+    "updates.change",
 }  # fmt: skip
 # The client's own registration token opens these (RFC 7592), and nothing else does.
 REGISTERED = {"oauth_api.registered", "oauth_api.replace_registered", "oauth_api.end_registered"}

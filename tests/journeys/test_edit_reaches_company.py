@@ -34,7 +34,7 @@ def test_an_edit_reaches_the_company(world: World) -> None:
     if world.scripts:
         expect(row.get_by_role("link", name="Change")).to_be_focused()
         expect(aoife.page.locator("#live")).to_contain_text("Saved")
-    aoife.look_again_until("Brightwell Energy has received it", lambda: "Received at" in row.inner_text())
+    aoife.look_again_until("Brightwell Energy uses it", lambda: "updated" in row.inner_text())
     company.shows(company.card(aoife.name), street)
     expect(company.card(aoife.name)).to_contain_text("pushed")
 

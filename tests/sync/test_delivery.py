@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 
 from portal import db
 from portal.ledger import queries as ledger
-from portal.sync import courier, jobs, outbox, queries, rules
+from portal.sync import copies, courier, jobs, outbox, rules
 from portal.vault import signing
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def test_410_disables_the_endpoint_and_keeps_the_backlog(world: World, firm: Fir
     assert world.endpoint(firm).state == "disabled"
     assert world.delivery(shared).generation > world.delivery(shared).acked_generation
     told = world.transact(
-        lambda session: queries.status_of_change(session, person_id=shared.person_id, sequence=2, now=db.now())
+        lambda session: copies.status_of_change(session, person_id=shared.person_id, sequence=2, now=db.now())
     )
     assert [each.state for each in told] == ["asks"]
 
@@ -353,7 +353,7 @@ def test_status_of_a_change_names_each_company(world: World, firm: Firm, shared:
 
     def status() -> list[tuple[str, str]]:
         told = world.transact(
-            lambda session: queries.status_of_change(
+            lambda session: copies.status_of_change(
                 session, person_id=shared.person_id, sequence=sequence, now=db.now()
             )
         )

@@ -63,13 +63,12 @@ def test_a_change_is_on_its_way_and_then_received(world: World, browser: Browser
     share(world, browser, firm)
     sequence = world.save(browser.person_id, name__full="Ada Lovelace")
     before = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
-    assert f"{firm.name}:" in before
-    assert "On its way" in before
+    assert f"{firm.name} gets it now: on its way" in plain(before)
     assert 'hx-trigger="load delay:300ms, click"' in before
     assert "<html" not in before
     jobs.drain()
     after = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
-    assert re.search(r"Received at \d\d:\d\d:\d\d", after)
+    assert re.search(rf"{firm.name} has your new full name: received \d\.\d s after you saved", plain(after))
     assert "hx-get" not in after
     assert "data-announce" in after
     whole = browser.get(f"/updates/{sequence}").text
@@ -98,7 +97,7 @@ def test_who_is_named_before_saving_is_named_after_it(world: World, browser: Bro
     sequence = world.save(browser.person_id, name__full="Ada Lovelace")
     jobs.drain()
     after = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
-    assert f"1 of 1 received it. {told.name}: Received" in plain(after)
+    assert f"1 of 1 received it. {told.name} has your new full name: received" in plain(after)
     assert f"1 organisation can ask for it, but is not set up to be told yet: {silent.name}" in plain(after)
     assert "hx-get" not in after
     assert "1 organisation has your change" in after
@@ -112,7 +111,7 @@ def test_a_page_does_not_wait_for_those_who_would_have_to_ask(world: World, brow
     sequence = world.save(browser.person_id, name__full="Ada Lovelace")
     page = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
     assert "2 organisations can ask for it, but are not set up to be told yet:" in page
-    for words in ("hx-get", "of 0", "On its way", "No organisation", "data-announce"):
+    for words in ("hx-get", "of 0", "on its way", "No organisation", "data-announce"):
         assert words not in page
     assert "2 organisations can ask for it, but are not" in browser.get("/details/name.full/edit").text
 

@@ -160,8 +160,8 @@ class Prepared:
     """
 
     def __init__(self, name: str, sql: str) -> None:
-        self._names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
-        self.sql = _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql)
+        self.names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
+        self.sql = _PARAMETER.sub(lambda found: f"${self.names.index(found[1]) + 1}", sql)
         self.name = name
         self._readers: dict[str, Callable[[bytes], Any]] = {}
 
@@ -183,7 +183,7 @@ class Prepared:
         libpq: Libpq = cast("Any", connection.driver_connection).pgconn
         if libpq.transaction_status == TransactionStatus.IDLE:
             _checked(libpq.exec_(b"BEGIN"))
-        values = [_written(parameters[name]) for name in self._names]
+        values = [_written(parameters[name]) for name in self.names]
         try:
             result = _run(libpq, connection.info.setdefault("prepared", set()), self.name, self.sql, values)
         except BaseException:
@@ -199,7 +199,7 @@ class Prepared:
         except IndexError:
             line = _Line(url)
         try:
-            result = line.run(self.name, self.sql, [_written(parameters[name]) for name in self._names])
+            result = line.run(self.name, self.sql, [_written(parameters[name]) for name in self.names])
         except BaseException:
             # The server may be gone, or a plan no longer fit: whoever comes next begins anew.
             idle.clear()

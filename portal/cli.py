@@ -159,13 +159,18 @@ def reset(data: Path) -> None:
 )
 @data_option
 def client_register(company: str, metadata: Path, data: Path) -> None:
-    """Register an OAuth client and print its client_id."""
-    from portal.companies import services  # noqa: PLC0415 - the other commands do not need it
+    """Register an OAuth client and print its client_id; what is left to do is said beside it."""
+    from portal.companies import queries, services  # noqa: PLC0415 - the other commands do not need it
 
-    document = _read_metadata(metadata)
-    with db.transaction(_settings(data).database_url) as session:
+    document, settings = _read_metadata(metadata), _settings(data)
+    with db.transaction(settings.database_url) as session:
         client_id = services.register_client(session, company_slug=company, metadata=document, now=db.now())
+        keys = queries.key_list(session, client_id, now=db.now())
     click.echo(client_id)
+    for key in keys:
+        if key.use == "enc":
+            click.echo(f"{key.kid}: nothing is sent before its holder has proved that they can open it.", err=True)
+    click.echo(f"Prove it at {settings.url}/org/apps/{client_id}/keys or by GET {settings.url}/api/v1/keys.", err=True)
 
 
 @portal.command("company-verify")

@@ -34,7 +34,10 @@ class Settings:
     `trusted_proxies` is how many proxies of one's own stand in front, each of which adds to X-Forwarded-For.
     From one address, `machine_failures` a minute may fail and people may try `people_tries` times in a quarter of
     an hour; one client may push `client_requests` a minute and call the API `api_requests` times.  It may look at the
-    details of one consent `grant_pulls` times a day, or as often as its purpose says if that is less.  `crash_at` is for tests (`portal.faults`).
+    details of one consent `grant_pulls` times a day, or as often as its purpose says if that is less.
+
+    A new encryption key of a test app waits `test_key_hold` seconds before it is used (a live app's waits a day).
+    `crash_at` is for tests (`portal.faults`).
     """
 
     url: str
@@ -53,6 +56,7 @@ class Settings:
     client_requests: int = 6000
     api_requests: int = 12_000
     grant_pulls: int = 1000
+    test_key_hold: int = 60
     crash_at: str = ""
 
     @property
@@ -87,6 +91,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         client_requests=_count(env, "LIMIT_CLIENT_REQUESTS", 6000),
         api_requests=_count(env, "LIMIT_API_REQUESTS", 12_000),
         grant_pulls=_count(env, "LIMIT_GRANT_PULLS", 1000),
+        test_key_hold=_count(env, "TEST_KEY_HOLD_SECONDS", 60),
         crash_at=env.get("CRASH_AT", ""),
     )
 

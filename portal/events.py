@@ -76,12 +76,35 @@ class ClientEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToldInFull:
+    """A client that was told only that something changed is told values again, for one of its purposes."""
+
+    client_id: str
+    purpose_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class SigningKeysChanged:
     """The portal published a key that signs from `signs_from` on; `others_withdrawn` says that no other is good now."""
 
     kid: str
     signs_from: datetime
     others_withdrawn: bool
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptionKeyInUse:
+    """From now on a department of a client (`group`, empty for the rest) is sealed to under `kid`.
+
+    `replaced` are the kids of keys that were used before and need open only what was sealed by now.
+    """
+
+    client_id: str
+    kid: str
+    group: str
+    replaced: tuple[str, ...]
     at: datetime
 
 

@@ -69,13 +69,16 @@ def test_a_client_is_registered(
     settings: Settings, company: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("client-register", "--company", company, "--metadata", str(_metadata(tmp_path))) == 0
-    client_id = capsys.readouterr().out.strip()
+    said = capsys.readouterr()
+    client_id = said.out.strip()
     assert client_id.startswith("test_")
+    assert "nothing is sent before its holder has proved" in said.err
+    assert f"/org/apps/{client_id}/keys" in said.err
     with db.transaction(settings.database_url) as session:
         found = companies.client(session, client_id)
         assert found is not None
         assert found.name == "Ours"
-        assert companies.encryption_key(session, client_id) is not None
+        assert companies.encryption_key(session, client_id) is None
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def sent_keys(document: object) -> list[keys.PublicKey] | None:
     if given.get("jwks") is None:
         raise keys.KeySetError("Send the public keys as a JWK Set.", pointer="/jwks")
     found = keys.check(given["jwks"])
-    keys.complete({key.use for key in found})
+    keys.complete({(key.use, key.group) for key in found})
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from babel import Locale
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, NumberRange, Optional, StopValidation
 
 from portal.companies import keys, registration, rules
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from wtforms import Field, Form
 
+    from portal.companies.queries import PurposeFacts
+
 NEEDED, WISHED = "required", "optional"
-ANSWERS = {"plain": "JSON", "signed": "Signed (ES256)", "encrypted": "Signed and encrypted to your newest key"}
+ANSWERS = {"plain": "JSON", "signed": "Signed (ES256)", "encrypted": "Signed and encrypted to your key in use"}
 _NO_COUNTRIES = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
 
 
@@ -134,6 +136,39 @@ class AppForm(PurposeForm):
 
 class KeysForm(RefusableForm):
     jwks = TextAreaField("Public keys (JWK Set)", [Checked(lambda text: keys.check(keys.read(text)))])
+    group = StringField("Department (optional)", [Checked(partial(keys.group_name, pointer=""))])
+
+
+class ProofForm(RefusableForm):
+    """Asks for a challenge (`act` is `challenge`), or answers the one that is shown."""
+
+    act = HiddenField()
+    challenge = HiddenField()
+    answer = StringField("The text inside", [InputRequired("Enter the text that was in the challenge.")])
+
+
+class DepartmentForm(RefusableForm):
+    """For each attribute of a purpose the department that reads it."""
+
+    rows: Sequence[tuple[str, str]] = ()
+
+    def chosen(self) -> dict[str, str]:
+        """Return the department of each attribute that has one."""
+        return {attribute: self[name].data for attribute, name in self.rows if self[name].data}
+
+
+def department_form(purpose: PurposeFacts, groups: Sequence[str]) -> type[DepartmentForm]:
+    """Return the form of a purpose: one choice among `groups` for each attribute, as it stands at first."""
+    rows = [(attribute, f"group_{position}") for position, attribute in enumerate(purpose.attributes)]
+    fields: dict[str, Any] = {
+        name: SelectField(
+            attribute, default=purpose.key_groups.get(attribute, ""), choices={"": "Everybody’s key"} | {
+                group: group for group in dict.fromkeys((*groups, purpose.key_groups.get(attribute, ""))) if group
+            },
+        )
+        for attribute, name in rows
+    }  # fmt: skip
+    return type("ChosenDepartmentForm", (DepartmentForm,), fields | {"rows": rows})
 
 
 class KeyAddressForm(RefusableForm):

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import or_, select, update
 
 from portal import config, db
-from portal.companies import clients, keys
+from portal.companies import client_keys, clients, keys
 from portal.companies.models import Client
-from portal.companies.services import lock_client
 from portal.egress import client as outbound
 from portal.egress import guard
 from portal.errors import PortalError
@@ -106,7 +105,7 @@ def _fetched(address: str) -> list[keys.PublicKey]:
         raise KeysUnreadableError(f"The jwks_uri could not be read. {error.public}", private=error.private,
                                   pointer="/jwks_uri") from error  # fmt: skip
     found = keys.usable(keys.read(_text(answer)))
-    keys.complete({key.use for key in found})
+    keys.complete({(key.use, key.group) for key in found})
     return found
 
 
@@ -130,7 +129,7 @@ def _claim(session: Session, client_id: str, now: datetime, within: timedelta) -
 
 def _take(session: Session, client_id: str, address: str | None, found: list[keys.PublicKey], now: datetime) -> bool:
     # While they were read somebody may have named another address, or pasted keys.
-    if lock_client(session, client_id).settings.get("jwks_uri") != address:
+    if client_keys.lock_client(session, client_id).settings.get("jwks_uri") != address:
         return False
-    clients.replace_keys(session, client_id=client_id, keys=found, now=now)
+    client_keys.replace(session, client_id=client_id, keys=found, now=now)
     return True

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from portal.errors import InvalidError
 from portal.vault import base64url, envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 SIGNING, ENCRYPTION = "sig", "enc"
+# The member of a JWK that names the department which holds the key (RFC 7517 section 4 lets others be added).
+GROUP = "ucm_group"
 ALGORITHMS = ("ES256", "PS256", "EdDSA", "Ed25519")
 KEYS = 20
 TEXT_BYTES = 32_768
@@ -22,8 +24,10 @@ TEXT_BYTES = 32_768
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _KID = re.compile(r"[\x21-\x7e]{1,128}")
+_GROUP = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _COORDINATE_BYTES = 32
-_RSA_BITS = range(2048, 8193)
+# As strong as P-256 (NIST SP 800-57 part 1, table 2); FAPI 2.0 section 5.4.1 asks for 2048 at least.
+_RSA_BITS = range(3072, 8193)
 _EXPONENTS = range(65_537, 1 << 32, 2)
 _MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
 # What each kind of key is good for, and the algorithms it may name (RFC 7518, RFC 8037, RFC 9864).
@@ -35,7 +39,7 @@ _ALGORITHMS = {
     (ENCRYPTION, "OKP", "X25519"): ("ECDH-ES+A256KW",),
 }
 _FIT = {
-    SIGNING: "A signing key must be EC P-256, Ed25519, or RSA of at least 2048 bits.",
+    SIGNING: "A signing key must be EC P-256, Ed25519, or RSA of at least 3072 bits.",
     ENCRYPTION: "An encryption key must be EC P-256 or X25519.",
 }
 _P25519 = 2**255 - 19
@@ -54,12 +58,19 @@ class PrivateKeyError(KeySetError):
 
 @dataclass(frozen=True, kw_only=True)
 class PublicKey:
-    """A key as it is stored: only public members, with its `kid` and `use`."""
+    """A key as it is stored: only public members, with its `kid` and `use`; `group` is empty but for a department's."""
 
     kid: str
     use: str
     jwk: dict[str, Any]
     thumbprint: str
+    group: str = ""
+
+    def of_group(self, group: str) -> PublicKey:
+        """Return it as the key of a department (`group` as `group_name` lets pass), unless it is one's already."""
+        if self.use != ENCRYPTION or self.group or not group:
+            return self
+        return replace(self, group=group, jwk={**self.jwk, GROUP: group})
 
 
 def read(text: str) -> object:
@@ -114,11 +125,26 @@ def _each_once(found: list[PublicKey]) -> list[PublicKey]:
     return found
 
 
-def complete(uses: set[str]) -> None:
-    """Check that keys of these uses suffice for a client; raise `KeySetError` saying which is missing."""
+def complete(kinds: Collection[tuple[str, str]]) -> None:
+    """Check that keys of these kinds, (use, group) each, suffice for a client; raise `KeySetError` for what is missing.
+
+    One to sign and one to encrypt must belong to no department: what no department is named for is sealed to it.
+    """
     for use, act in ((SIGNING, "sign in to this portal"), (ENCRYPTION, "open what you are sent")):
-        if use not in uses:
-            raise KeySetError(f'Add a key with "use": "{use}", with which you {act}.', pointer="/jwks/keys")
+        if (use, "") in kinds:
+            continue
+        also = f" and without {GROUP}" if any(kind[0] == use for kind in kinds) else ""
+        raise KeySetError(f'Add a key with "use": "{use}"{also}, with which you {act}.', pointer="/jwks/keys")
+
+
+def group_name(given: object, *, pointer: str) -> str:
+    """Return the name of a department, or nothing when none is given; raise `KeySetError`."""
+    if given in (None, ""):
+        return ""
+    if not isinstance(given, str) or not _GROUP.fullmatch(given):
+        raise KeySetError("Name a department by a to z, 0 to 9 and hyphens, a letter first, at most 32.",
+                          pointer=pointer)  # fmt: skip
+    return given
 
 
 def _members(jwks: object) -> list[object]:
@@ -148,8 +174,10 @@ def _key(member: object, *, pointer: str) -> PublicKey:
     _check_numbers(use, public, pointer=pointer)
     thumbprint = _thumbprint(public)
     kid = _kid(member.get("kid", thumbprint), pointer=pointer)
-    return PublicKey(kid=kid, use=use, thumbprint=thumbprint,
-                     jwk={**public, "kid": kid, "use": use, "alg": algorithms[0]})  # fmt: skip
+    group = group_name(member.get(GROUP), pointer=f"{pointer}/{GROUP}") if use == ENCRYPTION else ""
+    found = PublicKey(kid=kid, use=use, thumbprint=thumbprint,
+                      jwk={**public, "kid": kid, "use": use, "alg": algorithms[0]})  # fmt: skip
+    return found.of_group(group)
 
 
 def _algorithms(use: str, kty: object, crv: object) -> tuple[str, ...]:

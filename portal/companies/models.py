@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
@@ -86,11 +86,18 @@ class ClientKey(Base):
     """A public key of a client (RFC 7517): `use` is `sig` for assertions and proofs, `enc` for envelopes.
 
     Nothing is sealed to an `enc` key before `proved_at`, when its holder showed that they can open what is sealed to
-    it (`challenge_hash` is of the answer that is awaited), nor before `active_from`.  `key_group` names the department
-    that holds it; empty for everything that no other group is named for.
+    it (`challenge_hash` is of the answer that is awaited), nor before `active_from`; `announced_at` is when whoever has
+    to know was told that it is in use.  A `sig` key is proved by the first signature that was taken.  `key_group` names
+    the department that holds it; empty for everything that no other group is named for.
+
+    `leaving_at` is when it went from the client's set while no other key could take its place: it stays in use until
+    one can.  `stopped_at` is when staff said that it must never be used again.
     """
 
     __tablename__ = "client_key"
+    __table_args__ = (
+        Index("client_key_turn_idx", "active_from", postgresql_where=text("use = 'enc' AND retired_at IS NULL")),
+    )
 
     client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), primary_key=True)
     kid: Mapped[str] = mapped_column(primary_key=True)
@@ -100,9 +107,34 @@ class ClientKey(Base):
     key_group: Mapped[str] = mapped_column(default="")
     added_at: Mapped[datetime]
     challenge_hash: Mapped[bytes | None]
+    challenge_expires_at: Mapped[datetime | None]
+    challenge_tries: Mapped[int] = mapped_column(default=0)
     proved_at: Mapped[datetime | None]
     active_from: Mapped[datetime | None]
+    announced_at: Mapped[datetime | None]
+    leaving_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+
+
+class CompanyLetter(Base):
+    """A letter to a company that is to be sent: to `person_id`, who acts for it, or else to its contact address.
+
+    `template` is a folder of `templates/mail`, `about` what is filled in: names of apps and keys, moments, and nothing
+    of any person.  `due_at` is put off while somebody sends it; a letter that has been sent is deleted.
+    """
+
+    __tablename__ = "company_letter"
+    __table_args__ = ({"info": {"directory": "found by when it is due; names whom of a company's staff to write to"}},)
+
+    letter_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    company_id: Mapped[UUID] = mapped_column(ForeignKey("company.company_id"), index=True)
+    person_id: Mapped[UUID | None]
+    template: Mapped[str]
+    about: Mapped[dict[str, str]]
+    written_at: Mapped[datetime]
+    due_at: Mapped[datetime] = mapped_column(index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
 
 
 class Purpose(Base):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from portal.companies.keys import ENCRYPTION
+from portal.companies import key_states
+from portal.companies.keys import ENCRYPTION, SIGNING
 from portal.companies.metadata import ClientMetadata
 from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row, Select
     from sqlalchemy.orm import Session
+
+    from portal.companies.key_states import State
 
 VERIFIED = "verified"
 SUSPENDED = "suspended"
@@ -77,7 +80,10 @@ class ClientFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PurposeFacts:
-    """A purpose; `required` and `optional` are (attribute, reason) pairs, `attributes` the names of both."""
+    """A purpose; `required` and `optional` are (attribute, reason) pairs, `attributes` the names of both.
+
+    `key_groups` maps an attribute to the department that alone can read it.
+    """
 
     purpose_id: UUID
     client_id: str
@@ -92,6 +98,7 @@ class PurposeFacts:
     longest_days: int
     pulls_a_day: int | None = None
     withdrawn: bool
+    key_groups: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -100,14 +107,26 @@ class PurposeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyFacts:
-    """A key of a client as its staff see it."""
+    """A key of a client as its staff see it; `group` is the department it belongs to, empty for none.
+
+    `proved_at` of a signing key is when it was first used; a `leaving` one is gone from the set and still in use.
+    """
 
     kid: str
     use: str
     kind: str
     thumbprint: str
+    group: str
+    state: State
     added_at: datetime
+    proved_at: datetime | None
+    active_from: datetime | None
     retired_at: datetime | None
+    leaving: bool
+
+    @property
+    def live(self) -> bool:
+        return self.retired_at is None
 
 
 def company(session: Session, *, slug: str) -> CompanyFacts | None:
@@ -177,19 +196,43 @@ def keys(session: Session, client_id: str, use: str) -> list[dict[str, Any]]:
 
 
 def encryption_key(session: Session, client_id: str) -> tuple[str, dict[str, Any]] | None:
-    """Return (kid, jwk) of the newest live key to seal to; None when the client has none."""
-    row = session.scalars(_live_keys(client_id).where(ClientKey.use == ENCRYPTION).limit(1)).first()
+    """Return (kid, jwk) of the key to seal to what no department is named for; None when there is none.
+
+    It is the one that came into use last of those that are proved and out of their hold.
+    """
+    newest = (
+        select(ClientKey)
+        .where(
+            ClientKey.client_id == client_id,
+            ClientKey.use == ENCRYPTION,
+            ClientKey.key_group == "",
+            ClientKey.retired_at.is_(None),
+            ClientKey.proved_at.is_not(None),
+            ClientKey.active_from <= func.clock_timestamp(),
+        )
+        .order_by(ClientKey.active_from.desc(), ClientKey.kid)
+        .limit(1)
+    )
+    row = session.scalars(newest).first()
     return (row.kid, row.jwk) if row else None
 
 
-def key_list(session: Session, client_id: str) -> list[KeyFacts]:
+def unused_keys(session: Session, client_id: str) -> frozenset[str]:
+    """Return the kids of live signing keys that have made no signature yet."""
+    mine = ClientKey.client_id == client_id, ClientKey.use == SIGNING, ClientKey.retired_at.is_(None)
+    return frozenset(session.scalars(select(ClientKey.kid).where(*mine, ClientKey.proved_at.is_(None))))
+
+
+def key_list(session: Session, client_id: str, *, now: datetime) -> list[KeyFacts]:
     """Return every key a client ever had, live ones first, then newest first."""
     query = (
         select(ClientKey)
         .where(ClientKey.client_id == client_id)
         .order_by(ClientKey.retired_at.is_not(None), ClientKey.added_at.desc(), ClientKey.kid)
     )
-    return [_key(row) for row in session.scalars(query)]
+    rows = list(session.scalars(query))
+    current = {row.kid for row in key_states.in_use(rows, now).values()}
+    return [_key(row, key_states.state(row, current=row.kid in current, now=now)) for row in rows]
 
 
 def keys_fetched_at(session: Session, client_id: str) -> datetime | None:
@@ -269,16 +312,22 @@ def purpose_facts(row: Purpose) -> PurposeFacts:
         longest_days=row.longest_days,
         pulls_a_day=row.pulls_a_day,
         withdrawn=row.withdrawn_at is not None,
+        key_groups=dict(row.key_groups or {}),
     )
 
 
-def _key(row: ClientKey) -> KeyFacts:
+def _key(row: ClientKey, state: State) -> KeyFacts:
     kind = row.jwk.get("crv") or f"RSA {len(row.jwk['n']) * 6 // 8 * 8} bits"
     return KeyFacts(
         kid=row.kid,
         use=row.use,
         kind=kind,
         thumbprint=row.thumbprint,
+        group=row.key_group,
+        state=state,
         added_at=row.added_at,
+        proved_at=row.proved_at,
+        active_from=row.active_from,
         retired_at=row.retired_at,
+        leaving=row.leaving_at is not None,
     )

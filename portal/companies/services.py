@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from portal import config
-from portal.companies import client_rules, names, queries, rules
+from portal.companies import client_keys, client_rules, names, queries, rules
 from portal.companies import keys as keysets
 from portal.companies.client_rules import ClientMetadataError
-from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
+from portal.companies.models import Client, Company, Purpose, Staff
 from portal.db import refused_by
 from portal.errors import InvalidError, NotFoundError, RefusedError
 
@@ -33,17 +33,6 @@ class PurposeTakenError(InvalidError):
     public = "This app has a purpose with this code already."
 
 
-class KeyTakenError(InvalidError):
-    code = "key-taken"
-    public = "This app has, or had, a key with this kid. Give the new key another one."
-
-
-class LastKeyError(RefusedError):
-    code = "last-key"
-    status = 409
-    public = "This is the last key of its kind. Add the new key first, then retire this one."
-
-
 class NotVerifiedError(RefusedError):
     code = "not-verified"
     public = "A live app needs a checked organisation. Make a test app until then."
@@ -53,12 +42,6 @@ class SuspendedError(RefusedError):
     code = "company-suspended"
     status = 409
     public = "This organisation is suspended."
-
-
-class KeysElsewhereError(RefusedError):
-    code = "keys-elsewhere"
-    status = 409
-    public = "The keys of this app are read from its jwks_uri. Change them there."
 
 
 def register_company(
@@ -190,8 +173,7 @@ def keep_client(
     )  # fmt: skip
     session.add(client)
     session.flush()
-    session.add_all(key_row(key, client_id=client.client_id, now=now) for key in keys)
-    session.flush()
+    client_keys.begin(session, client_id=client.client_id, keys=keys, now=now)
     return client.client_id
 
 
@@ -218,9 +200,7 @@ def declare_purpose(
     Raises `rules.PurposeError`, `PurposeTakenError`.
     """
     words = rules.sentence(sentence)
-    rules.terms(
-        dpv=dpv, mode=mode, retention_days=retention_days, longest_days=longest_days, pulls_a_day=pulls_a_day
-    )
+    rules.terms(dpv=dpv, mode=mode, retention_days=retention_days, longest_days=longest_days, pulls_a_day=pulls_a_day)
     needs, wishes = rules.asked(required, optional, catalogue=catalogue)
     found = Purpose(
         client_id=client_id,
@@ -239,72 +219,3 @@ def declare_purpose(
     with taken, session.begin_nested():
         session.add(found)
     return queries.purpose_facts(found)
-
-
-def add_keys(session: Session, *, client_id: str, jwks: object, now: datetime) -> list[str]:
-    """Add public keys beside those the client has, and return the kids that are new.
-
-    A key that is there already is passed over.  Afterwards there must be one to sign and one to encrypt.
-    Raises `keys.KeySetError`, `KeyTakenError`, `KeysElsewhereError`.
-    """
-    _lock_own_keys(session, client_id)
-    found = keysets.check(jwks)
-    held = list(session.scalars(select(ClientKey).where(ClientKey.client_id == client_id)))
-    live = {key.kid: key.thumbprint for key in held if key.retired_at is None}
-    fresh = [key for key in found if live.get(key.kid) != key.thumbprint]
-    refuse_known(fresh, held)
-    keysets.complete({key.use for key in held if key.retired_at is None} | {key.use for key in fresh})
-    session.add_all(key_row(key, client_id=client_id, now=now) for key in fresh)
-    session.flush()
-    return [key.kid for key in fresh]
-
-
-def retire_key(session: Session, *, client_id: str, kid: str, now: datetime) -> None:
-    """Stop using a key; raise `LastKeyError` when no other of its kind is left."""
-    _lock_own_keys(session, client_id)
-    live = session.scalars(
-        select(ClientKey).where(ClientKey.client_id == client_id, ClientKey.retired_at.is_(None))
-    ).all()
-    found = next((key for key in live if key.kid == kid), None)
-    if found is None:
-        raise NotFoundError
-    if sum(key.use == found.use for key in live) == 1:
-        raise LastKeyError
-    found.retired_at = now
-    session.flush()
-
-
-def lock_client(session: Session, client_id: str) -> Client:
-    """Return a client, held until the transaction ends; raise `NotFoundError`.
-
-    Two keys retired at once could leave none: whoever changes a client waits for the other.
-    """
-    mine = select(Client).where(Client.client_id == client_id)
-    locked = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
-    if locked is None:
-        raise NotFoundError
-    return locked
-
-
-def _lock_own_keys(session: Session, client_id: str) -> None:
-    if "jwks_uri" in lock_client(session, client_id).settings:
-        raise KeysElsewhereError
-
-
-def refuse_known(fresh: Iterable[keysets.PublicKey], held: Iterable[ClientKey]) -> None:
-    """Refuse keys whose kid, or whose numbers, the client has or had; raise `KeyTakenError`."""
-    kids = {key.kid for key in held}
-    thumbprints = {key.thumbprint for key in held}
-    for key in fresh:
-        if key.kid in kids:
-            raise KeyTakenError(pointer="/jwks/keys")
-        if key.thumbprint in thumbprints:
-            raise KeyTakenError("This app has, or had, this very key under another kid. Make a new key.",
-                                pointer="/jwks/keys")  # fmt: skip
-
-
-def key_row(key: keysets.PublicKey, *, client_id: str, now: datetime) -> ClientKey:
-    return ClientKey(
-        client_id=client_id, kid=key.kid, use=key.use, jwk=key.jwk, thumbprint=key.thumbprint, added_at=now,
-        proved_at=now, active_from=now,
-    )  # fmt: skip

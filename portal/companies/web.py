@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import flask
 from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 from flask_login import current_user
 
-from portal.companies import clients, forms, key_source, keys, queries, registration, services, settings
+from portal.companies import forms, queries, registration, services, settings
 from portal.companies.access import CHOSEN, own_client, recent_staff_required, staff_required, take_place
 from portal.companies.purposes import MODES, PURPOSES, times_a_day
+from portal.companies.replacing import replace
 from portal.errors import NotFoundError, PortalError
 from portal.web.access import person_id, person_required, public
 from portal.web.context import now, session
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from portal.companies.forms import AppForm, PurposeForm
-    from portal.companies.queries import ClientFacts
 
 pages = Blueprint("companies", __name__)
 pages.add_app_template_filter(times_a_day)
@@ -142,7 +142,7 @@ def one_app(client_id: str) -> Response:
     return page(
         "companies/app.html",
         client=client,
-        keys=queries.key_list(session(), client_id),
+        keys=queries.key_list(session(), client_id, now=now()),
         keys_read=queries.keys_fetched_at(session(), client_id),
         answers={
             what: forms.ANSWERS[settings.form_of(client.metadata, what)] for what in ("userinfo", "introspection")
@@ -169,7 +169,7 @@ def app_settings(client_id: str) -> ResponseReturnValue:
     form = forms.SettingsForm(data=settings.shown(client))
     if form.validate_on_submit():
         try:
-            _replace(client, settings.described_anew(client, form.values()))
+            replace(client, settings.described_anew(client, form.values()))
         except PortalError as error:
             form.refuse(error)
         else:
@@ -196,55 +196,6 @@ def new_purpose(client_id: str) -> ResponseReturnValue:
     return page(
         "companies/new_purpose.html", client=client, form=form, preview=fine and _previews(), status=_status(form)
     )
-
-
-@pages.route("/org/apps/<client_id>/keys", methods=["GET", "POST"])
-@recent_staff_required
-def client_keys(client_id: str) -> ResponseReturnValue:
-    client = own_client(client_id)
-    form = forms.KeysForm()
-    if form.validate_on_submit():
-        try:
-            with session().begin_nested():
-                added = services.add_keys(session(), client_id=client_id, jwks=keys.read(form.data["jwks"]), now=now())
-        except PortalError as error:
-            form.refuse(error)
-        else:
-            flash(f"Added: {', '.join(added)}." if added else "These keys are there already.")
-            return redirect(url_for("companies.client_keys", client_id=client_id), 303)
-    found = queries.key_list(session(), client_id)
-    return page("companies/keys.html", client=client, keys=found, form=form, status=_status(form))
-
-
-@pages.route("/org/apps/<client_id>/keys/address", methods=["GET", "POST"])
-@recent_staff_required
-def key_address(client_id: str) -> ResponseReturnValue:
-    client = own_client(client_id)
-    form = forms.KeyAddressForm(data={"jwks_uri": client.metadata.jwks_uri or ""})
-    if form.validate_on_submit():
-        address = (form.data["jwks_uri"] or "").strip()
-        try:
-            _replace(client, settings.document_of(client) | {"jwks_uri": address or None}, fetched=bool(address))
-        except PortalError as error:
-            form.refuse(error)
-        else:
-            flash("The keys there are in use." if address else "The keys stay as they are until you change them here.")
-            return redirect(url_for("companies.client_keys", client_id=client_id), 303)
-    return page("companies/key_address.html", client=client, form=form, status=_status(form))
-
-
-@pages.post("/org/apps/<client_id>/keys/retire")
-@recent_staff_required
-def retire_key(client_id: str) -> ResponseReturnValue:
-    own_client(client_id)
-    kid = request.form.get("kid", "")
-    try:
-        services.retire_key(session(), client_id=client_id, kid=kid, now=now())
-    except (services.LastKeyError, services.KeysElsewhereError) as error:
-        flash(error.public, "hold")
-    else:
-        flash(f"Retired: {kid}.")
-    return redirect(url_for("companies.client_keys", client_id=client_id), 303)
 
 
 @pages.route("/org/registration-tokens", methods=["GET", "POST"])
@@ -283,17 +234,6 @@ def _make_token(form: forms.TokenForm) -> str:
         days=given["days"],
         now=now(),
     )
-
-
-def _replace(client: ClientFacts, metadata: dict[str, Any], *, fetched: bool = False) -> None:
-    described = services.describe_client(session(), company_id=client.company_id, metadata=metadata)
-    found = None
-    if fetched:
-        # Nothing is held while a stranger's server takes its time.
-        session().commit()
-        found = key_source.fetch(described.metadata.jwks_uri or "")
-    with session().begin_nested():
-        clients.replace(session(), client_id=client.client_id, described=described, keys=found, now=now())
 
 
 def _create(form: AppForm) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from portal import db
+from portal.companies import proofs
 from portal.companies import queries as companies
 from portal.companies import services as registering
 from portal.consent import asking
@@ -17,7 +20,10 @@ from portal.consumer import formats
 from portal.consumer import services as keeping
 from portal.consumer.catalogue import CATALOGUE
 from portal.demo.cast import BRIGHTWELL, CAST, COMPANIES, DANA, TEST_CLIENT_COMPANY
+from portal.demo.places import demo_company
+from portal.demo.processes import stranger_environment
 from portal.demo.residents import residents
+from portal.errors import MisconfiguredError
 from portal.identity import levels
 from portal.identity import queries as identities
 from portal.identity import services as identity
@@ -72,7 +78,7 @@ def fill(session: Session, *, keyring: Keyring, metadata: Mapping[str, Path], no
     ledger.open_months(session, now=now - _SINCE_DETAILS)
     offers = _Offers()
     for company in COMPANIES:
-        _add_company(session, company, json.loads(metadata[company.slug].read_text()), offers, now - _SINCE_DETAILS)
+        _add_company(session, company, metadata[company.slug], offers, now - _SINCE_DETAILS)
     dana = _add_person(session, keyring, DANA, now)
     registering.add_staff(session, company_id=offers.company_ids[BRIGHTWELL], person_id=dana, role="owner")
     for person in (*CAST, *residents()):
@@ -104,8 +110,9 @@ class _Offers:
 
 
 def _add_company(
-    session: Session, company: DemoCompany, metadata: dict[str, Any], offers: _Offers, now: datetime
+    session: Session, company: DemoCompany, metadata_file: Path, offers: _Offers, now: datetime
 ) -> None:
+    metadata: dict[str, Any] = json.loads(metadata_file.read_text())
     facts = registering.register_company(
         session,
         legal_name=company.legal_name,
@@ -126,8 +133,22 @@ def _add_company(
         environment=_ENVIRONMENTS.get(company.slug, "live"),
         now=now,
     )
+    _prove(session, client_id, metadata_file.parent, now)
     for purpose in company.purposes:
         offers.purposes[company.slug, purpose.code] = _declare(session, client_id, purpose, now)
+
+
+def _prove(session: Session, client_id: str, folder: Path, now: datetime) -> None:
+    """Have the company open the challenge to its key by its own program: the portal never sees the private half."""
+    [key] = [key for key in companies.key_list(session, client_id, now=now) if key.use == "enc"]
+    asked = proofs.challenge(session, client_id=client_id, kid=key.kid, now=now)
+    command = [sys.executable, str(demo_company() / "open_challenge.py"), "--folder", str(folder)]
+    done = subprocess.run(  # noqa: S603 - our own program
+        command, input=asked.text, env=stranger_environment(), capture_output=True, text=True, check=False
+    )
+    answer = done.stdout.strip()
+    if done.returncode or not proofs.prove(session, client_id=client_id, kid=key.kid, answer=answer, now=now):
+        raise MisconfiguredError("A demo company's key does not open what is sealed to it: empty the folder by reset.")
 
 
 def _declare(session: Session, client_id: str, purpose: DemoPurpose, now: datetime) -> PurposeFacts:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from flask import url_for
 
+from portal.companies import queries as companies
 from tests.sync.receiver import new_key
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def _grant(cast: Cast) -> Arguments:
 
 def _app(cast: Cast) -> Arguments:
     return {"client_id": cast.firm.client_id}
+
+
+def _purpose(cast: Cast) -> Arguments:
+    found = cast.world.transact(lambda session: companies.purpose(session, cast.firm.purpose_id))
+    return _app(cast) | {"code": found.code}
 
 
 def _name(_cast: Cast) -> Arguments:
@@ -125,9 +131,10 @@ FORMS = {
         (*_PURPOSE_NEEDED, "name", "redirect_uris"),
     ),
     "companies.new_purpose": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
-    "companies.client_keys": Form("staff", lambda _cast: {"jwks": _jwks()}, ("jwks",), _app),
+    "company_keys.overview": Form("staff", lambda _cast: {"jwks": _jwks(), "group": ""}, ("jwks",), _app),
+    "telling.choose": Form("staff", lambda _cast: {"thin": "y"}, arguments=_purpose),
     "companies.end_program": Form("staff", arguments=_app),
-    "companies.retire_key": Form("staff", lambda _cast: {"kid": "sig-1"}, ("kid",), _app),
+    "company_keys.retire": Form("staff", lambda _cast: {"kid": "sig-1"}, ("kid",), _app),
     "companies.app_settings": Form(
         "staff",
         lambda _cast: {
@@ -136,7 +143,7 @@ FORMS = {
         },
         ("approvals", "userinfo", "introspection"), _app,
     ),
-    "companies.key_address": Form("staff", lambda _cast: {"jwks_uri": ""}, arguments=_app),
+    "company_keys.address": Form("staff", lambda _cast: {"jwks_uri": ""}, arguments=_app),
     "companies.registration_tokens": Form(
         "staff", lambda _cast: {"name": "Pipeline", "environment": "test", "uses": "1", "days": "1"},
         ("name", "uses", "days"), status=200,

@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from portal import db
 from portal.companies import services
+from tests import possession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,10 @@ def pool() -> dict[str, dict[str, Any]]:
         "p384": ECKey.generate_key("P-384"),
         "ed25519": OKPKey.generate_key("Ed25519"),
         "x25519": OKPKey.generate_key("X25519"),
-        "rsa": RSAKey.generate_key(2048),
+        "rsa": RSAKey.generate_key(3072),
+        "rsa 2048": RSAKey.generate_key(2048),
     }
-    keys = {name: dict(key.as_dict(private=True)) for name, key in made.items()}
-    # No library makes a key this weak without complaint; only its length matters here.
-    return keys | {"rsa 1024": keys["rsa"] | {"n": keys["rsa"]["n"][:171]}}
+    return {name: dict(key.as_dict(private=True)) for name, key in made.items()}
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +77,14 @@ def company(session: Session, facts: Callable[..., dict[str, Any]]) -> CompanyFa
 
 
 @pytest.fixture
-def client_id(session: Session, company: CompanyFacts, jwks: dict[str, Any]) -> str:
+def encryption(pool: dict[str, dict[str, Any]]) -> OKPKey:
+    """The private half of the key to encrypt to in `jwks`."""
+    return OKPKey.import_key(pool["x25519"])
+
+
+@pytest.fixture
+def client_id(session: Session, company: CompanyFacts, jwks: dict[str, Any], encryption: OKPKey) -> str:
     metadata = {"client_name": "Bills", "redirect_uris": ["https://brightwell.example/back"], "jwks": jwks}
-    return services.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())
+    made = services.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())
+    possession.prove(session, made, encryption)
+    return made

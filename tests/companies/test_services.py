@@ -13,7 +13,7 @@ from sqlalchemy import update
 from portal import db
 from portal.companies import keys, names, queries, rules, services
 from portal.companies.models import Company
-from portal.errors import InvalidError, NotFoundError
+from portal.errors import InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ BAD_KEYS: list[tuple[str, dict[str, Any], str]] = [
     ("x25519", {"use": "sig"}, "/kty"),
     ("ed25519", {"use": "enc"}, "/kty"),
     ("rsa", {"use": "enc"}, "/kty"),
-    ("rsa 1024", {"use": "sig"}, "/n"),
+    ("rsa 2048", {"use": "sig"}, "/n"),
     ("rsa", {"use": "sig", "e": "Aw"}, "/e"),
     ("p256", {"use": "sig", "kty": None}, "/kty"),
     ("p256", {"use": "sig", "kty": {}}, "/kty"),
@@ -237,29 +237,6 @@ def test_checking_a_name_lifts_no_suspension(session: Session, company: CompanyF
     session.execute(update(Company).values(state="suspended").where(Company.company_id == company.company_id))
     with pytest.raises(services.SuspendedError):
         services.verify_company(session, slug=company.slug, now=db.now())
-
-
-def test_keys_overlap_until_the_old_ones_are_retired(session: Session, client_id: str, public: Make) -> None:
-    with pytest.raises(services.LastKeyError):
-        services.retire_key(session, client_id=client_id, kid="e1", now=db.now())
-    fresh = {"keys": [public("p256 too", use="enc", kid="e2")]}
-    assert services.add_keys(session, client_id=client_id, jwks=fresh, now=db.now()) == ["e2"]
-    assert {key["kid"] for key in queries.keys(session, client_id, "enc")} == {"e1", "e2"}
-    assert (queries.encryption_key(session, client_id) or ("",))[0] == "e2"
-    services.retire_key(session, client_id=client_id, kid="e1", now=db.now())
-    assert [key["kid"] for key in queries.keys(session, client_id, "enc")] == ["e2"]
-    with pytest.raises(NotFoundError):
-        services.retire_key(session, client_id=client_id, kid="e1", now=db.now())
-
-
-def test_the_same_keys_again_change_nothing(session: Session, client_id: str, jwks: dict[str, Any]) -> None:
-    assert services.add_keys(session, client_id=client_id, jwks=jwks, now=db.now()) == []
-
-
-@pytest.mark.parametrize(("name", "kid"), [("p256 too", "s1"), ("p256", "s9")])
-def test_a_kid_and_a_key_belong_together(session: Session, client_id: str, public: Make, name: str, kid: str) -> None:
-    with pytest.raises(services.KeyTakenError):
-        services.add_keys(session, client_id=client_id, jwks=public(name, use="sig", kid=kid), now=db.now())
 
 
 def declare(session: Session, client_id: str, **changes: Any) -> queries.PurposeFacts:  # noqa: ANN401 - any argument

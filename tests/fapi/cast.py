@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -16,6 +17,7 @@ from portal.consumer import services as consumer
 from portal.consumer.catalogue import CATALOGUE
 from portal.identity import levels
 from portal.identity import services as identity
+from tests import possession
 from tests.fapi.wire import Wire
 from tests.oauth.rp import RelyingParty
 
@@ -45,11 +47,17 @@ RECORD: dict[str, JsonValue | None] = {
 }
 
 
+@cache
+def _rsa_key() -> RSAKey:
+    # One for all clients: to find the primes of one takes as long as a whole test.
+    return RSAKey.generate_key(3072)
+
+
 @dataclass
 class Party(RelyingParty):
     """A relying party over real HTTP, with a key of every kind the profile knows."""
 
-    rsa_key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048), repr=False)
+    rsa_key: RSAKey = field(default_factory=_rsa_key, repr=False)
     ed_key: OKPKey = field(default_factory=lambda: OKPKey.generate_key("Ed25519"), repr=False)
     encryption_key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256"), repr=False)
     company: str = ""
@@ -132,6 +140,7 @@ def _client(session: Session, made: Party, chosen: dict[str, Any]) -> tuple[str,
         **chosen,
     }  # fmt: skip
     client_id = companies.register_client(session, company_slug=company.slug, metadata=described, now=db.now())
+    possession.prove(session, client_id, made.encryption_key)
     return company.trading_name, client_id
 
 

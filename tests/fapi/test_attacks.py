@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
+from portal.companies import client_keys
 from portal.companies import services as companies
 from portal.companies.models import Client
 from tests.fapi import cast as casting
@@ -156,7 +157,7 @@ def test_a_retired_key_signs_nothing_from_the_next_call_on__rfc7517(rp: Party, h
     proofs = [rp.token(grant_type="client_credentials").status_code for _ in range(12)]
     assert set(proofs) == {200}
     with db.transaction(here.database_url) as session:
-        companies.retire_key(session, client_id=rp.client_id, kid="s1", now=db.now())
+        client_keys.retire(session, client_id=rp.client_id, kid="s1", now=db.now())
     answers = [rp.token(grant_type="client_credentials") for _ in range(12)]
     assert {(answer.status_code, answer.json["error"]) for answer in answers} == {(401, "invalid_client")}
     assert rp.push_object(rp.request_object()).json["error"] == "invalid_client"
@@ -166,7 +167,7 @@ def test_a_retired_key_signs_nothing_from_the_next_call_on__rfc7517(rp: Party, h
 
 def test_a_retired_key_signs_no_request_either__rfc9101_6_3(rp: Party, here: Settings) -> None:
     with db.transaction(here.database_url) as session:
-        companies.retire_key(session, client_id=rp.client_id, kid="s2", now=db.now())
+        client_keys.retire(session, client_id=rp.client_id, kid="s2", now=db.now())
     taken = rp.request_object(key=rp.rsa_key, header={"alg": "PS256", "kid": "s2"})
     assert rp.push_object(taken).status_code == 400
     assert rp.push_object(rp.request_object()).status_code == 201

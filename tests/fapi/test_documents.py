@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portal import db
+from portal.companies import client_keys
 from portal.companies import services as companies
 from tests.fapi.cast import REDIRECT_URI
 from tests.oauth.rp import query
@@ -46,7 +47,7 @@ def test_from_no_keys_to_a_persons_details(
     _run(_MAKE_KEYS, names, rp=rp)
     assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600, 0o600]
     with db.transaction(here.database_url) as session:
-        companies.add_keys(session, client_id=rp.client_id, jwks=json.loads(capsys.readouterr().out), now=db.now())
+        client_keys.add(session, client_id=rp.client_id, jwks=json.loads(capsys.readouterr().out), now=db.now())
     _run(_FIRST_TOKEN, names, rp=rp)
     assert capsys.readouterr().out == "DPoP 600\n"
     _run(_SIGN_IN, names, rp=rp)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from joserfc.jwk import OKPKey
 
 from portal import db
 from portal.app import create_app
@@ -15,6 +16,7 @@ from portal.consumer import services as consumer
 from portal.consumer.catalogue import CATALOGUE
 from portal.identity import services as identity
 from portal.ledger import services as ledger
+from tests import possession
 from tests.oauth.rp import RelyingParty, ec_key, metadata
 
 if TYPE_CHECKING:
@@ -74,9 +76,10 @@ def person(app: APIFlask, settings: Settings, keys: Keyring) -> Person:
 
 
 def make_rp(http: FlaskClient, settings: Settings, **purpose: Any) -> RelyingParty:  # noqa: ANN401 - arguments of a purpose
-    key = ec_key()
+    key, encryption = ec_key(), OKPKey.generate_key("X25519")
     with db.transaction(settings.database_url) as session:
-        client_id = _client(session, metadata(key, [REDIRECT_URI, "http://localhost:9/cb?fixed=1"]))
+        client_id = _client(session, metadata(key, [REDIRECT_URI, "http://localhost:9/cb?fixed=1"], encryption))
+        possession.prove(session, client_id, encryption)
         declared: dict[str, Any] = {
             "sentence": "send what you ordered to the right address", "dpv": "ServiceProvision",
             "mode": "kept-up-to-date", "required": NEEDED, "optional": WISHED, "retention_days": 30,

@@ -48,9 +48,9 @@ def ec_key() -> ECKey:
     return ECKey.generate_key("P-256")
 
 
-def metadata(key: Key, redirect_uris: list[str]) -> dict[str, Any]:
-    """Return RFC 7591 metadata with `key` to sign and a fresh key to encrypt."""
-    encryption = OKPKey.generate_key("X25519")
+def metadata(key: Key, redirect_uris: list[str], encryption: OKPKey | None = None) -> dict[str, Any]:
+    """Return RFC 7591 metadata with `key` to sign, and the one to encrypt to or a fresh one."""
+    encryption = encryption or OKPKey.generate_key("X25519")
     return {
         "client_name": "Test app",
         "redirect_uris": redirect_uris,

@@ -10,7 +10,7 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from portal import db
-from portal.companies import services as companies
+from portal.companies import client_keys
 from tests.oauth.rp import RelyingParty, b64, ec_key, signed
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_no_authentication(rp: RelyingParty) -> None:
 
 @pytest.mark.parametrize(
     ("algorithm", "key"),
-    [("PS256", RSAKey.generate_key(2048)), ("EdDSA", OKPKey.generate_key("Ed25519")),
+    [("PS256", RSAKey.generate_key(3072)), ("EdDSA", OKPKey.generate_key("Ed25519")),
      ("Ed25519", OKPKey.generate_key("Ed25519"))],
     ids=["PS256", "EdDSA", "Ed25519"],
 )  # fmt: skip
@@ -145,5 +145,5 @@ def test_the_other_algorithms_of_the_profile(
 ) -> None:
     jwk = {**key.as_dict(private=False), "use": "sig", "kid": "s2"}
     with db.transaction(settings.database_url) as session:
-        companies.add_keys(session, client_id=rp.client_id, jwks={"keys": [jwk]}, now=db.now())
+        client_keys.add(session, client_id=rp.client_id, jwks={"keys": [jwk]}, now=db.now())
     assert send(rp, signed({"alg": algorithm, "kid": "s2"}, base(rp), key)).status_code == 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from tests.oauth.rp import RelyingParty
 
 JWS = "e30.e30.c2ln"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def give_key(session: Session, client_id: str, key: ECKey | OKPKey, *, minutes: int, kid: str) -> None:
+def give_key(session: Session, client_id: str, key: ECKey | OKPKey, *, minutes: int, kid: str, group: str = "") -> None:
+    """Give the client a key that came into use so many minutes ago; one in the future is held."""
     jwk: dict[str, Any] = {**key.as_dict(private=False), "use": "enc", "kid": kid}
+    proved_at = None if kid == "unproved" else db.now()
     session.add(
         ClientKey(
             client_id=client_id, kid=kid, use="enc", jwk=jwk, thumbprint=key.thumbprint(),
-            added_at=db.now() + timedelta(minutes=minutes), retired_at=None,
+            added_at=db.now(), proved_at=proved_at, active_from=db.now() - timedelta(minutes=minutes), key_group=group,
         )
     )  # fmt: skip
     session.flush()
@@ -42,8 +45,12 @@ def seal(session: Session, rp: RelyingParty) -> str:
 
 @pytest.mark.parametrize("key", [ECKey.generate_key("P-256"), OKPKey.generate_key("X25519")], ids=["P-256", "X25519"])
 def test_the_newest_key_opens_it(session: Session, rp: RelyingParty, key: ECKey | OKPKey) -> None:
-    give_key(session, rp.client_id, ECKey.generate_key("P-256"), minutes=1, kid="older")
-    give_key(session, rp.client_id, key, minutes=2, kid="newest")
+    session.execute(update(ClientKey).where(ClientKey.client_id == rp.client_id).values(active_from=LONG_AGO))
+    give_key(session, rp.client_id, ECKey.generate_key("P-256"), minutes=2, kid="older")
+    give_key(session, rp.client_id, key, minutes=1, kid="newest")
+    give_key(session, rp.client_id, ECKey.generate_key("P-256"), minutes=-1, kid="held")
+    give_key(session, rp.client_id, ECKey.generate_key("P-256"), minutes=0, kid="unproved")
+    give_key(session, rp.client_id, ECKey.generate_key("P-256"), minutes=0, kid="departmental", group="hr")
     opened = jwe.decrypt_compact(seal(session, rp), key, algorithms=["ECDH-ES+A256KW", "A256GCM"])
     assert opened.plaintext == JWS.encode()
     said = dict(opened.headers())

@@ -54,7 +54,7 @@ def test_sealed_for_a_client_that_asks_for_it(rp: RelyingParty, person: Person, 
     settle(settings, rp, ENCRYPTED)
     key = ECKey.generate_key("P-256")
     with db.transaction(settings.database_url) as session:
-        give_key(session, rp.client_id, key, minutes=1, kid="newest")
+        give_key(session, rp.client_id, key, minutes=0, kid="newest")
     sealed = issued(rp, person)
     opened = jwe.decrypt_compact(sealed, key, algorithms=["ECDH-ES+A256KW", "A256GCM"])
     assert opened.headers()["cty"] == "JWT"

@@ -36,7 +36,7 @@ OF_API = metadata.protected_resource("http://localhost:8000")
 CLIENT_SCOPES = set(OF_API["scopes_supported"])
 KEYS: dict[str, Key] = {
     "ES256": ECKey.generate_key("P-256"),
-    "PS256": RSAKey.generate_key(2048),
+    "PS256": RSAKey.generate_key(3072),
     "EdDSA": OKPKey.generate_key("Ed25519"),
     "Ed25519": OKPKey.generate_key("Ed25519"),
 }

@@ -15,7 +15,7 @@ from joserfc.jwk import OctKey, OKPKey, RSAKey
 from sqlalchemy import select, update
 
 from portal import db
-from portal.companies import services as companies
+from portal.companies import client_keys
 from portal.companies.models import Client
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
@@ -279,11 +279,11 @@ def test_the_algorithm_a_client_registered(rp: RelyingParty, settings: Settings)
 
 @pytest.mark.parametrize(
     ("key", "algorithm"),
-    [(RSAKey.generate_key(2048), "PS256"), (OKPKey.generate_key("Ed25519"), "EdDSA")],
+    [(RSAKey.generate_key(3072), "PS256"), (OKPKey.generate_key("Ed25519"), "EdDSA")],
     ids=["PS256", "EdDSA"],
 )
 def test_algorithms_of_the_profile(rp: RelyingParty, settings: Settings, key: RSAKey | OKPKey, algorithm: str) -> None:
     jwks = {"keys": [{**key.as_dict(private=False), "use": "sig", "kid": "second"}]}
     with db.transaction(settings.database_url) as session:
-        companies.add_keys(session, client_id=rp.client_id, jwks=jwks, now=db.now())
+        client_keys.add(session, client_id=rp.client_id, jwks=jwks, now=db.now())
     accepted(rp.push_object(rp.request_object(key=key, header={"alg": algorithm, "kid": "second"})))

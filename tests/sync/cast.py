@@ -20,6 +20,7 @@ from portal.consumer.catalogue import CATALOGUE
 from portal.sync import queries, services
 from portal.sync.models import Delivery, Stream
 from portal.vault import persons, signing
+from tests import possession
 from tests.sync.receiver import Receiver, new_key
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def register(session: Session, key: ECKey, receiver: Any, mode: str) -> Firm:  # noqa: ANN401 - as in `Firm`
-    """Register a company, its client with both public keys, and its purpose."""
+    """Register a company, its client with both public keys, the one to encrypt to proved, and its purpose."""
     name = f"Brightwell {secrets.token_hex(4)}"
     company = companies.register_company(
         session,
@@ -174,6 +175,7 @@ def register(session: Session, key: ECKey, receiver: Any, mode: str) -> Firm:  #
         "jwks": {"keys": [key.as_dict(private=False), receiver.key.as_dict(private=False)]},
     }
     client_id = companies.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())
+    possession.prove(session, client_id, receiver.key)
     purpose = companies.declare_purpose(
         session,
         client_id=client_id, sentence="send bills to the right address", dpv="PaymentManagement", mode=mode,

@@ -35,6 +35,7 @@ def _make_streams_of_endpoints() -> None:
     _fill_numbers("stream", batch=1, in_flight=4, per_second=100, recent=0, tries=0, circuit_step=0,
                   warned=0)  # fmt: skip
     _fill_one("stream", "tokens", sa.Float(), "0")
+    _fill_one("stream", "last_position", sa.BigInteger(), "0")
     op.add_column("stream", sa.Column("events", postgresql.JSONB()))
     op.add_column("stream", sa.Column("authorization_version", sa.Integer()))
     op.add_column("stream", sa.Column("wrapped_authorization", sa.LargeBinary()))
@@ -58,7 +59,7 @@ def _widen_deliveries() -> None:
     for column in ("sent_jti", "sent_state"):
         op.add_column("delivery", sa.Column(column, sa.String()))
     op.add_column("delivery", sa.Column("sent_erasure", sa.Boolean()))
-    for column in ("sent_generation", "sent_sequence", "sent_version"):
+    for column in ("sent_generation", "sent_sequence", "sent_version", "sent_after"):
         op.add_column("delivery", sa.Column(column, sa.Integer()))
     op.add_column("delivery", sa.Column("applied_at", _MOMENT))
     # By client, so that what one is owed hides nothing of what another is owed.

@@ -17,7 +17,8 @@ class Stream(Base):
 
     `method` is `push` (RFC 8935; up to `batch` tokens in one request) or `poll` (RFC 8936, without `url`).
     `state` is `enabled`, `paused` or `disabled`, `reason` why.  `events` lists the event types asked for, None all.
-    `wrapped_authorization` is the header that a push carries, wrapped by the keyring.
+    `wrapped_authorization` is the header that a push carries, wrapped by the keyring.  `last_position` is the one that
+    was given out last (`Delivery.position`).
 
     Its health: `failures` in a row, the last twenty outcomes as the bits of `recent` (1 failed) of which `tries` are
     known, the circuit open until `circuit_until` for the `circuit_step`th time, `warned` letters sent since
@@ -39,6 +40,7 @@ class Stream(Base):
     wrapped_authorization: Mapped[bytes | None]
     state: Mapped[str]
     reason: Mapped[str] = mapped_column(default="")
+    last_position: Mapped[int] = mapped_column(BigInteger, default=0)
     created_at: Mapped[datetime]
     verified_at: Mapped[datetime | None]
     verification_asked_at: Mapped[datetime | None]
@@ -70,8 +72,9 @@ class Delivery(Base):
     because the receiver refused what it got.
 
     `position` is its place in the client's stream: given out in the order in which rows were committed, so that
-    whoever polls misses nothing.  `sent_jti`, `sent_generation`, `sent_sequence`, `sent_version`, `sent_state` and
-    `sent_erasure` are of the message that was handed out last, for whoever acknowledges it later.  `applied_...` is
+    whoever polls misses nothing; `positioned` is the generation that it was given for.  `sent_jti`, `sent_generation`,
+    `sent_sequence`, `sent_version`, `sent_state` and `sent_erasure` are of the message that was handed out last, for
+    whoever acknowledges it later, and `sent_after` is the sequence that had been acknowledged then.  `applied_...` is
     what the company reported of having used it: `applied`, `rejected` or `superseded`.
     """
 
@@ -107,6 +110,7 @@ class Delivery(Base):
     sent_version: Mapped[int | None]
     sent_state: Mapped[str | None]
     sent_erasure: Mapped[bool | None]
+    sent_after: Mapped[int | None]
     applied_state: Mapped[str] = mapped_column(default="")
     applied_generation: Mapped[int] = mapped_column(default=0)
     applied_sequence: Mapped[int] = mapped_column(default=0)

@@ -9,7 +9,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import config, wiring
-from portal.companies import keys_web
+from portal.companies import keys_web, telling_web
 from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import web as consent_web
@@ -38,7 +38,7 @@ _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
 PAGES = (
-    front, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, consent_web, ledger_web, oauth_web,
+    front, reference, identity_web, second_proof, consumer_web, companies_web, telling_web, keys_web, consent_web, ledger_web, oauth_web,
     sync_web, updates_web, in_flight_web,
 )  # fmt: skip
 APIS = (oauth_api, sync_api, streams_api, receipts_api)

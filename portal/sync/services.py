@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.egress.client import Client
-    from portal.events import ClientEnded, GrantChanged, RecordChanged, RecordConfirmed
+    from portal.events import ClientEnded, GrantChanged, RecordChanged, RecordConfirmed, ToldInFull
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"
@@ -90,6 +90,13 @@ def on_grant_changed(session: Session, fact: GrantChanged) -> None:
     """Note that the company is owed the news of its grant, whatever it changed to."""
     session.flush()
     session.execute(statements.TELL_GRANT, {"person_id": fact.person_id, "grant_id": fact.grant_id})
+    ring(session)
+
+
+def on_told_in_full(session: Session, fact: ToldInFull) -> None:
+    """Owe a client every value again that it may only have been told of."""
+    values = {"client_id": fact.client_id, "purpose_id": fact.purpose_id}
+    session.execute(statements.SEND_PURPOSE_AGAIN, values)
     ring(session)
 
 

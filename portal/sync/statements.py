@@ -75,6 +75,16 @@ SEND_AGAIN = text("""
            lease_id = NULL, leased_until = NULL, due_at = LEAST(due_at, clock_timestamp())
      WHERE person_id = :person_id AND grant_id = :grant_id
 """)
+# Every value of everybody once more; what the company was told of the consents stays told.
+SEND_PURPOSE_AGAIN = text("""
+    UPDATE delivery d
+       SET generation = d.generation + 1, acked_sequence = 0, lease_id = NULL, leased_until = NULL,
+           due_at = LEAST(d.due_at, clock_timestamp())
+      FROM (SELECT d.person_id, d.grant_id FROM delivery d JOIN "grant" g USING (person_id, grant_id)
+             WHERE d.client_id = :client_id AND g.purpose_id = :purpose_id AND g.state IN ('active', 'paused')
+             ORDER BY d.person_id, d.grant_id FOR UPDATE OF d) o
+     WHERE d.person_id = o.person_id AND d.grant_id = o.grant_id
+""")
 # A client whose endpoint has just proved itself is owed what its grants hold already.  An edit that has not been
 # committed may have found no endpoint: as in `TELL_GRANT` it is waited for, and one that begins later finds it.
 # Raised for all, as nobody knows who missed something: who did not is told nothing.

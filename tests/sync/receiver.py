@@ -81,6 +81,7 @@ class Receiver:
         self.journal: list[Message] = []
         self.requests = 0
         self.connections = 0
+        self.forgets = False  # takes what comes and says that it could not
         self.behave: Callable[[int], Reply | float | None] | None = None
         self._portal_keys = portal_keys
         self._known: dict[str, Any] | None = None
@@ -126,7 +127,7 @@ class Receiver:
             self.journal.append(message)
         if challenge := message.claims["events"].get(VERIFICATION):
             return 200, {"Content-Type": "application/json"}, json.dumps({"state": challenge["state"]}).encode()
-        return 202, {}, b""
+        return (503 if self.forgets else 202), {}, b""
 
 
 def _server(receiver: Receiver) -> HTTPServer:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from portal import config, events
 from portal.consumer import services as consumer
 from portal.oauth import grant_management, ping
+from portal.sync import key_turns, stream_events
 from portal.sync import services as sync
-from portal.sync import stream_events
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def wire() -> None:
     events.listen(events.ToldInFull, sync.on_told_in_full)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
     events.listen(events.SigningKeysChanged, stream_events.on_signing_keys_changed)
+    events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

@@ -44,8 +44,6 @@ def find(row: Row[Any], record: Row[Any] | None, *, keyring: Keyring, now: datet
     decision = _decide(row, now)
     if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
         return Later("Held: the app is suspended or the account closed.")
-    if decision.allowed and not row.keys and not row.thin:
-        return Later(NoKeyError.public, soon=True)
     entries = record.entries or {}
     covered = {name: entries[name] for name in decision.attributes if name in entries}
     told = _consent(row, now)
@@ -53,6 +51,8 @@ def find(row: Row[Any], record: Row[Any] | None, *, keyring: Keyring, now: datet
     complete = row.acked_sequence == 0 or told is not None
     changed = [name for name in covered if complete or covered[name]["sequence"] > row.acked_sequence]
     changed = changed if _wants(row, messages.PROFILE) else []
+    if changed and not row.thin and not _openable(row, changed):
+        return Later(NoKeyError.public, soon=True)
     try:
         profile = _profile(row, record, keyring, changed, complete=complete) if changed and not row.thin else None
     except SealBrokenError as error:
@@ -92,6 +92,11 @@ def change(*, told: str, state: str, differs: bool) -> str:
 
 def _decide(row: Row[Any], now: datetime) -> consent.Decision:
     return consent.decide(standing(row), client_id=row.client_id, channel=Channel.PUSH, requested=None, now=now)
+
+
+def _openable(row: Row[Any], names: Iterable[str]) -> bool:
+    # What is for a department waits for that department's key.
+    return {row.key_groups.get(name, "") for name in names} <= (row.keys or {}).keys()
 
 
 def _wants(row: Row[Any], kind: str) -> bool:

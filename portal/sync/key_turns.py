@@ -1,0 +1,35 @@
+"""What follows for a stream when its client's encryption keys take turns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from portal.sync import messages, services, stream_events
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from portal.events import EncryptionKeyInUse
+
+# In the order in which an edit and a drain lock them.
+_RELEASE = text("""
+    WITH waiting AS (
+        SELECT person_id, grant_id FROM delivery
+         WHERE client_id = :client_id AND generation > acked_generation AND last_problem = :no_key
+         ORDER BY person_id, grant_id FOR UPDATE)
+    UPDATE delivery d SET due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0
+      FROM waiting w WHERE d.person_id = w.person_id AND d.grant_id = w.grant_id
+""")
+
+
+def on_key_in_use(session: Session, fact: EncryptionKeyInUse) -> None:
+    """Send what waited for a key, and say which key opens what comes from now on and which may go."""
+    session.flush()
+    session.execute(_RELEASE, {"client_id": fact.client_id, "no_key": messages.NoKeyError.public})
+    told = {"kid": fact.kid, "group": fact.group, "replaced": list(fact.replaced), "in_use_from": fact.at.isoformat()}
+    stream_events.announce(
+        session, client_id=fact.client_id, kind=messages.ENCRYPTION_KEY_IN_USE, payload=told, now=fact.at
+    )
+    services.ring(session)

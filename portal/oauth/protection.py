@@ -91,7 +91,7 @@ class TokenInfo:
     person_id: UUID | None
     grant_id: UUID | None
     scope: str
-    jkt: str
+    proof: Proof
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,8 @@ def token_required(scope: str) -> Callable[[View], View]:
                 g.token = _admit(scope)
             except OAuthError as error:
                 return challenge(error, scope)
+            if wait := limits.pace_api(g.token.client_id):
+                return limits.too_many(wait)
             return cast("ResponseReturnValue", view(*args, **kwargs))
 
         return marked(cast("View", guarded), f"token:{scope}")
@@ -170,7 +172,7 @@ def _admit(scope: str) -> TokenInfo:
     _check_client(row)
     return TokenInfo(
         client_id=row.client_id, company_id=row.company_id, person_id=row.person_id,
-        grant_id=row.grant_id, scope=row.scope, jkt=row.jkt,
+        grant_id=row.grant_id, scope=row.scope, proof=shown.proof,
     )  # fmt: skip
 
 

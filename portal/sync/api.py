@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from apiflask import APIBlueprint
 from flask import Response, g, request, url_for
 
 from portal.errors import InvalidError, NotFoundError, PortalError
-from portal.oauth import protection
+from portal.oauth import dpop, protection
 from portal.oauth.errors import OAuthError
 from portal.oauth.protection import token_required
-from portal.sync import batches, messages, pulls, queries, schemas, services
+from portal.sync import batch_requests, batches, idempotency, messages, pulls, queries, schemas
 from portal.sync.bodies import json_body
 from portal.sync.counter import conditional
 from portal.sync.pulls import Question
 from portal.web import context, limits, openapi
 from portal.web.access import marked
-from portal.web.problems import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
+
+    from flask.typing import ResponseReturnValue
 
     from portal.sync.models import BatchPull
 
 api = APIBlueprint("sync_api", __name__, url_prefix="/api/v1", tag="Pulls")
 View = TypeVar("View", bound="Callable[..., Any]")
 _LONGEST_SUB = 255
-# How long a pull of a thousand people may take, and so when there is room again at the latest.
-_PULL_SECONDS = 60
+_POSITION = re.compile(r"[0-9]{1,4}", re.ASCII)
+_A_SECOND = 200
 _MESSAGE = openapi.answer(
     "The details, each sealed to your encryption key, in a signed message (RFC 8417).",
     messages.MEDIA_TYPE,
@@ -47,6 +50,7 @@ class UnknownAttributeError(InvalidError):
 class NotReadyError(PortalError):
     code = "pull-not-done"
     status = 409
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
     public = "The pull is not done yet."
 
 
@@ -96,26 +100,32 @@ def person(sub: str) -> Response:
     security=openapi.DPOP,
 )
 @json_body(api, schemas.PullRequest)
-def start_pull(*, body: schemas.PullRequest) -> dict[str, Any] | Response:
+def start_pull(*, body: schemas.PullRequest) -> ResponseReturnValue:
     try:
-        pull = services.request_pull(
-            context.session(),
-            client_id=g.token.client_id,
-            subjects=body.subjects,
-            attributes=body.attributes or (),
-            now=context.now(),
-        )
-    except services.TooManyPullsError as error:
-        return limits.waits(problem(error.status, error.code, error.public), _PULL_SECONDS)
-    return _state(pull)
+        epk = dpop.one_time_key(g.token.proof)
+    except OAuthError as error:
+        return protection.challenge(error, pulls.SCOPE)
+    asked = {"subjects": body.subjects, "attributes": body.attributes, "epk": epk and epk["kid"]}
+    pull = batch_requests.request_pull(
+        context.session(),
+        client_id=g.token.client_id,
+        subjects=body.subjects,
+        attributes=body.attributes or (),
+        now=context.now(),
+        epk=epk,
+        key=idempotency.read(request.headers.get("Idempotency-Key"), asked),
+    )
+    state = _state(pull)
+    return state, 202, {"Location": state["links"]["self"], **_patience(state)}
 
 
 @api.get("/pulls/<uuid:pull_id>")
 @token_required(pulls.SCOPE)
 @api.output(schemas.PullState)
 @api.doc(summary="How far a pull is", responses=openapi.refusals(_NO_PULL), security=openapi.DPOP)
-def pull_state(pull_id: UUID) -> dict[str, Any]:
-    return _state(_own_pull(pull_id))
+def pull_state(pull_id: UUID) -> ResponseReturnValue:
+    state = _state(_own_pull(pull_id))
+    return state, 200, _patience(state)
 
 
 @api.get("/pulls/<uuid:pull_id>/result")
@@ -123,17 +133,27 @@ def pull_state(pull_id: UUID) -> dict[str, Any]:
 @api.output(schemas.PullResult)
 @api.doc(
     summary="The answers of a pull",
-    responses=openapi.refusals(_NO_PULL | {409: "The pull is not done yet.", 410: "The result is no longer kept."}),
+    responses=openapi.refusals(
+        _NO_PULL
+        | {
+            409: "The pull is not done yet.",
+            410: "The result is no longer kept.",
+            422: "`after` is not as `links.next` has it.",
+        }
+    ),
     security=openapi.DPOP,
 )
+@openapi.noted(api, schemas.ResultQuery, location="query")
 def pull_result(pull_id: UUID) -> Response:
     pull = _own_pull(pull_id)
     if pull.state == "expired" or pull.expires_at <= context.now():
         raise ResultGoneError
     if pull.state != "done":
         raise NotReadyError
-    results = batches.results(context.session(), pull=pull, now=context.now())
-    return _private(json.dumps({"id": str(pull_id), "results": results}), "application/json")
+    page = batches.results(context.session(), pull=pull, after=_after(), now=context.now())
+    following = page.following and url_for("sync_api.pull_result", pull_id=pull_id, after=page.following)
+    told = {"id": str(pull_id), "results": page.results, "links": {"next": following}}
+    return _private(json.dumps(told), "application/json")
 
 
 def _pulled(sub: str) -> Response:
@@ -166,6 +186,23 @@ def _requested() -> Sequence[str] | None:
     if schemas.unknown_attributes(names):
         raise UnknownAttributeError(pointer="/attributes")
     return names
+
+
+def _after() -> int:
+    if set(request.args) - {"after"}:
+        raise InvalidError("The only parameter is after.", pointer="/")
+    given = request.args.get("after", "-1")
+    if given != "-1" and not _POSITION.fullmatch(given):
+        raise InvalidError("Follow links.next as it is.", pointer="/after")
+    return int(given)
+
+
+def _patience(state: Mapping[str, Any]) -> dict[str, str]:
+    # A worker answers a few hundred people in a second.
+    if state["state"] not in {"queued", "running"}:
+        return {}
+    left = state["total"] - state["answered"] - state["refused"]
+    return {"Retry-After": str(1 + left // _A_SECOND)}
 
 
 def _own_pull(pull_id: UUID) -> BatchPull:

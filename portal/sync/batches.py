@@ -7,41 +7,56 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from sqlalchemy import update
 
+from portal import faults
 from portal.consent import rules as consent
 from portal.consent.rules import Channel, Refusal
 from portal.db import new_id
 from portal.ledger import services as ledger
+from portal.oauth import ceilings
 from portal.oauth.statements import standing
 from portal.sync import messages, pull_statements, pulls
 from portal.sync.models import BatchPull
 from portal.vault.keyring import SealBrokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
+    from portal.sync.messages import Addressee
     from portal.sync.pulls import Desk
 
 _AT_ONCE = 50
 _LEASE_SECONDS = 60.0
 _UNKNOWN = "not-found"
 _CHANGED = "consent-changed"
+# Nobody learns of a question about nobody, nor of one that no key answers.
+_UNLOGGED: Final = frozenset({_UNKNOWN, messages.NoKeyError.code})
+# A page of results is about as long as this, however long each answer is; memory bears a few times as much.
+_PAGE_CHARACTERS = 3_000_000
 
 
 class Taken(NamedTuple):
-    """A batch pull under lease."""
+    """A batch pull under lease; `epk` is the key that its answers are sealed to, if it has one of its own."""
 
     pull_id: UUID
     client_id: str
     requested: Sequence[str] | None
+    epk: Mapping[str, Any] | None
+
+
+class Page(NamedTuple):
+    """Results in the order they were asked in; `following` is the position after which the next ones are."""
+
+    results: list[dict[str, str]]
+    following: int | None
 
 
 class Counts(NamedTuple):
@@ -77,11 +92,11 @@ def take(session: Session, *, pull_id: UUID) -> Taken | None:
     """Lease a batch pull by the database's clock; None when it is finished, gone, or somebody else's."""
     values = {"pull_id": pull_id, "lease_seconds": _LEASE_SECONDS}
     row = session.execute(pull_statements.LEASE_PULL, values).one_or_none()
-    return Taken(row.pull_id, row.client_id, row.attributes or None) if row else None
+    return Taken(row.pull_id, row.client_id, row.attributes or None, row.epk) if row else None
 
 
-def answer_some(session: Session, taken: Taken, desk: Desk) -> bool:
-    """Answer the next subjects; False when none is left.
+def answer_some(session: Session, taken: Taken, desk: Desk, *, most: int) -> bool:
+    """Answer the next subjects; False when none is left.  Each counts as a look, of `most` a day at the most.
 
     A subject whose consent changed between reading and holding it is left for the next round.
     """
@@ -89,10 +104,13 @@ def answer_some(session: Session, taken: Taken, desk: Desk) -> bool:
     rows = session.execute(pull_statements.BATCH, values).all()
     held = _hold(session, rows)
     steady = [row for row in rows if row.grant_id is None or held.get(row.grant_id) == row.grant_version]
-    answers = [_answer(session, row, taken.requested, desk) for row in steady]
+    cases = [_case(session, row, taken, desk) for row in steady]
+    counted = ceilings.count(session, [case.row for case in cases if case.problem is None], most=most, now=desk.now)
+    answers = [_answer(session, case, desk, within=case.row.grant_id in counted) for case in cases]
     ledger.record(session, *(answer.row for answer in answers if answer.row))
     items = json.dumps([answer.item for answer in answers])
     session.execute(pull_statements.ANSWER_ITEMS, {"pull_id": taken.pull_id, "rows": items})
+    faults.reach("batch.answered")
     return bool(rows)
 
 
@@ -102,20 +120,22 @@ def counts(session: Session, *, pull_id: UUID) -> Counts:
     return Counts(row.answered, row.refused)
 
 
-def results(session: Session, *, pull: BatchPull, now: datetime) -> list[dict[str, str]]:
-    """Return `{"sub", "message"}` or `{"sub", "problem"}` for each subject, in the order they were asked in.
+def results(session: Session, *, pull: BatchPull, after: int, now: datetime) -> Page:
+    """Return `{"sub", "message"}` or `{"sub", "problem"}` for each subject after a position, as many as fit a page.
 
     Consent is looked at again: what was prepared for somebody who has stopped since is refused for good, and its
     message forgotten.  The caller commits what the ledger is told here before it sends.
     """
-    values = {"pull_id": pull.pull_id}
+    values: dict[str, Any] = {"pull_id": pull.pull_id, "after": after, "most": _PAGE_CHARACTERS}
+    last = session.scalars(pull_statements.PAGE, values).one()
+    values["upto"] = after if last is None else last
     session.execute(pull_statements.HOLD_PREPARED, values)
     handed = [_handed(row, now) for row in session.execute(pull_statements.PREPARED, values)]
     refused = [{"position": each.row.position, "problem": each.problem} for each in handed if each.taken_back]
     if refused:
         session.execute(pull_statements.REFUSE_ITEMS, values | {"rows": json.dumps(refused)})
     ledger.report(session, *(_outcome(each, now) for each in handed if each.row.message), now=now)
-    return [each.result for each in handed]
+    return Page([each.result for each in handed], values["upto"] if values["upto"] < pull.total - 1 else None)
 
 
 def expire(session: Session, *, now: datetime) -> None:
@@ -136,32 +156,56 @@ def _hold(session: Session, rows: Sequence[Row[Any]]) -> dict[UUID, int]:
     )
 
 
-def _answer(session: Session, row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:
-    if row.subject_person is None:
-        return _Answer(_item(row, problem=_UNKNOWN), None)
+class _Case(NamedTuple):
+    """One subject of a batch before anything is sealed: what may be told to whom, or the `problem` with it."""
+
+    row: Row[Any]
+    asked: Sequence[str]
+    names: Sequence[str]
+    to: Addressee
+    problem: str | None
+
+
+def _case(session: Session, row: Row[Any], taken: Taken, desk: Desk) -> _Case:
+    to = pulls.addressee(row, row.sub, taken.epk)
     if row.grant_id is None:
-        context_id = ledger.context(
-            session, company_id=row.company_id, client_id=row.asking_client, company_name=row.trading_name, purpose=""
-        )
-        logged = _row(row, context_id, sorted(requested or ()), desk.now, Refusal.NO_CONSENT)
-        return _Answer(_item(row, problem=Refusal.NO_CONSENT), logged)
-    return _granted(session, row, requested, desk)
-
-
-def _granted(session: Session, row: Row[Any], requested: Sequence[str] | None, desk: Desk) -> _Answer:
-    decision = pulls.decide(session, row, requested=requested, channel=Channel.BATCH, now=desk.now)
-    logged = _row(row, row.context_id, pulls.asked(row, requested), desk.now, decision.refusal)
-    if decision.refusal:
-        return _Answer(_item(row, problem=decision.refusal), logged)
+        problem = _UNKNOWN if row.subject_person is None else Refusal.NO_CONSENT
+        return _Case(row, sorted(taken.requested or ()), (), to, problem)
+    decision = pulls.decide(session, row, requested=taken.requested, channel=Channel.BATCH, now=desk.now)
     names = pulls.held(row, decision)
+    return _Case(row, pulls.asked(row, taken.requested), names, to, decision.refusal or _unsealable(to, names))
+
+
+def _unsealable(to: Addressee, names: Sequence[str]) -> str | None:
+    return None if to.keys and pulls.sealable(to, names) else messages.NoKeyError.code
+
+
+def _answer(session: Session, case: _Case, desk: Desk, *, within: bool) -> _Answer:
+    problem = case.problem or (None if within else ceilings.REASON)
+    if problem in _UNLOGGED:
+        return _Answer(_item(case.row, problem=problem), None)
+    logged = _row(case.row, _context(session, case.row), case.asked, desk.now, problem)
+    if problem:
+        return _Answer(_item(case.row, problem=problem), logged)
+    return _sealed(case, logged, desk)
+
+
+def _sealed(case: _Case, logged: ledger.NewDisclosure, desk: Desk) -> _Answer:
+    row = case.row
     try:
-        to = pulls.addressee(row, row.sub, None)
-        message = pulls.message(row, names, desk, to=to, jti=logged.disclosure_id.hex)
-    except (SealBrokenError, messages.NoKeyError) as error:
+        message = pulls.message(row, case.names, desk, to=case.to, jti=logged.disclosure_id.hex)
+    except SealBrokenError as error:
         return _Answer(_item(row, problem=error.code), None)
-    given = {name: row.entries[name]["version"] for name in names}
-    logged = replace(logged, given=given)
+    logged = replace(logged, given={name: row.entries[name]["version"] for name in case.names})
     return _Answer(_item(row, message=message) | _place(logged), logged)
+
+
+def _context(session: Session, row: Row[Any]) -> UUID:
+    if row.grant_id is not None:
+        return cast("UUID", row.context_id)
+    return ledger.context(
+        session, company_id=row.company_id, client_id=row.asking_client, company_name=row.trading_name, purpose=""
+    )
 
 
 def _item(row: Row[Any], *, problem: str | None = None, message: str | None = None) -> dict[str, Any]:
@@ -178,7 +222,7 @@ def _place(logged: ledger.NewDisclosure) -> dict[str, str]:
 
 
 def _row(
-    row: Row[Any], context_id: UUID, asked: Sequence[str], now: datetime, refusal: Refusal | None
+    row: Row[Any], context_id: UUID, asked: Sequence[str], now: datetime, refusal: str | None
 ) -> ledger.NewDisclosure:
     disclosure_id = new_id()
     return ledger.NewDisclosure(
@@ -238,3 +282,4 @@ def release(session: Session, taken: Taken, *, finished: bool, now: datetime) ->
     if finished:
         values |= {"state": "done", "finished_at": now}
     session.execute(update(BatchPull).where(BatchPull.pull_id == taken.pull_id).values(values))
+    faults.reach("batch.released")

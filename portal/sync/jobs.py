@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from portal import config, db, queue
+from portal import config, db, faults, queue
 from portal.companies import key_source
 from portal.companies import registration as initial_tokens
 from portal.consent import approvals
@@ -18,8 +18,20 @@ from portal.consent import services as consent
 from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
-from portal.oauth import housekeeping, ping, registration
-from portal.sync import batches, courier, health, letters, pull_statements, pulls, replays, services, statements
+from portal.oauth import ceilings, housekeeping, ping, registration
+from portal.sync import (
+    batch_requests,
+    batches,
+    courier,
+    health,
+    idempotency,
+    letters,
+    pull_statements,
+    pulls,
+    replays,
+    services,
+    statements,
+)
 from portal.vault import keyring as keyrings
 from portal.vault import signing
 
@@ -77,11 +89,12 @@ def run_pull(pull_id: str) -> None:
     with db.transaction(settings.database_url) as session:
         taken = batches.take(session, pull_id=UUID(pull_id))
         signer = signing.current(session, keyring=keyring)
+    faults.reach("batch.leased")
     more = taken is not None
     while taken is not None and more and time.monotonic() < ends:
         with db.transaction(settings.database_url) as session:
             desk = pulls.Desk(keyring=keyring, signer=signer, issuer=settings.issuer, now=db.now())
-            more = batches.answer_some(session, taken, desk)
+            more = batches.answer_some(session, taken, desk, most=settings.grant_pulls)
     if taken is not None:
         with db.transaction(settings.database_url) as session:
             batches.release(session, taken, finished=not more, now=db.now())
@@ -132,7 +145,7 @@ def _ring_again(settings: Settings) -> None:
         # The first try was made at once; who did not answer it is asked again where patience costs nobody else.
         queue.ring_once(settings.redis_url, queue.SLOW, ping.PING, str(request_id), within=10)
     for pull_id in unfinished:
-        queue.ring_once(settings.redis_url, queue.WORK, services.RUN_PULL, str(pull_id), within=10)
+        queue.ring_once(settings.redis_url, queue.WORK, batch_requests.RUN_PULL, str(pull_id), within=10)
     for replay_id in replaying:
         queue.ring_once(settings.redis_url, queue.WORK, replays.RUN_REPLAY, str(replay_id), within=10)
 
@@ -154,6 +167,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _expire_grants,
         _expire_approvals,
         _expire_pulls,
+        _forget_uses,
         _open_months,
         _forget_oauth,
         _forget_people,
@@ -201,6 +215,11 @@ def _expire_approvals(session: Session, now: datetime) -> None:
 
 def _expire_pulls(session: Session, now: datetime) -> None:
     batches.expire(session, now=now)
+    idempotency.forget(session, now=now)
+
+
+def _forget_uses(session: Session, now: datetime) -> None:
+    ceilings.forget(session, now=now)
 
 
 def _open_months(session: Session, now: datetime) -> None:

@@ -230,7 +230,8 @@ class Receipt(Base):
 class GrantUse(Base):
     """How often a company has used a grant on one day (UTC).
 
-    `kind` is `pull`, `drift` for checks of its copy, or `guess` for details it was wrong about in those.
+    `kind` is `pull`, `check` for asking whether anything has changed when nothing had, `drift` for checks of its
+    copy, or `guess` for details it was wrong about in those.
     """
 
     __tablename__ = "grant_use"
@@ -238,7 +239,7 @@ class GrantUse(Base):
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     grant_id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
-    day: Mapped[date] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
     used: Mapped[int]
 
 

@@ -13,7 +13,7 @@ from portal.oauth.statements import GRANT, logging
 from portal.sync.statements import KEYS
 
 # A client that asks without naming a grant is answered from the active one, or told how the last one ended.
-_NEWEST_GRANT = """
+NEWEST_GRANT = """
     LEFT JOIN LATERAL (
         SELECT * FROM "grant"
          WHERE person_id = s.person_id AND client_id = c.client_id
@@ -32,7 +32,7 @@ _PULL = f"""
       JOIN client c ON c.client_id = t.client_id
       JOIN company co ON co.company_id = c.company_id
       LEFT JOIN subject s ON s.sub = :sub AND s.company_id = t.company_id
-      {_NEWEST_GRANT.replace("CAST(:grant_id AS uuid)", "t.grant_id").replace(":grant_id", "t.grant_id")}
+      {NEWEST_GRANT.replace("CAST(:grant_id AS uuid)", "t.grant_id").replace(":grant_id", "t.grant_id")}
       LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
       LEFT JOIN current_record r ON r.person_id = s.person_id
       LEFT JOIN person_key k ON k.person_id = s.person_id {KEYS}
@@ -51,7 +51,7 @@ LEASE_PULL = text("""
        SET state = 'running', leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
      WHERE pull_id = :pull_id AND state IN ('queued', 'running')
        AND (leased_until IS NULL OR leased_until <= clock_timestamp())
- RETURNING pull_id, client_id, attributes
+ RETURNING pull_id, client_id, attributes, epk
 """)
 UNFINISHED_PULLS = text("""
     SELECT pull_id FROM batch_pull
@@ -100,7 +100,7 @@ BATCH = text(f"""
       JOIN client c ON c.client_id = :client_id
       JOIN company co ON co.company_id = c.company_id
       LEFT JOIN subject s ON s.sub = i.sub AND s.company_id = c.company_id
-      {_NEWEST_GRANT}
+      {NEWEST_GRANT}
       LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
       LEFT JOIN current_record r ON r.person_id = s.person_id
       LEFT JOIN person_key k ON k.person_id = s.person_id {KEYS}
@@ -112,12 +112,20 @@ HOLD_GRANTS = text("""
      WHERE person_id = ANY(:person_ids) AND grant_id = ANY(:grant_ids)
      ORDER BY person_id, grant_id FOR NO KEY UPDATE
 """)
+# The last position of a page: as many answers as fit, and one at least.
+PAGE = text("""
+    SELECT max(position) FROM (
+        SELECT position, sum(length(COALESCE(message, ''))) OVER (ORDER BY position) - length(COALESCE(message, ''))
+               AS before
+          FROM batch_pull_item WHERE pull_id = :pull_id AND position > :after) i
+     WHERE i.before < :most
+""")
 # Whoever stops sharing while a result is handed out comes either before it or after its outcome.
 HOLD_PREPARED = text("""
     SELECT g.grant_id FROM batch_pull_item i
       JOIN disclosure d ON d.person_id = i.person_id AND d.at = i.disclosed_at AND d.disclosure_id = i.disclosure_id
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-     WHERE i.pull_id = :pull_id AND i.state = 'answered'
+     WHERE i.pull_id = :pull_id AND i.state = 'answered' AND i.position > :after AND i.position <= :upto
      ORDER BY g.person_id, g.grant_id FOR SHARE OF g
 """)
 # What was prepared is judged by the very grant it was prepared under.
@@ -131,6 +139,6 @@ PREPARED = text(f"""
       LEFT JOIN client c ON c.client_id = g.client_id
       LEFT JOIN company co ON co.company_id = c.company_id
       LEFT JOIN purpose p ON p.purpose_id = g.purpose_id
-     WHERE i.pull_id = :pull_id
+     WHERE i.pull_id = :pull_id AND i.position > :after AND i.position <= :upto
      ORDER BY i.position
 """)  # noqa: S608 - put together from constants

@@ -71,11 +71,24 @@ class PullAnswer(BaseModel):
     problem: str | None = None
 
 
+class ResultQuery(BaseModel):
+    """Where a page of results begins; `links.next` of the page before says it."""
+
+    after: str | None = Field(default=None, description="As `links.next` has it.", pattern=r"^[0-9]{1,4}$")
+
+
+class ResultLinks(BaseModel):
+    """Where the following answers are; null when these are the last."""
+
+    next: str | None = None
+
+
 class PullResult(BaseModel):
-    """Every subject's answer, in the order they were asked about."""
+    """The subjects' answers, in the order they were asked about: all of them, unless they are very long."""
 
     id: UUID
     results: list[PullAnswer]
+    links: ResultLinks
 
 
 def unknown_attributes(names: object) -> list[str]:

@@ -9,20 +9,19 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal import config, queue
 from portal.db import new_id
 from portal.egress import client as outbound
 from portal.egress import guard
-from portal.errors import InvalidError, RefusedError
-from portal.sync import health, messages, queries, rules, statements
-from portal.sync.models import BatchPull, BatchPullItem, Stream
+from portal.errors import InvalidError
+from portal.sync import health, messages, queries, statements
+from portal.sync.models import Stream
 from portal.vault import signing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -33,9 +32,7 @@ if TYPE_CHECKING:
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"
-RUN_PULL = "portal.sync.jobs.run_pull"
 _PROOF_SECONDS = 10.0
-_PULLS_LOCK = 0x55434D02
 _OK = 200
 
 
@@ -49,14 +46,6 @@ class ProofFailedError(InvalidError):
 class BusyProvingError(InvalidError):
     code = "endpoint-proof-busy"
     public = "Another endpoint is being proven at this moment. Try again in a few seconds."
-
-
-class TooManyPullsError(RefusedError):
-    """The client has as many pulls waiting as it may have (RFC 6585 section 4)."""
-
-    code = "too-many-pulls"
-    status = 429
-    public = "You have ten pulls waiting already. Fetch the result of one, or wait until one is done."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,39 +157,6 @@ def open_stream(session: Session, *, client_id: str, method: str, url: str | Non
     session.execute(statements.BACKFILL, {"client_id": client_id})
     ring(session)
     return stream
-
-
-def request_pull(
-    session: Session, *, client_id: str, subjects: Sequence[str], attributes: Sequence[str], now: datetime
-) -> BatchPull:
-    """Keep a pull of many people for the job that answers it; no attributes means all that are shared.
-
-    Raises `TooManyPullsError`.
-    """
-    _let_only_a_few_wait(session, client_id)
-    pull = BatchPull(
-        pull_id=new_id(), client_id=client_id, state="queued", attributes=list(attributes), total=len(subjects),
-        requested_at=now, expires_at=now + rules.RESULT_KEPT,
-    )  # fmt: skip
-    session.add(pull)
-    session.flush()
-    session.add_all(
-        BatchPullItem(pull_id=pull.pull_id, position=position, sub=sub, state="waiting")
-        for position, sub in enumerate(subjects)
-    )
-    session.flush()
-    queue.ring_after_commit(session, config.current().redis_url, queue.WORK, RUN_PULL, str(pull.pull_id))
-    return pull
-
-
-def _let_only_a_few_wait(session: Session, client_id: str) -> None:
-    # Counted one at a time, or as many as come at once would all find room.
-    session.execute(select(func.pg_advisory_xact_lock(_PULLS_LOCK, func.hashtext(client_id))))
-    unfinished = select(func.count()).where(
-        BatchPull.client_id == client_id, BatchPull.state.in_(("queued", "running")), BatchPull.expires_at > func.now()
-    )
-    if (session.scalar(unfinished) or 0) >= rules.MOST_UNFINISHED:
-        raise TooManyPullsError
 
 
 def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:

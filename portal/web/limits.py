@@ -42,6 +42,7 @@ _STEPS: Final = 20
 _MINUTE: Final = 60
 _QUARTER: Final = 900
 _FAILURES: Final = frozenset({"invalid_client", "invalid_dpop_proof", "invalid_token"})
+_TOO_MANY: Final = "This client sends too many requests. Wait as many seconds as Retry-After says."
 _SENTENCE: Final = "Too many requests from your address failed. Wait as many seconds as Retry-After says."
 
 
@@ -207,6 +208,11 @@ def api_rate(given: Settings) -> Rate:
 def pace_api(client_id: str) -> int:
     """Count a call of the API by a client; return 0, or the seconds it must wait because there were too many."""
     return of(current_app).pace(api_rate(settings()), client_id)
+
+
+def too_many(seconds: int) -> Response:
+    """Return the answer to a client that calls the API too often."""
+    return waits(problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", _TOO_MANY), seconds)
 
 
 def pace(name: str, client_id: str) -> int:

@@ -17,7 +17,7 @@ from portal.consent.models import ApprovalRequest
 from portal.ledger import queries as ledger
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
-from portal.sync import services as sync
+from portal.sync import batch_requests
 from tests.consent.browser import Browser
 from tests.sync.caller import Caller
 from tests.sync.cast import World
@@ -142,7 +142,7 @@ def make(app: Flask, settings: Settings, keys: Keyring) -> Cast:
         world.transact(partial(_employ, firm=company, visitor=person))
     (entry,) = world.transact(lambda session: ledger.of_person(session, person_id=shared.person_id))
     pull = world.transact(
-        lambda session: sync.request_pull(
+        lambda session: batch_requests.request_pull(
             session, client_id=firm.client_id, subjects=[shared.sub], attributes=(), now=db.now()
         )
     )

@@ -218,6 +218,8 @@ def _add_what_is_counted() -> None:
         sa.Column("used", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("person_id", "grant_id", "kind", "day", name="grant_use_pkey"),
     )
+    # By which the days that are over are found.
+    op.create_index("grant_use_day_idx", "grant_use", ["day"])
     op.create_table(
         "idempotency_key",
         sa.Column("client_id", sa.String(), nullable=False),

@@ -1,0 +1,80 @@
+"""A pull of many people as a company asks for it: kept once, for the job that answers it (`batches`)."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from portal import config, queue
+from portal.db import new_id
+from portal.errors import RefusedError
+from portal.sync import idempotency, rules
+from portal.sync.models import BatchPull, BatchPullItem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+RUN_PULL = "portal.sync.jobs.run_pull"
+_PULLS_LOCK = 0x55434D02
+# How long a pull of a thousand people may take, and so when there is room again at the latest.
+_PULL_SECONDS = 60
+
+
+class TooManyPullsError(RefusedError):
+    """The client has as many pulls waiting as it may have (RFC 6585 section 4)."""
+
+    code = "too-many-pulls"
+    status = 429
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": str(_PULL_SECONDS)})
+    public = "You have ten pulls waiting already. Fetch the result of one, or wait until one is done."
+
+
+def request_pull(
+    session: Session,
+    *,
+    client_id: str,
+    subjects: Sequence[str],
+    attributes: Sequence[str],
+    now: datetime,
+    epk: Mapping[str, Any] | None = None,
+    key: idempotency.Key | None = None,
+) -> BatchPull:
+    """Keep a pull of many people for the job that answers it; no attributes means all that are shared.
+
+    `epk` is `{"kid", "jwk"}` of the key that these answers are sealed to, where it is not the registered one.  A
+    `key` that the client has sent before stands for the pull it began then.  Raises `TooManyPullsError`, and
+    `idempotency.KeyReusedError`.
+    """
+    # One of a client at a time, or as many as come at once would all find room, and none would know the others' key.
+    session.execute(select(func.pg_advisory_xact_lock(_PULLS_LOCK, func.hashtext(client_id))))
+    if key and (begun := idempotency.known(session, key, client_id=client_id, now=now)):
+        return session.get_one(BatchPull, begun)
+    _let_only_a_few_wait(session, client_id)
+    pull = BatchPull(
+        pull_id=new_id(), client_id=client_id, state="queued", attributes=list(attributes), total=len(subjects),
+        requested_at=now, expires_at=now + rules.RESULT_KEPT, epk=dict(epk) if epk else None,
+    )  # fmt: skip
+    session.add(pull)
+    session.flush()
+    session.add_all(
+        BatchPullItem(pull_id=pull.pull_id, position=position, sub=sub, state="waiting")
+        for position, sub in enumerate(subjects)
+    )
+    session.flush()
+    if key:
+        idempotency.keep(session, key, client_id=client_id, pull_id=pull.pull_id, expires_at=pull.expires_at)
+    queue.ring_after_commit(session, config.current().redis_url, queue.WORK, RUN_PULL, str(pull.pull_id))
+    return pull
+
+
+def _let_only_a_few_wait(session: Session, client_id: str) -> None:
+    unfinished = select(func.count()).where(
+        BatchPull.client_id == client_id, BatchPull.state.in_(("queued", "running")), BatchPull.expires_at > func.now()
+    )
+    if (session.scalar(unfinished) or 0) >= rules.MOST_UNFINISHED:
+        raise TooManyPullsError

@@ -21,7 +21,17 @@ from portal.ledger import web as ledger_web
 from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
-from portal.sync import in_flight_web, receipts_api, streams_api, updates_web
+from portal.sync import (
+    deliveries_web,
+    drift_api,
+    health_web,
+    in_flight_web,
+    keys_api,
+    receipts_api,
+    replays_web,
+    streams_api,
+    updates_web,
+)
 from portal.sync import web as sync_web
 from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
@@ -38,10 +48,11 @@ _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
 PAGES = (
-    front, reference, identity_web, second_proof, consumer_web, companies_web, telling_web, keys_web, consent_web, ledger_web, oauth_web,
-    sync_web, updates_web, in_flight_web,
+    front, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web, consent_web,
+    ledger_web, oauth_web, sync_web, updates_web, in_flight_web,
+    deliveries_web, replays_web, health_web,
 )  # fmt: skip
-APIS = (oauth_api, sync_api, streams_api, receipts_api)
+APIS = (oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api)
 
 
 class _Portal(APIFlask):

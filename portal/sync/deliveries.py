@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import func, select, text, tuple_, union_all
 
 from portal.db import Base
+from portal.sync import messages
 from portal.sync.models import Attempt, Delivery, Letter, Receipt, Stream
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 # What of the messages' own results each word of the filter means; `waiting` and `held` are of what is still owed.
 RESULTS = {"delivered": ("completed",), "failed": ("failed", "unknown"), "not-sent": ("suppressed",)}
 OWED = ("waiting", "held")
+# Events by the last part of their names, which is what a page says.
+KINDS = {
+    uri.replace("/", ":").rpartition(":")[2]: uri
+    for uri in (
+        messages.PROFILE, messages.CONFIRMED, messages.CONSENT, messages.ERASURE, messages.VERIFICATION,
+        messages.STREAM_UPDATED, messages.KEYS_CHANGED,
+    )
+}  # fmt: skip
+_NAMES = {uri: name for name, uri in KINDS.items()}
 # Without the payload, which only the page about one message shows.
 _SHOWN = tuple(column for column in Base.metadata.tables["attempt"].columns if column.name != "payload")
 _FIGURES = text("""
@@ -62,6 +72,11 @@ class Owed(NamedTuple):
     due_at: datetime
     held: bool
     leased_until: datetime | None
+
+
+def kind(uri: str) -> str:
+    """Return what a page calls an event of this type."""
+    return _NAMES.get(uri, uri)
 
 
 def attempts(session: Session, wanted: Wanted, *, limit: int, before: Cursor | None) -> Sequence[Row[Any]]:
@@ -163,7 +178,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         # Said once more in the words of the index over what did not arrive.
         found.append(Attempt.outcome != "completed")
     if wanted.kind:
-        found.append(func.jsonb_exists(Attempt.kinds, wanted.kind))
+        found.append(func.jsonb_exists(Attempt.kinds, KINDS[wanted.kind]))
     if wanted.person_id:
         found.append(Attempt.person_id == wanted.person_id)
     if wanted.first:

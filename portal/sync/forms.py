@@ -1,11 +1,79 @@
-"""What company staff fill in about their endpoint."""
+"""What company staff fill in about their endpoint, and by which they look for what was sent."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from flask_wtf import FlaskForm
-from wtforms import StringField
-from wtforms.validators import InputRequired
+from wtforms import DateField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, Optional, ValidationError
+
+from portal.sync import deliveries, replays
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RESULTS = {
+    "": "Any result",
+    "delivered": "Delivered",
+    "failed": "Failed",
+    "waiting": "Waiting",
+    "held": "Held back",
+    "not-sent": "Not sent",
+}
+_SCOPES = {
+    replays.FAILED: "What failed since a day",
+    replays.MISSING: "What is missing: whoever does not have the newest",
+}
+_YEARS = range(2000, 2100)
 
 
 class EndpointForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
     url = StringField("Address of your endpoint", [InputRequired("Enter the address of your endpoint.")])
+
+
+class DayField(DateField):
+    """One day as browsers send it, 2026-03-05."""
+
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError("Enter a day such as 2026-03-05.") from None
+
+    def pre_validate(self, form: object) -> None:  # noqa: ARG002 - WTForms' own signature
+        if self.data and self.data.year not in _YEARS:
+            raise ValidationError("Enter a day such as 2026-03-05.")
+
+
+class _Looking(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
+    """A form that changes nothing and is sent with the address."""
+
+    class Meta:
+        csrf = False
+
+
+class DeliveriesForm(_Looking):
+    """Which messages to show; every field left empty shows all."""
+
+    app = SelectField("App", choices={})
+    result = SelectField("Result", choices=_RESULTS)
+    kind = SelectField("Event", choices={"": "Any event"} | {kind: kind for kind in deliveries.KINDS})
+    person = StringField("Person", [Length(max=100, message="Enter an identifier of at most 100 characters.")])
+    first = DayField("From", [Optional()])
+    last = DayField("Until", [Optional()])
+
+    def __init__(self, *, apps: Mapping[str, str], **arguments: Any) -> None:  # noqa: ANN401 - the form's own
+        super().__init__(**arguments)
+        self.app.choices = {"": "All apps", **apps}
+
+    def chosen(self) -> dict[str, str]:
+        """Return what is filled in, as the address carries it."""
+        return {field.name: str(field.data) for field in self if field.data and not field.errors}
+
+
+class ReplayForm(_Looking):
+    """What to send again."""
+
+    scope = SelectField("Send again", choices=_SCOPES)
+    since = DayField("Failed since", [Optional()])

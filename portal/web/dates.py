@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -10,10 +11,15 @@ from babel.dates import format_date, format_time
 from portal.db import now
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date
 
 ZONE = ZoneInfo("Europe/Dublin")
 _LOCALE = "en_GB"
+
+
+def midnight(day: date) -> datetime:
+    """Return when a day begins where people are."""
+    return datetime.combine(day, datetime.min.time(), tzinfo=ZONE)
 
 
 def day(moment: datetime | None) -> str:

@@ -10,14 +10,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from joserfc.jwk import ECKey
+from sqlalchemy import update
+
 from portal import db
-from portal.companies import registration
+from portal.companies import client_keys, registration
+from portal.companies import queries as company_queries
 from portal.companies import services as companies
+from portal.companies.models import Client
 from portal.consent.models import ApprovalRequest
 from portal.ledger import queries as ledger
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
 from portal.sync import batch_requests
+from portal.sync.models import Attempt, Replay, Stream
 from tests.consent.browser import Browser
 from tests.sync.caller import Caller
 from tests.sync.cast import World
@@ -83,9 +89,16 @@ class Cast:
     rival_staff: Visitor
     stranger: Visitor
     question_id: UUID = field(init=False)
+    told: Firm = field(init=False)
+    replay_id: UUID = field(init=False)
+    jti: str = "0123456789abcdef"
+    spare_kid: str = "spare"
+    purpose_code: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.question_id = self.asked()
+        self._be_told()
+        self._add_key()
 
     def close(self) -> None:
         self.world.close()
@@ -101,6 +114,30 @@ class Cast:
 
     def caller(self, firm: Firm, scope: str = "people:read") -> Caller:
         return Caller(self.http, self.world, firm, scope)
+
+    def _add_key(self) -> None:
+        """Give the firm a key that nobody has proved yet."""
+        jwk = ECKey.generate_key("P-256", {"kid": self.spare_kid, "use": "enc"}).as_dict(private=False)
+        arguments: dict[str, Any] = {"client_id": self.firm.client_id, "jwks": jwk, "group": "spare", "now": db.now()}
+        self.world.transact(lambda session: client_keys.add(session, **arguments))
+        found = self.world.transact(lambda session: company_queries.purpose(session, self.firm.purpose_id))
+        self.purpose_code = found.code
+
+    def _be_told(self) -> None:
+        """Give the staff's company another app: its endpoint was turned off, and what failed was sent again."""
+        self.told, self.replay_id = self.world.firm(enabled=False), db.new_id()
+        move = update(Client).where(Client.client_id == self.told.client_id).values(company_id=self.firm.company_id)
+        past = db.now() - timedelta(days=1)
+        rows: list[Any] = [
+            Stream(client_id=self.told.client_id, url="https://example.org/in", state="disabled", created_at=past,
+                   verified_at=past, disabled_at=past),
+            Replay(replay_id=self.replay_id, client_id=self.told.client_id, scope="failed", since=past, total=1,
+                   asked_at=past, state="done", finished_at=past),
+            Attempt(client_id=self.told.client_id, at=past, attempt_id=db.new_id(), jti=self.jti, channel="push",
+                    kinds=[], outcome="failed", status=503, milliseconds=3, detail="", payload="{}"),
+        ]  # fmt: skip
+        self.world.transact(lambda session: session.execute(move))
+        self.world.transact(lambda session: session.add_all(rows))
 
     def asked(self) -> UUID:
         """Return a new question of the rival's to Ada, as it waits when it was asked away from the browser."""

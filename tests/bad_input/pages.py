@@ -69,6 +69,10 @@ def _purpose(cast: Cast) -> Arguments:
     return _app(cast) | {"code": found.code}
 
 
+def _told_app(cast: Cast) -> Arguments:
+    return {"client_id": cast.told.client_id}
+
+
 def _name(_cast: Cast) -> Arguments:
     return {"attribute": "name.full"}
 
@@ -143,17 +147,30 @@ FORMS = {
         },
         ("approvals", "userinfo", "introspection"), _app,
     ),
+    "company_keys.prove": Form(
+        "staff", lambda cast: {"kid": cast.spare_kid, "act": "challenge", "answer": "x"}, ("kid",), _app, status=200
+    ),
+    "company_keys.stop": Form("staff", lambda _cast: {"kid": "sig-1", "act": "ask"}, ("kid",), _app, status=200),
+    "company_keys.groups": Form(
+        "staff", lambda _cast: {"group_0": "spare"},
+        arguments=lambda cast: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
+    ),
     "company_keys.address": Form("staff", lambda _cast: {"jwks_uri": ""}, arguments=_app),
     "companies.registration_tokens": Form(
         "staff", lambda _cast: {"name": "Pipeline", "environment": "test", "uses": "1", "days": "1"},
         ("name", "uses", "days"), status=200,
     ),
     "companies.end_registration_token": Form("staff", lambda cast: {"token": cast.registration_token_id()}, ("token",)),
-    "sync.send_again": Form(
+    "deliveries.send_again": Form(
         "staff",
         lambda cast: {"sub": cast.shared.sub, "sharing": str(cast.shared.grant_id)},
         ("sub", "sharing"),
     ),
+    "replays.begin": Form(
+        "staff", lambda _cast: {"scope": "failed", "since": "2026-03-05"}, ("scope",), _told_app
+    ),
+    "replays.stop": Form("staff", arguments=lambda cast: {"replay_id": cast.replay_id}),
+    "health.turn_on": Form("staff", arguments=_told_app),
     "sync.endpoint": Form("staff", lambda cast: {"url": cast.firm.receiver.url}, ("url",), _app),
 }  # fmt: skip
 

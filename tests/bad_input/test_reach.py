@@ -5,7 +5,7 @@ A route that takes a parameter and stands in neither table fails the first test.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # What the id belongs to, and who may open it; everybody else is turned away.
 GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
-QUESTION = "question"
+QUESTION, PURPOSE, KEY = "question", "purpose", "key"
+TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
 GUARDED = {
     "consent.agreement": GRANT,
     "consent.change": GRANT,
@@ -41,9 +42,21 @@ GUARDED = {
     "companies.end_program": APP,
     "companies.new_purpose": APP,
     "companies.app_settings": APP,
-    "telling.choose": APP,
+    "telling.choose": PURPOSE,
     "company_keys.address": APP,
+    "company_keys.prove": APP,
+    "company_keys.stop": APP,
+    "company_keys.groups": PURPOSE,
+    "keys_api.prove": KEY,
+    "keys_api.stop": KEY,
     "sync.endpoint": APP,
+    "health.panel": TOLD,
+    "health.turn_on": TOLD,
+    "replays.preview": TOLD,
+    "replays.begin": TOLD,
+    "replays.progress": REPLAY,
+    "replays.stop": REPLAY,
+    "deliveries.message": MESSAGE,
     "sync_api.person": PERSON,
     "sync_api.pull_state": PULL,
     "sync_api.pull_result": PULL,
@@ -58,11 +71,26 @@ OPEN = {
 }  # fmt: skip
 # The client's own registration token opens these (RFC 7592), and nothing else does.
 REGISTERED = {"oauth_api.registered", "oauth_api.replace_registered", "oauth_api.end_registered"}
-OWNERS = {GRANT: "ada", DISCLOSURE: "ada", QUESTION: "ada", APP: "staff"}
+OWNERS = {
+    GRANT: "ada",
+    DISCLOSURE: "ada",
+    QUESTION: "ada",
+    APP: "staff",
+    PURPOSE: "staff",
+    TOLD: "staff",
+    REPLAY: "staff",
+    MESSAGE: "staff",
+}
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger")
-MACHINES = (PERSON, PULL, CONSENT)
+MACHINES = (PERSON, PULL, CONSENT, KEY)
 # The API's own scope opens the rest.
-SCOPES = {"oauth_api.grant": "grant_management_query", "oauth_api.end_grant": "grant_management_revoke"}
+SCOPES = {
+    "oauth_api.grant": "grant_management_query",
+    "oauth_api.end_grant": "grant_management_revoke",
+    "keys_api.prove": "keys:manage",
+    "keys_api.stop": "keys:manage",
+}
+BODIES: dict[str, dict[str, Any]] = {"keys_api.prove": {"json": {"nonce": "x"}}}
 PAGES = [(endpoint, who) for endpoint, thing in GUARDED.items() if thing not in MACHINES for who in PEOPLE]
 
 
@@ -75,6 +103,11 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         PULL: {"pull_id": cast.pull_id},
         CONSENT: {"grant_id": cast.shared.grant_id},
         QUESTION: {"request_id": cast.question_id},
+        PURPOSE: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
+        KEY: {"kid": cast.spare_kid},
+        TOLD: {"client_id": cast.told.client_id},
+        REPLAY: {"replay_id": cast.replay_id},
+        MESSAGE: {"client_id": cast.told.client_id, "jti": cast.jti},
     }
     return found[GUARDED[endpoint]]
 
@@ -138,7 +171,7 @@ def test_machines(app: Flask, cast: Cast, state: State, endpoint: str) -> None:
     rival = cast.caller(cast.rival, SCOPES.get(endpoint, "people:read"))
     [method] = set(_methods(app, endpoint)) - {"HEAD"}
     with state.kept(but={"used_proof"}):
-        assert rival.send(method, address).status_code == 404
+        assert rival.send(method, address, **BODIES.get(endpoint, {})).status_code == 404
         for who in PEOPLE:
             assert getattr(cast, who).client.open(address, method=method).status_code == 401
 

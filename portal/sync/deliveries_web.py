@@ -1,0 +1,272 @@
+"""For company staff: every attempt to tell them something, what waits, and one message with all its tries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from flask import Blueprint, flash, g, redirect, request, url_for
+
+from portal.companies import queries as companies
+from portal.companies.access import own_client, staff_required
+from portal.consent import queries as consents
+from portal.errors import NotFoundError
+from portal.sync import chart, deliveries, queries, services
+from portal.sync.deliveries import OWED, Wanted
+from portal.sync.forms import DeliveriesForm
+from portal.web import cursor, dates
+from portal.web.context import now, session
+from portal.web.dates import ZONE
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+    from sqlalchemy import Row
+
+    from portal.companies.queries import ClientFacts
+    from portal.sync.deliveries import Owed
+    from portal.sync.models import Attempt, Stream
+
+pages = Blueprint("deliveries", __name__)
+
+DAYS = 14
+_PAGE = 50
+# What each outcome is called, and its tone.
+_OUTCOMES = {
+    "completed": ("Delivered", "ok"),
+    "failed": ("Failed", "stop"),
+    "unknown": ("No answer", "hold"),
+    "suppressed": ("Not sent: something changed first", "hold"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An app with its endpoint and how many messages it is still owed."""
+
+    client: ClientFacts
+    endpoint: Stream
+    waiting: int
+
+    @property
+    def failing(self) -> bool:
+        return self.endpoint.failing_since is not None or self.endpoint.state == "disabled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One attempt, or what waits for one: the person only by the identifier the company knows them by."""
+
+    id: UUID
+    at: datetime
+    app: str
+    client_id: str
+    grant_id: UUID | None
+    sub: str
+    kinds: Sequence[str] = ()
+    jti: str = ""
+    result: str
+    tone: str
+    milliseconds: int | None = None
+    tries: int
+    problem: str
+    next_try: str = ""
+
+
+@pages.get("/org/deliveries")
+@staff_required
+def log() -> Response:
+    clients = _clients()
+    form = DeliveriesForm(formdata=request.args, apps={one.client_id: one.name for one in clients.values()})
+    behind, streams = cursor.before(), deliveries.streams(session(), clients)
+    chosen = form.chosen() if form.validate() else {}
+    found = [] if form.errors else _lines(_wanted(form, clients), clients, streams, behind)
+    return page(
+        "sync/deliveries.html",
+        "live",
+        status=422 if form.errors else 200,
+        form=form,
+        chosen=chosen,
+        lines=found[:_PAGE],
+        older=_behind(found[_PAGE - 1], chosen) if len(found) > _PAGE else None,
+        first_page=behind is None,
+        owed=chosen.get("result") in OWED,
+        places=_places(clients, streams),
+        chart=_chart(clients),
+    )
+
+
+@pages.get("/org/deliveries/messages/<client_id>/<jti>")
+@staff_required
+def message(client_id: str, jti: str) -> Response:
+    client = own_client(client_id)
+    attempts = deliveries.message(session(), client_id=client_id, jti=jti)
+    if not attempts:
+        raise NotFoundError
+    newest = attempts[-1]
+    stream = deliveries.streams(session(), [client_id]).get(client_id)
+    pair = (newest.person_id, newest.grant_id) if newest.person_id and newest.grant_id else None
+    owed = deliveries.still_owed(session(), [pair] if pair else []).get(pair) if pair else None
+    return page(
+        "sync/message.html",
+        client=client,
+        stream=stream,
+        attempts=attempts,
+        newest=newest,
+        kinds=[deliveries.kind(uri) for uri in newest.kinds],
+        words=_result,
+        tone=_tone,
+        sub=_subs([newest]).get(newest.person_id, ""),
+        next_try=_next_try(owed, stream) if newest.outcome != "completed" else "",
+        payload=_pretty(newest.payload),
+        receipts=deliveries.receipts(session(), attempt=newest) if pair else [],
+    )
+
+
+@pages.post("/org/deliveries/again")
+@staff_required
+def send_again() -> ResponseReturnValue:
+    """Send one person's state anew; the company names them as it knows them, and only its own sharing is found."""
+    company_id, sub = g.company.company_id, request.form.get("sub", "")
+    who = None if "\0" in sub else consents.person_of(session(), company_id=company_id, sub=sub)
+    held = consents.grant(session(), person_id=who, grant_id=_id(request.form.get("sharing", ""))) if who else None
+    if held is None or held.company_id != company_id:
+        raise NotFoundError
+    client = own_client(held.client_id)
+    services.send_again(session(), person_id=held.person_id, grant_id=held.grant_id)
+    flash(*_answer(client, deliveries.streams(session(), [client.client_id]).get(client.client_id)))
+    return redirect(url_for("deliveries.log"), 303)
+
+
+def _answer(client: ClientFacts, stream: Stream | None) -> tuple[str, str]:
+    if stream is None or stream.state != "enabled":
+        return f"Nothing is sent yet: {client.name} has no endpoint that is on. It is sent once there is one.", "hold"
+    return f"Sending again to {client.name}. It is the newest state, and shows below once it is sent.", "message"
+
+
+def _id(given: str) -> UUID:
+    try:
+        return UUID(given)
+    except ValueError:
+        raise NotFoundError from None
+
+
+def _clients() -> dict[str, ClientFacts]:
+    return {one.client_id: one for one in companies.clients_of(session(), company_id=g.company.company_id)}
+
+
+def _wanted(form: DeliveriesForm, clients: Mapping[str, ClientFacts]) -> Wanted:
+    who = (form.person.data or "").strip()
+    person_id = consents.person_of(session(), company_id=g.company.company_id, sub=who) if who else None
+    # An identifier of nobody finds nothing.
+    asked = [form.app.data] if form.app.data else list(clients)
+    return Wanted(
+        client_ids=asked if person_id or not who else [],
+        result=form.result.data or "",
+        kind=form.kind.data or "",
+        person_id=person_id,
+        first=dates.midnight(form.first.data) if form.first.data else None,
+        last=dates.midnight(form.last.data + timedelta(days=1)) if form.last.data else None,
+    )
+
+
+def _lines(
+    wanted: Wanted,
+    clients: Mapping[str, ClientFacts],
+    streams: Mapping[str, Stream],
+    behind: tuple[datetime, UUID] | None,
+) -> list[Line]:
+    if wanted.result in OWED:
+        waiting = deliveries.owed(session(), wanted, limit=_PAGE + 1, after=behind)
+        subs = _subs(waiting)
+        return [
+            Line(
+                id=one.grant_id, at=one.due_at, app=clients[one.client_id].name, client_id=one.client_id,
+                grant_id=one.grant_id, sub=subs.get(one.person_id, ""), result="Held back" if one.held else "Waiting",
+                tone="hold", tries=one.attempts, problem=one.last_problem,
+                next_try=_next_try(deliveries.Owed(one.due_at, one.held, one.leased_until), streams.get(one.client_id)),
+            )
+            for one in waiting
+        ]  # fmt: skip
+    return _attempts(deliveries.attempts(session(), wanted, limit=_PAGE + 1, before=behind), clients, streams)
+
+
+def _attempts(
+    found: Sequence[Row[Any]], clients: Mapping[str, ClientFacts], streams: Mapping[str, Stream]
+) -> list[Line]:
+    tries, subs = deliveries.tries(session(), found), _subs(found)
+    owed = deliveries.still_owed(session(), {(one.person_id, one.grant_id) for one in found if one.grant_id})
+    lines = []
+    for one in found:
+        # Only the newest attempt says when the next is made.
+        next_one = owed.pop((one.person_id, one.grant_id), None)
+        lines.append(
+            Line(
+                id=one.attempt_id, at=one.at, app=clients[one.client_id].name, client_id=one.client_id,
+                grant_id=one.grant_id, sub=subs.get(one.person_id, ""), jti=one.jti,
+                kinds=[deliveries.kind(uri) for uri in one.kinds], result=_result(one), tone=_tone(one),
+                milliseconds=one.milliseconds, tries=tries[one.attempt_id], problem=one.detail,
+                next_try=_next_try(next_one, streams.get(one.client_id)) if one.outcome != "completed" else "",
+            )
+        )  # fmt: skip
+    return lines
+
+
+def _result(attempt: Row[Any] | Attempt) -> str:
+    words = _OUTCOMES.get(attempt.outcome, (attempt.outcome, ""))[0]
+    return f"{attempt.status} {words}" if attempt.status else words
+
+
+def _tone(attempt: Row[Any] | Attempt) -> str:
+    return _OUTCOMES.get(attempt.outcome, ("", ""))[1]
+
+
+def _next_try(owed: Owed | None, stream: Stream | None) -> str:
+    if owed is None:
+        return ""
+    if stream is None or stream.state != "enabled":
+        return "When the endpoint is on again"
+    if owed.leased_until and owed.leased_until > now():
+        return "On its way"
+    if stream.method == "poll":
+        return "When you poll"
+    if owed.held:
+        return "Held back until you send it again"
+    at = max(owed.due_at, stream.circuit_until or owed.due_at)
+    return dates.moment(at) if at > now() else "Now"
+
+
+def _subs(rows: Collection[Any]) -> Mapping[Any, str]:
+    people = {row.person_id for row in rows if row.person_id}
+    return consents.subs_of(session(), person_ids=people, company_id=g.company.company_id) if people else {}
+
+
+def _pretty(payload: str) -> str:
+    return json.dumps(json.loads(payload), indent=2, ensure_ascii=False) if payload else ""
+
+
+def _places(clients: Mapping[str, ClientFacts], streams: Mapping[str, Stream]) -> list[Place]:
+    """Return the company's apps that have an endpoint, those that fail first."""
+    waiting = queries.waiting(session(), client_ids=list(streams))
+    found = [
+        Place(client=clients[client_id], endpoint=stream, waiting=waiting.get(client_id, 0))
+        for client_id, stream in streams.items()
+    ]
+    return sorted(found, key=lambda place: (not place.failing, place.client.name))
+
+
+def _chart(clients: Collection[str]) -> chart.Chart:
+    first = now().astimezone(ZONE).date() - timedelta(days=DAYS - 1)
+    counts = deliveries.days(session(), client_ids=clients, since=dates.midnight(first), zone=ZONE.key)
+    return chart.of_days(counts, first=first, days=DAYS)
+
+
+def _behind(line: Line, chosen: Mapping[str, str]) -> str:
+    values: dict[str, Any] = {**chosen, "before": cursor.after(line.at, line.id)}
+    return url_for("deliveries.log", **values)

@@ -1,0 +1,87 @@
+"""For company staff: how well one endpoint does, and turning it on again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, flash, redirect, url_for
+
+from portal.companies.access import own_client, recent_staff_required, staff_required
+from portal.errors import NotFoundError
+from portal.sync import chart, deliveries, health, queries, replays, services
+from portal.web import dates
+from portal.web.context import now, session
+from portal.web.dates import ZONE
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+
+    from portal.companies.queries import ClientFacts
+    from portal.sync.models import Stream
+
+pages = Blueprint("health", __name__)
+
+_DAYS = 14
+LETTERS = {
+    "failing-1": "No message taken for an hour",
+    "failing-2": "No message taken for a day",
+    "failing-3": "No message taken for four days",
+    "disabled": "The endpoint is turned off",
+    "held": "Messages are held back",
+}
+
+
+@pages.get("/org/deliveries/endpoints/<client_id>")
+@staff_required
+def panel(client_id: str) -> Response:
+    client, stream = _told(client_id)
+    first = now().astimezone(ZONE).date() - timedelta(days=_DAYS - 1)
+    counts = deliveries.days(session(), client_ids=[client_id], since=dates.midnight(first), zone=ZONE.key)
+    return page(
+        "sync/health.html",
+        "live",
+        client=client,
+        stream=stream,
+        circuit=_circuit(stream),
+        figures=deliveries.figures(session(), client_id=client_id),
+        backlog=deliveries.backlog(session(), client_id=client_id),
+        letters=deliveries.letters(session(), client_id=client_id),
+        words=LETTERS,
+        running=replays.running(session(), client_id=client_id),
+        chart=chart.of_days(counts, first=first, days=_DAYS),
+    )
+
+
+@pages.post("/org/deliveries/endpoints/<client_id>/turn-on")
+@recent_staff_required
+def turn_on(client_id: str) -> ResponseReturnValue:
+    """Send again to an endpoint that has proved itself before and was turned off since."""
+    client, _stream = _told(client_id)
+    stream = queries.stream_held(session(), client_id=client_id)
+    if stream.disabled_at is None or stream.verified_at is None or client.ended:
+        raise NotFoundError
+    health.returned(session(), stream)
+    services.ring(session())
+    flash("It is on again. What was kept for it is sent now, as fast as it takes it.")
+    return redirect(url_for("health.panel", client_id=client_id), 303)
+
+
+def _circuit(stream: Stream) -> tuple[str, str]:
+    """Return what is done with the endpoint at this moment, and the tone of that."""
+    waits = stream.circuit_until is not None and stream.circuit_until > now()
+    if stream.state != "enabled":
+        return "Nothing is sent", "stop"
+    if stream.circuit_step:
+        return ("Left alone until the next probe", "stop") if waits else ("One message at a time, to see", "hold")
+    return ("Held back, as your endpoint asked", "hold") if waits else ("Messages go out as they come", "ok")
+
+
+def _told(client_id: str) -> tuple[ClientFacts, Stream]:
+    client = own_client(client_id)
+    stream = deliveries.streams(session(), [client_id]).get(client_id)
+    if stream is None:
+        raise NotFoundError
+    return client, stream

@@ -8,6 +8,7 @@ looks that are left alone and has the portal's ceiling alone.
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 
 PULL: Final = "pull"
 CHECK: Final = "check"
+# Details that a company was wrong about when it compared its copy, counted for longer than a day (`sync.drift`).
+GUESS: Final = "guess"
+GUESSES_COUNT_FOR: Final = timedelta(days=30)
 REASON: Final = "too-often"
 _DAY: Final = timedelta(days=1)
 _DAY_SECONDS: Final = 86_400
-# Rows of earlier days count for nothing any more.
+# Rows of earlier days count for nothing any more, but for guesses.
 _FORGOTTEN_AT_ONCE = 10_000
 # Whoever comes second waits for the row and finds what the first has counted, so nobody exceeds it.
 COUNTED: Final = """
@@ -49,11 +53,12 @@ _COUNT = text("""
         ON CONFLICT (person_id, grant_id, kind, day) DO UPDATE SET used = u.used + 1
     RETURNING u.grant_id
 """)
-_FORGET = text("""
+_FORGET = text(f"""
     DELETE FROM grant_use
-     WHERE ctid = ANY(ARRAY(SELECT ctid FROM grant_use WHERE day < CAST(:day AS date)
+     WHERE ctid = ANY(ARRAY(SELECT ctid FROM grant_use
+                             WHERE day < CAST(:day AS date) AND (kind <> '{GUESS}' OR day < CAST(:long_ago AS date))
                              LIMIT :most FOR UPDATE SKIP LOCKED))
-""")
+""")  # noqa: S608 - put together from constants
 
 
 class Ceiling(NamedTuple):
@@ -105,7 +110,7 @@ def seconds_left(now: datetime) -> int:
     """Return the seconds until the next day begins, at least one."""
     moment = now.astimezone(UTC)
     begins = datetime.combine(moment.date() + _DAY, time(), UTC)
-    return max(1, round((begins - moment).total_seconds() + 0.5))
+    return math.ceil((begins - moment).total_seconds())
 
 
 def count(session: Session, rows: Iterable[Row[Any]], *, most: int, now: datetime) -> set[UUID]:
@@ -120,5 +125,6 @@ def count(session: Session, rows: Iterable[Row[Any]], *, most: int, now: datetim
 
 
 def forget(session: Session, *, now: datetime) -> None:
-    """Delete what was counted on days that are over, at most 10 000 rows."""
-    session.execute(_FORGET, {"day": day(now), "most": _FORGOTTEN_AT_ONCE})
+    """Delete what was counted on days that count no more, at most 10 000 rows."""
+    long_ago = day(now - GUESSES_COUNT_FOR)
+    session.execute(_FORGET, {"day": day(now), "long_ago": long_ago, "most": _FORGOTTEN_AT_ONCE})

@@ -238,7 +238,7 @@ def retry_after(text: str) -> timedelta | None:
         return timedelta(seconds=min(int(text[:9]), 86_400))
     try:
         wanted = parsedate_to_datetime(text) if text else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if wanted is None:
         return None

@@ -96,7 +96,7 @@ class Exchanges:
     ) -> None:
         self._allow = allow
         self._most = _room_for(lines)
-        self._trust = trust or _default_trust()
+        self._trust = trust or default_trust()
         self._selector = selectors.DefaultSelector()
         self._bell, self._ear = socket.socketpair()
         self._bell.settimeout(0)
@@ -366,7 +366,7 @@ def _room_for(lines: int) -> int:
 
 
 @cache
-def _default_trust() -> ssl.SSLContext:
+def default_trust() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

@@ -53,7 +53,7 @@ def compose(method: str, target: Target, headers: Mapping[str, str], body: bytes
     lines = [_beginning(method, target.path, target.host_header)]
     for name, value in headers.items():
         if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)) or name.lower() in _OURS:
-            raise ValueError(name)
+            raise ValueError(f"not a header to send: {name!r}")
         lines.append(f"{name}: {value}\r\n")
     if body is not None:
         lines.append(f"Content-Length: {len(body)}\r\n")

@@ -111,6 +111,9 @@ def hang_up(line: socket.socket) -> None:
 def reset(line: socket.socket) -> None:
     """Close with RST instead of FIN, whatever is unread."""
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    # A thread that reads would hold the line open until something came.
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RD)
     line.close()
 
 

@@ -28,6 +28,7 @@ class Channel(StrEnum):
     PULL = "pull"
     BATCH = "batch"
     USERINFO = "userinfo"
+    DRIFT = "drift"
 
 
 class Refusal(StrEnum):

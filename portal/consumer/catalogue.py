@@ -38,6 +38,26 @@ class Volatility(StrEnum):
     FAST = "fast"
 
 
+# About how many guesses, as a power of two, find the value of somebody of whom the country is known and nothing else:
+# a date among a hundred years; full names by their frequency, where the common ones are tried first; phone numbers
+# as a country gives them out; the households of a small country; the parts of an email address.  An estimate from
+# below: what is not unlike enough to be guessed has fewer.
+_BITS = MappingProxyType(
+    {
+        Format.CHANNEL: 2,
+        Format.LANGUAGE: 5,
+        Format.TEXT: 9,
+        Format.DATE: 15,
+        Format.NAME: 18,
+        Format.ADDRESS: 21,
+        Format.PHONE: 23,
+        Format.EMAIL: 25,
+    }
+)
+# Below this, comparing digests would be guessing: docs/decisions/0018-a-copy-is-compared-not-guessed.md.
+_LEAST_BITS = 20
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
     """One entry; `claim` is the OIDC claim it answers, `scope` the OIDC scope that asks for it."""
@@ -58,6 +78,16 @@ class Attribute:
     def noun(self) -> str:
         """Return what stands after "your" in a sentence, where the label alone would not."""
         return self.called or self.label.lower()
+
+    @property
+    def bits(self) -> int:
+        """Return the estimate of how hard its value is to guess, in bits; it follows from the format."""
+        return _BITS[self.format]
+
+    @property
+    def guessable(self) -> bool:
+        """Say whether a company that may try a value now and then would find it."""
+        return self.bits < _LEAST_BITS
 
 
 GROUPS = ("Name and birth", "Contact", "Addresses", "Other")

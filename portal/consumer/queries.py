@@ -14,7 +14,7 @@ from portal.consumer.models import CurrentRecord, Value
 from portal.vault import persons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -116,6 +116,14 @@ def past(session: Session, *, keyring: Keyring, person_id: UUID, attribute: str,
         return None
     vault = persons.unlock(session, keyring=keyring, person_id=person_id)
     return list(_past(vault, rows))[-1]
+
+
+def told(session: Session, vault: PersonVault, *, attribute: str, versions: Collection[int]) -> list[str]:
+    """Return the JSON text of `versions` of `attribute`, opened; raise `SealBrokenError` for a broken one."""
+    wanted = select(Value.version, Value.sealed).where(
+        Value.person_id == vault.person_id, Value.attribute == attribute, Value.version.in_(versions)
+    )
+    return [_text(vault, attribute, row.version, row.sealed) for row in session.execute(wanted)]
 
 
 def _past(vault: PersonVault, rows: Iterable[Value]) -> Iterator[PastValue]:

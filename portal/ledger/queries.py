@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _NOTHING_LEFT = ("denied", "suppressed")
 # Steps of the person's own and the news of them: nothing was disclosed.
 WITHOUT_DETAILS = ("consent", "notice")
+# Nor by telling a company whether its copy is up to date: yes or no is not the detail.
+_NOT_SENT = (*WITHOUT_DETAILS, "drift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,7 @@ def last_uses(session: Session, *, person_id: UUID) -> dict[UUID, tuple[datetime
         .where(
             Disclosure.person_id == person_id,
             Disclosure.grant_id.is_not(None),
-            Disclosure.channel.not_in(WITHOUT_DETAILS),
+            Disclosure.channel.not_in(_NOT_SENT),
             _outcome == "completed",
         )
         .group_by(Disclosure.grant_id)
@@ -159,7 +161,7 @@ def was_used(session: Session, *, person_id: UUID, grant_id: UUID) -> bool:
     query = select(literal(1)).where(
         Disclosure.person_id == person_id,
         Disclosure.grant_id == grant_id,
-        Disclosure.channel.not_in(WITHOUT_DETAILS),
+        Disclosure.channel.not_in(_NOT_SENT),
         Disclosure.outcome.not_in(_NOTHING_LEFT),
     )
     return session.execute(query.limit(1)).first() is not None

@@ -10,6 +10,7 @@ HOW = MappingProxyType(
         "pull": "They asked",
         "batch": "They asked for many people at once",
         "userinfo": "They asked when you signed in there",
+        "drift": "They checked whether their copy is up to date (yes or no)",
         "consent": "You decided",
         "notice": "We told them what you decided",
     }
@@ -36,6 +37,7 @@ _OUTCOMES = MappingProxyType(
 _BATCH_OUTCOMES = MappingProxyType(
     {"sending": "Ready for them, not fetched yet", "failed": "Not fetched in time, nothing was sent"}
 )
+_CHECKED = "Answered, no detail was sent"
 _WHY = MappingProxyType(
     {
         "consent-absent": "you have not shared this with them",
@@ -85,6 +87,8 @@ def outcome(channel: str, latest: str, reason: str | None) -> str:
     """Return what became of it: "Received", or "Refused: you stopped sharing"."""
     if channel == "consent":
         return _STEPS.get(reason or "", "Recorded")
+    if channel == "drift" and latest == "completed":
+        return _CHECKED
     words = (_BATCH_OUTCOMES.get(latest) if channel == "batch" else None) or _OUTCOMES.get(latest, latest)
     why = _WHY.get(reason or "") if latest in {"denied", "suppressed"} else None
     return f"{words}: {why}" if why else words

@@ -56,9 +56,9 @@ class _Looking(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotation
 class DeliveriesForm(_Looking):
     """Which messages to show; every field left empty shows all."""
 
-    app = SelectField("App", choices={})
-    result = SelectField("Result", choices=_RESULTS)
-    kind = SelectField("Event", choices={"": "Any event"} | {kind: kind for kind in deliveries.KINDS})
+    app = SelectField("App", choices={}, default="")
+    result = SelectField("Result", choices=_RESULTS, default="")
+    kind = SelectField("Event", choices={"": "Any event"} | {kind: kind for kind in deliveries.KINDS}, default="")
     person = StringField("Person", [Length(max=100, message="Enter an identifier of at most 100 characters.")])
     first = DayField("From", [Optional()])
     last = DayField("Until", [Optional()])
@@ -75,5 +75,5 @@ class DeliveriesForm(_Looking):
 class ReplayForm(_Looking):
     """What to send again."""
 
-    scope = SelectField("Send again", choices=_SCOPES)
+    scope = SelectField("Send again", choices=_SCOPES, default=replays.FAILED)
     since = DayField("Failed since", [Optional()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,18 +11,16 @@ from sqlalchemy import update
 from portal.app import create_app
 from portal.companies import services as companies
 from portal.companies.models import Client
-from portal.sync import chart, jobs
+from portal.sync import jobs
 from portal.sync.models import Stream
 from tests.companies.browser import Browser
-from tests.counting import statements
 
 if TYPE_CHECKING:
     from flask import Flask
-    from werkzeug.test import TestResponse
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
-    from tests.sync.cast import Firm, Shared, World
+    from tests.sync.cast import Firm, World
 
 
 @pytest.fixture(scope="session")
@@ -186,115 +183,3 @@ def test_an_endpoint_that_does_not_echo_leaves_the_working_one(world: World, bro
     assert "could not be proven" in answer.text
     kept = world.endpoint(firm)
     assert (kept.url, kept.state) == (firm.receiver.url, "enabled")
-
-
-def test_staff_see_every_attempt_but_not_who_it_was(world: World, browser: Browser) -> None:
-    firm = world.firm()
-    employ(world, browser, firm)
-    shared = world.share(world.person(), firm)
-    firm.receiver.behave = lambda number: (503, {}, b"") if number == 1 else None
-    jobs.drain()
-    failing = browser.get("/org/deliveries").text
-    assert "does not take updates" in failing
-    world.due_now()
-    jobs.drain()
-    page = browser.get("/org/deliveries").text
-    assert page.count(f"<code>{shared.sub}</code>") == 2
-    assert str(shared.person_id) not in page
-    assert "Delivered" in page
-    assert "Failed" in page
-    assert "It answered 503." in page
-    assert "1 delivered, 1 failed (50.0%)" in page
-    assert "does not take updates" not in page
-    assert re.findall(r'data-h="Tries" class="amount">(\d+)', page) == ["2", "1"]
-
-
-def again(browser: Browser, shared: Shared, **changed: str) -> TestResponse:
-    return browser.send("/org/deliveries/again", **({"sub": shared.sub, "sharing": str(shared.grant_id)} | changed))
-
-
-def test_staff_can_have_something_sent_again(world: World, browser: Browser) -> None:
-    firm = world.firm()
-    employ(world, browser, firm)
-    shared = world.share(world.person(), firm)
-    jobs.drain()
-    form = browser.get("/org/deliveries").text
-    assert "Send again<" in form
-    assert f'name="sharing" value="{shared.grant_id}"' in form
-    received = firm.receiver.requests
-    answer = again(browser, shared)
-    assert (answer.status_code, answer.location) == (303, "/org/deliveries")
-    assert f"Sending again to {firm.name}." in browser.get("/org/deliveries").text
-    jobs.drain()
-    assert firm.receiver.requests == received + 1
-    assert set(firm.receiver.newest(shared.sub)) == {"name.full", "email.main"}
-
-
-def test_without_a_proven_endpoint_sending_again_waits_and_says_so(world: World, browser: Browser) -> None:
-    firm = world.firm()
-    employ(world, browser, firm)
-    shared = world.share(world.person(), firm)
-    jobs.drain()
-    set_state(world, firm, "disabled")
-    again(browser, shared)
-    assert "Nothing is sent yet" in browser.get("/org/deliveries").text
-
-
-def test_only_staff_of_the_company_itself_can_have_it_sent_again(world: World, browser: Browser) -> None:
-    firm, other = world.firm(), world.firm()
-    shared, theirs = world.share(world.person(), firm), world.share(world.person(), other)
-    jobs.drain()
-    assert again(browser, shared).location == "/org"
-    employ(world, browser, firm)
-    before = world.delivery(theirs).generation
-    wrong = [{"sub": theirs.sub}, {"sharing": str(theirs.grant_id)}, {"sharing": "x"}, {"sub": ""}, {"sub": "\0"}]
-    for changed in [*wrong, {"sub": theirs.sub, "sharing": str(theirs.grant_id)}]:
-        assert again(browser, shared, **changed).status_code == 404
-    assert world.delivery(theirs).generation == before
-    unguarded = {"sub": shared.sub, "sharing": str(shared.grant_id)}
-    assert browser.client.post("/org/deliveries/again", data=unguarded).status_code == 400
-
-
-def test_a_longer_table_costs_no_more_queries(world: World, browser: Browser) -> None:
-    firm = world.firm()
-    employ(world, browser, firm)
-    world.share(world.person(), firm)
-    jobs.drain()
-    with statements(world.settings) as few:
-        browser.get("/org/deliveries")
-    for _ in range(3):
-        world.share(world.person(), firm)
-    jobs.drain()
-    with statements(world.settings) as many:
-        page = browser.get("/org/deliveries").text
-    assert page.count("Send again<") == 4
-    assert len(many) == len(few)
-
-
-def test_staff_see_nothing_of_another_company(world: World, browser: Browser) -> None:
-    firm, other = world.firm(), world.firm()
-    employ(world, browser, firm)
-    shared = world.share(world.person(), other)
-    jobs.drain()
-    assert shared.sub not in browser.get("/org/deliveries").text
-    assert browser.get(f"/org/apps/{other.client_id}/endpoint").status_code == 404
-    assert browser.send(f"/org/apps/{other.client_id}/endpoint", url=firm.receiver.url).status_code == 404
-
-
-def test_the_table_refreshes_alone(world: World, browser: Browser) -> None:
-    employ(world, browser, world.firm())
-    part = browser.get("/org/deliveries", headers={"HX-Request": "true"}).text
-    assert part.strip().startswith('<div id="deliveries"')
-    assert 'hx-trigger="every 5s, click"' in browser.get("/org/deliveries").text
-    assert browser.get("/org/deliveries?before=nonsense").status_code == 422
-
-
-def test_bars_stand_on_the_days_they_count() -> None:
-    counts = [(date(2026, 11, 2), "completed", 3), (date(2026, 11, 2), "failed", 1), (date(2026, 11, 3), "unknown", 2)]
-    made = chart.of_days([*counts, (date(2026, 11, 3), "suppressed", 9)], first=date(2026, 11, 1), days=3)
-    assert (made.delivered, made.failed, made.failed_percent) == (3, 3, "50.0")
-    assert [(bar.x, bar.delivered, bar.failed) for bar in made.bars] == [(0, 0, 0), (24, 60, 20), (48, 0, 40)]
-
-
-def test_no_deliveries_are_no_failures() -> None:
-    assert chart.of_days([], first=date(2026, 11, 1), days=14).failed_percent == "0.0"

@@ -68,6 +68,8 @@ def prove(client_id: str) -> ResponseReturnValue:
     """Show a challenge when asked to, and take the text that was in it."""
     client = own_client(client_id)
     key = _unproved(client, request.values.get("kid", ""))
+    if key is None and request.method == "POST":
+        raise NotFoundError
     if key is None:
         return page("companies/prove_key.html", client=client, key=None)
     form = forms.ProofForm()

@@ -9,6 +9,8 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from portal import db
+from portal.companies import proofs
 from portal.oauth import compact, known_clients, replay
 from portal.oauth.compact import MalformedError
 from portal.oauth.dpop import is_number
@@ -90,12 +92,15 @@ def authenticate(
     client_id = _client_id(parsed)
     _check_same_client(client_id, parameters)
     known = known_clients.find(url, client_id)
-    _check_signature(parsed, known.keys if known else (), client_id)
+    kid = _signer(parsed, known.keys if known else (), client_id)
     _check_audience(parsed, issuer)
     _check_times(parsed, now)
     client = _active(known)
     _check_algorithm(parsed, client.metadata.token_endpoint_auth_signing_alg)
-    return client, _once(parsed, client_id, now)
+    use = _once(parsed, client_id, now)
+    if known is not None and kid in known.unused:
+        _note_first_use(url, client_id, kid, now)
+    return client, use
 
 
 def _check_one_method(parameters: Mapping[str, str], authorization: str | None) -> None:
@@ -130,14 +135,20 @@ def _check_same_client(client_id: str, parameters: Mapping[str, str]) -> None:
         raise ClientDiffersError(private="client_id is another client's")
 
 
-def _check_signature(parsed: Compact, registered: Collection[Mapping[str, Any]], client_id: str) -> None:
+def _signer(parsed: Compact, registered: Collection[Mapping[str, Any]], client_id: str) -> str:
     named = parsed.header.get("kid")
     if named is not None and all(named != jwk.get("kid") for jwk in registered):
         raise ClientKeyUnknownError(client_id)
     for jwk in registered:
         if named in (None, jwk.get("kid")) and _signed(parsed, jwk):
-            return
+            return str(jwk["kid"])
     raise AssertionSignatureError(private="no registered key made the signature")
+
+
+def _note_first_use(url: str, client_id: str, kid: str, now: datetime) -> None:
+    # Once in a key's life, in a transaction of its own: whatever becomes of the request, its holder has signed.
+    with db.transaction(url) as session:
+        proofs.signed(session, client_id=client_id, kid=kid, now=now)
 
 
 def _signed(parsed: Compact, jwk: Mapping[str, Any]) -> bool:

@@ -8,7 +8,9 @@ from portal.oauth import parameters, tokens
 from portal.oauth.token_endpoint import ScopeWiderError, TokenGrant
 
 DEFAULT_SCOPE: Final = "people:read"
-CLIENT_SCOPES: Final = frozenset({DEFAULT_SCOPE, "streams:manage", "grant_management_query", "grant_management_revoke"})
+CLIENT_SCOPES: Final = frozenset(
+    {DEFAULT_SCOPE, "keys:manage", "streams:manage", "grant_management_query", "grant_management_revoke"}
+)
 
 
 class ClientCredentialsGrant(TokenGrant):

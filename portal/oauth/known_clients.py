@@ -41,10 +41,11 @@ class ChangedMeanwhileError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A client with its live public keys for signatures, newest first."""
+    """A client with its live public keys for signatures, newest first; those named in `unused` have made none yet."""
 
     facts: ClientFacts
     keys: tuple[Mapping[str, Any], ...]
+    unused: frozenset[str] = frozenset()
 
 
 def find(url: str, client_id: str) -> Known | None:
@@ -65,4 +66,5 @@ def read(url: str, client_id: str, fingerprint: bytes) -> Known | None:
             raise ChangedMeanwhileError
         facts = companies.client(session, client_id)
         keys = tuple(companies.keys(session, client_id, "sig"))
-    return None if facts is None else Known(facts=facts, keys=keys)
+        unused = companies.unused_keys(session, client_id)
+    return None if facts is None else Known(facts=facts, keys=keys, unused=unused)

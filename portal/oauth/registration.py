@@ -261,6 +261,13 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+def _to_do(asked: RegistrationRequest, client_id: str) -> dict[str, Any]:
+    """Say what is left to do before anything is sealed to the client's keys, and where (RFC 7591 section 3.2.1)."""
+    facts = companies.key_list(asked.session, client_id, now=asked.now)
+    states = [{"kid": key.kid, "use": key.use, "state": str(key.state)} for key in facts if key.live]
+    return {"ucm_keys": states, "ucm_keys_uri": f"{asked.issuer}/api/v1/keys"}
+
+
 def _information(asked: RegistrationRequest, client_id: str, token: str) -> dict[str, Any]:
     """Return the client information response (RFC 7591 section 3.2.1, RFC 7592 section 3)."""
     client = companies.client(asked.session, client_id)
@@ -270,9 +277,13 @@ def _information(asked: RegistrationRequest, client_id: str, token: str) -> dict
     if client.metadata.jwks_uri is None:
         held = [companies.keys(asked.session, client_id, use) for use in ("sig", "enc")]
         document["jwks"] = {"keys": [key for keys in held for key in keys]}
-    return document | {
-        "client_id": client_id,
-        "client_id_issued_at": int(client.created_at.timestamp()),
-        "registration_access_token": token,
-        "registration_client_uri": f"{asked.issuer}{PATH}/{client_id}",
-    }
+    return (
+        document
+        | _to_do(asked, client_id)
+        | {
+            "client_id": client_id,
+            "client_id_issued_at": int(client.created_at.timestamp()),
+            "registration_access_token": token,
+            "registration_client_uri": f"{asked.issuer}{PATH}/{client_id}",
+        }
+    )

@@ -9,6 +9,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from portal.companies import proofs
 from portal.companies import queries as companies
 from portal.oauth import compact, parameters, replay, resource_indicators
 from portal.oauth.client_assertion import TOLERANCE
@@ -91,12 +92,13 @@ def unpacked(request: MachineRequest, client: ClientFacts) -> Mapping[str, str]:
     parsed = _parsed(sent["request"])
     _check_type(parsed)
     _check_algorithm(parsed, client)
-    _check_signature(parsed, companies.keys(request.session, client.client_id, "sig"))
+    kid = _signer(parsed, companies.keys(request.session, client.client_id, "sig"))
     _check_parties(parsed, client, request.issuer)
     _check_times(parsed, request.now)
     _check_not_nested(parsed)
     found = _parameters(parsed)
     _use_once(request, parsed, client)
+    proofs.signed(request.session, client_id=client.client_id, kid=kid, now=request.now)
     return found
 
 
@@ -130,11 +132,11 @@ def _check_algorithm(parsed: Compact, client: ClientFacts) -> None:
         raise ObjectAlgorithmError
 
 
-def _check_signature(parsed: Compact, registered: Iterable[Mapping[str, Any]]) -> None:
+def _signer(parsed: Compact, registered: Iterable[Mapping[str, Any]]) -> str:
     named = parsed.header.get("kid")
     for jwk in registered:
         if named in (None, jwk.get("kid")) and _signed(parsed, jwk):
-            return
+            return str(jwk["kid"])
     raise ObjectSignatureError
 
 

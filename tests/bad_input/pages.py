@@ -46,7 +46,7 @@ class Form:
 
 def posts(app: Flask) -> dict[str, Rule]:
     """Return every page's rule that takes a form, by endpoint: found in the application, not listed."""
-    machines = {view for view in app.view_functions if app.view_functions[view].__module__.endswith(".api")}
+    machines = {view for view in app.view_functions if app.view_functions[view].__module__.endswith((".api", "_api"))}
     rules = (rule for rule in app.url_map.iter_rules() if (rule.methods or set()) - SAFE)
     return {rule.endpoint: rule for rule in rules if rule.endpoint not in machines}
 

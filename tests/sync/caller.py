@@ -43,8 +43,8 @@ class Caller:
     def proof(self, method: str, path: str) -> str:
         return proof(self.key, method, self.issuer + path, self.token)
 
-    def send(self, method: str, path: str) -> TestResponse:
-        return self.http.open(path, method=method, headers=self.headers(method, path))
+    def send(self, method: str, path: str, **kwargs: Any) -> TestResponse:  # noqa: ANN401 - of the test client
+        return self.http.open(path, method=method, headers=self.headers(method, path), **kwargs)
 
     def get(self, path: str, **kwargs: Any) -> TestResponse:  # noqa: ANN401 - of the test client
         headers = self.headers("GET", path.partition("?")[0]) | kwargs.pop("headers", {})

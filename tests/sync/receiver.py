@@ -67,6 +67,8 @@ def _opened(profile: dict[str, Any], key: ECKey) -> Iterator[tuple[str, tuple[in
     opened = jwe.decrypt_compact(profile["keys"], key, algorithms=_WRAP)
     one_time = {each["kid"]: OctKey.import_key(each) for each in json.loads(opened.plaintext or b"")["keys"]}
     for name, entry in profile["attributes"].items():
+        if "group_keys" in profile and f"{name}#{entry['version']}" not in one_time:
+            continue  # it is for a department
         value = jwe.decrypt_compact(
             entry["value"], one_time[f"{name}#{entry['version']}"], algorithms=["dir", "A256GCM"]
         )

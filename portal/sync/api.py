@@ -151,8 +151,7 @@ def pull_result(pull_id: UUID) -> Response:
     if pull.state != "done":
         raise NotReadyError
     page = batches.results(context.session(), pull=pull, after=_after(), now=context.now())
-    following = page.following and url_for("sync_api.pull_result", pull_id=pull_id, after=page.following)
-    told = {"id": str(pull_id), "results": page.results, "links": {"next": following}}
+    told = {"id": str(pull_id), "results": page.results, "links": {"next": _following(pull_id, page.following)}}
     return _private(json.dumps(told), "application/json")
 
 
@@ -186,6 +185,10 @@ def _requested() -> Sequence[str] | None:
     if schemas.unknown_attributes(names):
         raise UnknownAttributeError(pointer="/attributes")
     return names
+
+
+def _following(pull_id: UUID, position: int | None) -> str | None:
+    return None if position is None else url_for("sync_api.pull_result", pull_id=pull_id, after=position)
 
 
 def _after() -> int:

@@ -1,0 +1,190 @@
+"""A key of one answer: named by the proof that asks and by the answer; the registered one does not open it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from joserfc import jwe, jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from sqlalchemy import update
+
+from portal.app import create_app
+from portal.companies.models import ClientKey, Purpose
+from portal.sync import jobs
+from portal.vault import base64url
+from tests.sync.caller import Caller
+from tests.sync.receiver import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+    from werkzeug.test import TestResponse
+
+    from portal.config import Settings
+    from tests.sync.cast import Firm, Shared, World
+
+KINDS: dict[str, Callable[[], ECKey | OKPKey]] = {
+    "P-256": lambda: ECKey.generate_key("P-256", private=True),
+    "X25519": lambda: OKPKey.generate_key("X25519", private=True),
+}
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def firm(world: World) -> Firm:
+    return world.firm()
+
+
+@pytest.fixture
+def shared(world: World, firm: Firm) -> Shared:
+    return world.share(world.person(), firm)
+
+
+@pytest.fixture
+def caller(app: Flask, world: World, firm: Firm) -> Caller:
+    return Caller(app.test_client(), world, firm)
+
+
+def proven(caller: Caller, method: str, path: str, epk: object) -> dict[str, str]:
+    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": caller.key.as_dict(private=False)}
+    claims = {
+        "htm": method, "htu": caller.issuer + path, "iat": int(time.time()), "jti": uuid4().hex,
+        "ath": base64url.encode(hashlib.sha256(caller.token.encode()).digest()), "epk": epk,
+    }  # fmt: skip
+    proof = jws.serialize_compact(header, json.dumps(claims), caller.key, algorithms=["ES256"])
+    return {"Authorization": f"DPoP {caller.token}", "DPoP": proof}
+
+
+def ask(caller: Caller, shared: Shared, epk: object, **headers: str) -> TestResponse:
+    path = f"/api/v1/people/{shared.sub}"
+    return caller.http.get(path, headers=proven(caller, "GET", path, epk) | headers)
+
+
+def sealed_to(world: World, token: str, key: Any) -> str:  # noqa: ANN401 - a key of either kind
+    message = read(token, portal_keys=world.portal_keys(), key=key)
+    assert message.values["name.full"] == (1, "Ada Byrne")
+    assert message.profile
+    assert "group_keys" not in message.profile
+    header = jwe.decrypt_compact(message.profile["keys"], key, algorithms=["ECDH-ES+A256KW", "A256GCM"]).headers()
+    return str(header["kid"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_answer_is_sealed_to_the_key_of_the_proof(
+    world: World, firm: Firm, shared: Shared, caller: Caller, kind: str
+) -> None:
+    key = KINDS[kind]()
+    answer = ask(caller, shared, key.as_dict(private=False))
+    assert answer.status_code == 200, answer.text
+    assert sealed_to(world, answer.text, key) == key.thumbprint()
+    with pytest.raises(JoseError):
+        read(answer.text, portal_keys=world.portal_keys(), key=firm.receiver.key)
+
+
+def test_an_answer_to_nobody_else_is_as_before(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    answer = caller.get(f"/api/v1/people/{shared.sub}")
+    assert sealed_to(world, answer.text, firm.receiver.key) == firm.receiver.key.kid
+
+
+def test_all_of_a_batch_is_sealed_to_it(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    key, other = KINDS["P-256"](), world.share(world.person(), firm)
+    started = caller.http.post(
+        "/api/v1/pulls", headers=proven(caller, "POST", "/api/v1/pulls", key.as_dict(private=False)),
+        json={"subjects": [shared.sub, other.sub]},
+    )  # fmt: skip
+    assert started.status_code == 202, started.text
+    jobs.run_pull(started.get_json()["id"])
+    results = caller.get(started.headers["Location"] + "/result").get_json()["results"]
+    assert {sealed_to(world, each["message"], key) for each in results} == {key.thumbprint()}
+
+
+def test_departments_are_one_for_this_answer(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    parted = update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(key_groups={"email.main": "billing"})
+    world.transact(lambda session: session.execute(parted))
+    assert caller.get(f"/api/v1/people/{shared.sub}").status_code == 409
+    key = KINDS["X25519"]()
+    assert sealed_to(world, ask(caller, shared, key.as_dict(private=False)).text, key) == key.thumbprint()
+
+
+def test_a_client_without_a_key_in_use_can_be_answered(
+    world: World, firm: Firm, shared: Shared, caller: Caller
+) -> None:
+    off = update(ClientKey).where(ClientKey.client_id == firm.client_id, ClientKey.use == "enc")
+    world.transact(lambda session: session.execute(off.values(proved_at=None)))
+    assert caller.get(f"/api/v1/people/{shared.sub}").status_code == 409
+    assert ask(caller, shared, KINDS["P-256"]().as_dict(private=False)).status_code == 200
+
+
+BAD: dict[str, Callable[[], object]] = {
+    "private": lambda: KINDS["P-256"]().as_dict(private=True),
+    "private X25519": lambda: KINDS["X25519"]().as_dict(private=True),
+    "RSA": lambda: RSAKey.generate_key(2048, private=True).as_dict(private=False),
+    "symmetric": lambda: OctKey.generate_key(256).as_dict(),
+    "another curve": lambda: ECKey.generate_key("P-384", private=True).as_dict(private=False),
+    "to sign": lambda: OKPKey.generate_key("Ed25519", private=True).as_dict(private=False),
+    "said to sign": lambda: KINDS["P-256"]().as_dict(private=False) | {"use": "sig"},
+    "another algorithm": lambda: KINDS["P-256"]().as_dict(private=False) | {"alg": "RSA-OAEP"},
+    "no point": lambda: {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": base64url.encode(b"1" * 32),
+        "y": base64url.encode(b"2" * 32),
+    },
+    "small order": lambda: {"kty": "OKP", "crv": "X25519", "x": base64url.encode(bytes(32))},
+    "a set": lambda: {"keys": [KINDS["P-256"]().as_dict(private=False)]},
+    "a list": list,
+    "a text": lambda: "key",
+    "a number": lambda: 5,
+    "nothing in it": dict,
+    "half": lambda: {"kty": "EC", "crv": "P-256"},
+    "odd members": lambda: {"kty": ["EC"], "crv": {"P-256": 1}, "x": 1},
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_nobody_could_register_is_refused(shared: Shared, caller: Caller, bad: str) -> None:
+    epk = BAD[bad]()
+    batch = caller.http.post(
+        "/api/v1/pulls", headers=proven(caller, "POST", "/api/v1/pulls", epk), json={"subjects": [shared.sub]}
+    )
+    for answer in (ask(caller, shared, epk), batch):
+        assert (answer.status_code, answer.get_json()["type"].rpartition("/")[2]) == (401, "invalid-dpop-proof")
+        assert "epk" in answer.get_json()["title"]
+        assert "invalid_dpop_proof" in answer.headers["WWW-Authenticate"]
+
+
+def test_a_key_cannot_be_put_into_somebody_elses_proof(shared: Shared, caller: Caller) -> None:
+    path = f"/api/v1/people/{shared.sub}"
+    headers = caller.headers("GET", path)
+    head, claims, signature = headers["DPoP"].split(".")
+    told = json.loads(base64url.decode(claims)) | {"epk": KINDS["P-256"]().as_dict(private=False)}
+    headers["DPoP"] = ".".join((head, base64url.encode(json.dumps(told).encode()), signature))
+    assert caller.http.get(path, headers=headers).status_code == 401
+
+
+def test_what_came_by_one_key_is_current_by_the_next(shared: Shared, caller: Caller) -> None:
+    first = ask(caller, shared, KINDS["P-256"]().as_dict(private=False))
+    held = {"If-None-Match": first.headers["ETag"]}
+    assert ask(caller, shared, KINDS["P-256"]().as_dict(private=False), **held).status_code == 304
+    assert caller.get(f"/api/v1/people/{shared.sub}", headers=held).status_code == 200
+
+
+def test_asking_again_by_the_same_idempotency_key_takes_the_same_key(shared: Shared, caller: Caller) -> None:
+    keys = [KINDS["P-256"]().as_dict(private=False) for _ in range(2)]
+
+    def post(epk: object) -> TestResponse:
+        headers = proven(caller, "POST", "/api/v1/pulls", epk) | {"Idempotency-Key": "one"}
+        return caller.http.post("/api/v1/pulls", headers=headers, json={"subjects": [shared.sub]})
+
+    assert [post(key).status_code for key in (keys[0], keys[0], keys[1], None)] == [202, 202, 422, 422]

@@ -24,6 +24,7 @@ from portal.sync import api as sync_api
 from portal.sync import (
     deliveries_web,
     drift_api,
+    events_api,
     health_web,
     in_flight_web,
     keys_api,
@@ -52,7 +53,7 @@ PAGES = (
     ledger_web, oauth_web, sync_web, updates_web, in_flight_web,
     deliveries_web, replays_web, health_web,
 )  # fmt: skip
-APIS = (oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api)
+APIS = (oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api)
 
 
 class _Portal(APIFlask):

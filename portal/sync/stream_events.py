@@ -38,7 +38,7 @@ _LEASE = """
       FROM due, stream e
      WHERE s.stream_event_id = due.stream_event_id AND e.client_id = s.client_id
  RETURNING s.stream_event_id, s.client_id, s.kind, s.payload, s.created_at, s.attempts, s.lease_id, e.stream_id, e.url,
-           e.authorization_version, e.wrapped_authorization"""
+           e.batch, e.authorization_version, e.wrapped_authorization"""
 # One of each stream at a time, so that its receiver reads them in the order in which they happened.
 _PUSHED = f"""
     SELECT DISTINCT ON (s.client_id) s.stream_event_id, s.created_at
@@ -57,13 +57,14 @@ _CLAIM = text(f"""
 """)  # noqa: S608 - put together from constants
 _DUE = text(f"SELECT EXISTS ({_PUSHED})")
 # Whoever polls may be off because its endpoint failed; paused by somebody, it is told just that.
+_FETCHED = f"""
+    SELECT s.stream_event_id FROM stream_event s
+     WHERE s.client_id = :client_id AND {_WAITING} AND (:everything OR s.kind = :status_event)"""  # noqa: S608 - as above
 _HAND_OUT = text(f"""
-    WITH due AS (
-        SELECT s.stream_event_id FROM stream_event s
-         WHERE s.client_id = :client_id AND {_WAITING} AND (:everything OR s.kind = :status_event)
-         ORDER BY s.created_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    WITH due AS ({_FETCHED} ORDER BY s.created_at LIMIT :limit FOR UPDATE SKIP LOCKED)
     {_LEASE}
-""")  # noqa: S608 - put together from constants
+""")
+_WAITS = text(f"SELECT EXISTS ({_FETCHED})")
 _FINISH = text("""
     UPDATE stream_event
        SET delivered_at = CASE WHEN :done THEN CAST(:now AS timestamptz) END, attempts = attempts + 1,
@@ -74,7 +75,7 @@ _FINISH = text("""
 _ANSWERED = text("""
     UPDATE stream_event
        SET delivered_at = :now, lease_id = NULL, leased_until = NULL, last_problem = :problem
-     WHERE client_id = :client_id AND stream_event_id = ANY(:ids) AND delivered_at IS NULL AND attempts >= 0
+     WHERE client_id = :client_id AND stream_event_id = ANY(:ids) AND delivered_at IS NULL
  RETURNING stream_event_id
 """)
 
@@ -92,6 +93,7 @@ class StreamParcel:
     created_at: datetime
     attempts: int
     lease_id: UUID
+    batch: int
     authorization_version: int | None
     wrapped_authorization: bytes | None
 
@@ -140,6 +142,12 @@ def hand_out(
     return _leased(
         session, _HAND_OUT, client_id=client_id, limit=limit, lease_seconds=lease_seconds, everything=everything
     )
+
+
+def waits(session: Session, *, client_id: str, everything: bool) -> bool:
+    """Say whether `hand_out` would find something."""
+    values = {"client_id": client_id, "everything": everything, "status_event": messages.STREAM_UPDATED}
+    return bool(session.scalar(_WAITS, values))
 
 
 def finish(session: Session, sent: Sequence[tuple[StreamParcel, Result]], *, now: datetime) -> None:

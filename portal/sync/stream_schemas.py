@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from portal.sync import streams
+from portal.sync import polling, streams
 
 _Text = Annotated[str, StringConstraints(strict=True, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
@@ -132,3 +133,50 @@ class VerificationRequest(_Strict):
 
     stream_id: str
     state: Annotated[str, StringConstraints(strict=True, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+
+
+class SetError(BaseModel):
+    """Why a token could not be used: a code of RFC 8935 section 2.4."""
+
+    err: Annotated[str, StringConstraints(strict=True, max_length=255)]
+    description: Annotated[str, StringConstraints(strict=True, max_length=2048)] = ""
+
+
+_Jti = Annotated[str, StringConstraints(strict=True, max_length=255, pattern=r"^[\x20-\x7e]*$")]
+
+
+class PollRequest(BaseModel):
+    """A poll (RFC 8936 section 2.2); what it does not know is left unread."""
+
+    max_events: int = Field(default=polling.USUAL, ge=0, le=2**31 - 1, strict=True, alias="maxEvents")
+    return_immediately: bool = Field(default=False, strict=True, alias="returnImmediately")
+    ack: list[_Jti] = Field(default=[], max_length=2 * polling.MOST)
+    set_errs: dict[_Jti, SetError] = Field(default={}, max_length=2 * polling.MOST, alias="setErrs")
+
+
+class PollAnswer(BaseModel):
+    """Tokens by their `jti` (RFC 8936 section 2.3), in the order of the stream."""
+
+    sets: dict[str, str]
+    moreAvailable: bool  # noqa: N815 - the RFC's name
+
+
+class ChangesQuery(BaseModel):
+    """From where: the `after` of an earlier answer; left out, from the beginning."""
+
+    after: str | None = Field(default=None, max_length=255)
+
+
+class Change(BaseModel):
+    """Somebody of whom there was something to tell."""
+
+    sub: str
+    grant_id: UUID
+
+
+class Changes(BaseModel):
+    """Whom something was told about since, in the order of the stream, and where to go on."""
+
+    changes: list[Change]
+    after: str
+    moreAvailable: bool  # noqa: N815 - as in a poll

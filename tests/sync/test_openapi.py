@@ -37,6 +37,8 @@ OPERATIONS = (
     "POST /api/v1/pulls",
     "GET /api/v1/pulls/{pull_id}",
     "GET /api/v1/pulls/{pull_id}/result",
+    "POST /api/v1/receipts",
+    "POST /api/v1/drift",
     "POST /api/v1/streams",
     "GET /api/v1/streams",
     "PATCH /api/v1/streams",
@@ -45,6 +47,8 @@ OPERATIONS = (
     "GET /api/v1/streams/status",
     "POST /api/v1/streams/status",
     "POST /api/v1/streams/verification",
+    "POST /api/v1/events",
+    "GET /api/v1/events",
 )
 
 

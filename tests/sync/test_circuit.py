@@ -21,7 +21,8 @@ SILENT = Result(outcome=Outcome.UNKNOWN, detail="It did not answer in time.")
 
 
 def failing(age: timedelta, **more: Any) -> Health:  # noqa: ANN401 - fields of Health
-    return Health(**({"failures": 7, "recent": 0b1111111, "tries": 20, "failing_since": NOW - age} | more))
+    known: dict[str, Any] = {"failures": 7, "recent": 0b1111111, "tries": 20, "failing_since": NOW - age}
+    return Health(**(known | more))
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def firm(world: World, browser: Browser) -> Firm:
 
 
 def employ(world: World, browser: Browser, firm: Firm) -> None:
-    joins = {"company_id": firm.company_id, "person_id": browser.person_id}
+    joins: dict[str, Any] = {"company_id": firm.company_id, "person_id": browser.person_id}
     world.transact(lambda session: companies.add_staff(session, **joins))
 
 

@@ -86,7 +86,7 @@ def _drain(here: Ground, world: World, sinks: Sinks, firms: Sequence[Firm]) -> C
     owed = world.transact(lambda session: session.scalar(_OWED))
     before, used = sinks.arrivals.count(), _used(here)
     _set_state(world, firms, "enabled")
-    queue.ring_once(here.settings.redis_url, queue.FAST, services.DRAIN)
+    queue.ring_once(here.settings.redis_url, queue.PUSH, services.DRAIN)
     sinks.arrivals.wait(before + owed, 120)
     while world.transact(lambda session: session.scalar(_OWED)):
         time.sleep(0.05)
@@ -169,7 +169,7 @@ def _a_job_that_does_nothing(here: Ground) -> None:
         rung: dict[str, float] = {}
         for number in range(_STAMPS):
             rung[str(number)] = time.monotonic()
-            queue.queue(here.settings.redis_url, queue.FAST).enqueue("bench.job_each.stamp", number, result_ttl=0)
+            queue.queue(here.settings.redis_url, queue.PUSH).enqueue("bench.job_each.stamp", number, result_ttl=0)
             time.sleep(0.03)
         time.sleep(0.5)
         stamps = [line.decode().split() for line in connection.lrange("bench:stamps", 0, -1)]

@@ -83,7 +83,7 @@ def measure(here: Ground, world: World) -> None:
 
 def start_senders(here: Ground, count: int) -> None:
     for number in range(count):
-        here.start(f"worker push {number + 1}", "-m", "portal", "worker", "--queue", queue.FAST)
+        here.start(f"worker push {number + 1}", "-m", "portal", "worker", "--queue", queue.PUSH)
     here.start("reconciler", "-m", "portal", "reconciler")
 
 

@@ -25,7 +25,7 @@ def main(file: str) -> int:
         return replace(config.load(), egress_allow=allow)
 
     config.current = current
-    return worker.work(config.current(), queue.FAST)
+    return worker.work(config.current(), queue.PUSH)
 
 
 if __name__ == "__main__":

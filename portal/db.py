@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from psycopg.pq.abc import PGconn as Libpq
     from psycopg.pq.abc import PGresult
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from portal.errors import PortalError
 
@@ -75,6 +76,9 @@ def engine(url: str) -> Engine:
     """Return the process's pool of connections for `url`; made on first use, so after any fork."""
     made = create_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=False, hide_parameters=True)
     event.listen(made, "connect", _use_utc)
+    # The driver forgets every statement the server has prepared when it rolls back.
+    event.listen(made, "rollback", _forget_prepared)
+    event.listen(made, "rollback_savepoint", _forget_prepared)
     return made
 
 
@@ -99,6 +103,10 @@ def _use_utc(connection: Any, _record: object) -> None:  # noqa: ANN401 - the dr
     connection.commit()
 
 
+def _forget_prepared(connection: Connection, *_savepoint: object) -> None:
+    connection.info.pop("prepared", None)
+
+
 class _Line:
     """A connection of libpq's own, and the statements it has prepared; used by one thread at a time."""
 
@@ -108,17 +116,20 @@ class _Line:
         if self._libpq.status != ConnStatus.OK:
             raise OperationalError("no connection to the database")
         _checked(self._libpq.exec_(b"SET client_encoding TO 'UTF8'"))
-        self._prepared: set[str] = set()
+        self._prepared: dict[str, bytes] = {}
 
     def run(self, name: str, sql: str, values: list[Any]) -> PGresult:
         return _run(self._libpq, self._prepared, name, sql, values)
 
 
-def _run(libpq: Libpq, prepared: set[str], name: str, sql: str, values: list[Any]) -> PGresult:
-    if name not in prepared:
-        _checked(libpq.prepare(name.encode(), sql.encode()))
-        prepared.add(name)
-    return _checked(libpq.exec_prepared(name.encode(), values, None, _BINARY))
+def _run(libpq: Libpq, prepared: dict[str, bytes], name: str, sql: str, values: list[Any]) -> PGresult:
+    known = prepared.get(name)
+    if known is None:
+        # A name of its own each time: what was forgotten here may still be known there.
+        known = f"{name}_{next(_numbers)}".encode()
+        _checked(libpq.prepare(known, sql.encode()))
+        prepared[name] = known
+    return _checked(libpq.exec_prepared(known, values, None, _BINARY))
 
 
 @cache
@@ -149,6 +160,7 @@ _READ: dict[int, Callable[[bytes], Any]] = {
     3802: _read_tree,
 }
 _BINARY = 1
+_numbers = count()
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
@@ -185,7 +197,7 @@ class Prepared:
             _checked(libpq.exec_(b"BEGIN"))
         values = [_written(parameters[name]) for name in self.names]
         try:
-            result = _run(libpq, connection.info.setdefault("prepared", set()), self.name, self.sql, values)
+            result = _run(libpq, connection.info.setdefault("prepared", {}), self.name, self.sql, values)
         except BaseException:
             if libpq.status != ConnStatus.OK:
                 session.connection().invalidate()

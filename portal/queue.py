@@ -14,6 +14,7 @@ from redis import Redis, RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from portal import faults
 from portal.db import after_commit
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAST = "push"
-SLOW = "push-slow"
+PUSH = "push"
+# Whatever waits for a stranger's server one by one: pings, key sets.
+CALLS = "calls"
 WORK = "work"
 # People wait for a code to sign in with: nothing that a company can pile up stands before it.
 MAIL = "mail"
-QUEUES = (FAST, SLOW, WORK, MAIL)
+QUEUES = (PUSH, CALLS, WORK, MAIL)
 _JOB_SECONDS = 60
 _FAILURE_SECONDS = 3600
 
@@ -65,6 +67,8 @@ def ring_once(url: str, name: str, job: str, *args: str, within: int = 1) -> boo
     except RedisError as error:
         log.warning("ring of %s lost: %s", job, type(error).__name__)
         return False
+    if fresh:
+        faults.reach("ring.noted")
     return bool(fresh) and ring(url, name, job, *args)
 
 

@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from portal import wiring
 from portal.logs import wordless
-from portal.queue import FAST, SLOW
+from portal.queue import PUSH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PROMPT = (FAST, SLOW)
 _WORKER_SECONDS = 60
 _MONITORING_SECONDS = 5
 _MAINTENANCE_SECONDS = 30
@@ -59,7 +58,7 @@ def work(settings: Settings, name: str) -> int:
     away the worker ends with 1, and whoever supervises it starts it again.
     """
     wiring.wire()
-    if name in _PROMPT:
+    if name == PUSH:
         _attempt(resolve_name(_WARM))
     try:
         worker = worker_of(settings.redis_url, name)

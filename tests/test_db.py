@@ -119,3 +119,16 @@ def test_what_a_prepared_statement_did_is_rolled_back(settings: Settings) -> Non
         assert not other.scalar(tried)
         session.rollback()
         assert other.scalar(tried)
+
+
+def test_a_prepared_statement_outlives_a_rollback(settings: Settings) -> None:
+    one = db.Prepared("one_more", "SELECT 1 AS x")
+    with db.sessions(settings.database_url)() as session:
+        # So often that the driver prepares it as well, and makes the server forget all when it rolls back.
+        for _ in range(8):
+            session.execute(text("SELECT 2"))
+        for undo in (session.rollback, session.begin_nested):
+            assert one.within(session, {})[0].x == 1
+            undo()
+        session.rollback()
+        assert one.within(session, {})[0].x == 1

@@ -55,7 +55,7 @@ def test_each_worker_answers_one_queue(settings: Settings) -> None:
         assert worker.worker_of(settings.redis_url, name).queue_names() == [name]
 
 
-@pytest.mark.parametrize(("name", "warmed"), [(queue.FAST, 1), (queue.SLOW, 1), (queue.WORK, 0), (queue.MAIL, 0)])
+@pytest.mark.parametrize(("name", "warmed"), [(queue.PUSH, 1), (queue.CALLS, 0), (queue.WORK, 0), (queue.MAIL, 0)])
 def test_a_worker_of_pushes_is_warm_before_its_first_job(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, warmed: int
 ) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from portal.sync.rules import Outcome
+from portal.sync.rules import REFUSED, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,6 @@ BREATHER: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(hours=24)
 GIVEN_UP_AFTER: Final = timedelta(hours=120)
 WARNED_AFTER: Final = (timedelta(hours=1), timedelta(hours=24), timedelta(hours=96))
-HELD: Final = frozenset({400, 401, 403, 413, 422})
 GONE: Final = "The endpoint answered 410: it is gone for good."
 FAILED_TOO_LONG: Final = "The endpoint took no message for 120 hours."
 _FULL = (1 << WINDOW) - 1
@@ -81,7 +80,8 @@ def says(result: Result) -> Says:
         return Says.WORKS
     if result.status == _TOO_MANY:
         return Says.SLOWS
-    return Says.REFUSES if result.status in HELD - _LOCKED_OUT else Says.FAILS
+    wanted_other = result.unlike or result.status in REFUSED - _LOCKED_OUT
+    return Says.REFUSES if wanted_other else Says.FAILS
 
 
 def after_all(health: Health, results: Iterable[Result], *, now: datetime) -> Health:

@@ -1,184 +1,347 @@
-"""Sending parcels: a pool of threads over kept connections, each parcel checked again before its first byte."""
+"""One loop that sends: it claims what is due, seals it, asks the consent again, posts, and notes what came of it.
+
+A receiver that hangs costs a socket and nobody's time, so there is one lane for all.  Each thread that drains has a
+courier of its own, which keeps its lines, and what is still under way, from one drain to the next.
+docs/decisions/0013-one-loop-sends-without-threads.md says why.
+"""
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
-from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
 
-from portal import db
-from portal.egress import client, guard
-from portal.egress.client import NoAnswerError
-from portal.errors import PortalError
-from portal.sync import messages, outbox, rules, statements
-from portal.sync.outbox import Sent
+from portal import db, faults
+from portal.egress.exchanges import Answered, Exchanges, Failed, Ready
+from portal.egress.guard import UnsafeAddressError
+from portal.sync import consignments, health, outbox, push_statements, rules, stream_events
+from portal.sync.outbox import Parcel
 from portal.sync.rules import Outcome, Result
 from portal.vault import keyring as keyrings
 from portal.vault import signing
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
     from uuid import UUID
 
+    from sqlalchemy.orm import Session
+
     from portal.config import Settings
-    from portal.sync.outbox import Parcel
+    from portal.egress.client import NoAnswerError
+    from portal.egress.exchanges import Event
+    from portal.sync.consignments import Consignment
+    from portal.sync.outbox import Sent
     from portal.vault.signing import Signer
 
-log = logging.getLogger(__name__)
-
-THREADS = 24
-# An endpoint gets one parcel until it has answered in time, so that many that hang take one thread each.
-_ROOM_AT_FIRST = 1
-_ROOM = 8
-# Long enough for a claim to find several parcels, short enough for news to set out while others hang.
-_LOOK_SECONDS = 0.04
-# RQ ends a job after 60 s; what is left then is another drain's.
+# Longer than a line and an answer may take: what is leased is nobody else's while its request is under way.
+LEASE_SECONDS = 20.0
+# RQ ends a job after 60 s; what is due then is another drain's, and what is under way the next one's in this process.
 _LONGEST_SECONDS = 40.0
+# Whoever has not answered by then is left to the next drain.
+_PROMPT_SECONDS = 0.25
+# Messages claimed at once; requests under way, and strict ones among them; messages sealed before they leave.
+_CLAIMED = 200
+_UNDER_WAY = 512
+_STRICT = 8
+_SEALED = 64
+# How often is looked for what is due: often while there is something, and never too late for news.
+_SOONEST_LOOK, _LATEST_LOOK = 0.005, 0.04
+_STREAMS_LOOK = 0.1
+# Answers are noted together: so many, or what came in so long.
+_NOTED, _NOTED_SECONDS = 100, 0.01
+_SIGNER_SECONDS = 1.0
+_NARROW_SECONDS = 600.0
+
+_own = threading.local()
 
 
-@dataclass(frozen=True)
-class Lane:
-    """How patient a drain is: seconds a receiver may take, leases it holds, parcels it takes at once."""
-
-    seconds: float
-    lease_seconds: float
-    batch: int
-
-
-FAST = Lane(seconds=rules.FAST_SECONDS, lease_seconds=20, batch=48)
-SLOW = Lane(seconds=rules.SLOW_SECONDS, lease_seconds=45, batch=4)
+def of(settings: Settings) -> Courier:
+    """Return this thread's courier; another one where the settings have changed."""
+    known: Courier | None = getattr(_own, "courier", None)
+    if known is None or known.settings != settings:
+        if known is not None:
+            known.close()
+        known = _own.courier = Courier(settings)
+    return known
 
 
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="courier")
+def drain(settings: Settings) -> bool:
+    """Send what is due until nothing is, or for as long as a job may; return whether more may be left."""
+    return of(settings).drain(time.monotonic() + _LONGEST_SECONDS)
 
 
-class _Traffic:
-    """What is on its way in one drain, and how much more each endpoint may have on its way."""
+class Courier:
+    """What one thread has under way, by the names of its requests, and answers that are not noted yet."""
 
-    def __init__(self) -> None:
-        self._flying: dict[Future[Sent], UUID] = {}
-        self._prompt: set[UUID] = set()
-        self.slow: set[UUID] = set()
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._keyring = keyrings.load(settings.keyring_file)
+        self._lines = Exchanges(allow=settings.egress_allow)
+        # A thread that ends takes its courier with it.
+        self._close_lines = weakref.finalize(self, self._lines.close)
+        self._under_way: dict[UUID, Consignment] = {}
+        self._ready: deque[Consignment] = deque()
+        self._strict: deque[Consignment] = deque()
+        self._held = 0
+        self._sent: list[Sent] = []
+        self._sent_since = 0.0
+        self._landed: set[tuple[UUID, UUID]] = set()
+        self._said: list[tuple[UUID, Result]] = []
+        self._narrowed: dict[UUID, tuple[int, float]] = {}
+        self._look_at = self._look_at_streams = 0.0
+        self._pause = _SOONEST_LOOK
+        self._signer: tuple[float, Signer] | None = None
 
-    def __len__(self) -> int:
-        return len(self._flying)
+    def close(self) -> None:
+        for consignment in self._under_way.values():
+            self._release(consignment)
+        self._close_lines()
 
-    def add(self, flight: Future[Sent], stream_id: UUID) -> None:
-        self._flying[flight] = stream_id
+    def warm(self) -> None:
+        """Load what the first message would wait for: the key to sign with, and a connection."""
+        with db.transaction(self.settings.database_url) as session:
+            self._find_signer(session, time.monotonic())
 
-    def rooms(self) -> dict[UUID, int]:
-        """Return how many parcels may set out to each endpoint that has a room of its own."""
-        flying = Counter(self._flying.values())
-        known = self._prompt | set(flying)
-        return {key: (_ROOM if key in self._prompt else _ROOM_AT_FIRST) - flying[key] for key in known}
+    def drain(self, ends: float) -> bool:
+        """Go on until nothing is due and nothing under way; after `ends` (monotonic) nothing new is begun."""
+        self._look_at = self._look_at_streams = 0.0
+        try:
+            while True:
+                now = time.monotonic()
+                if self._is_time_to_note(now):
+                    self._note(now)
+                found = self._claim(now) if now < ends and self._is_time_to_look(now) else False
+                self._depart()
+                if self._is_over(now, ends) and not found:
+                    return now >= ends
+                for event in self._lines.poll(self._patience(time.monotonic())):
+                    self._take(event)
+        except BaseException:
+            self._leave_unsent()
+            raise
 
-    def landed(self) -> list[Sent]:
-        """Wait a moment; return what has been answered, or has not been in time."""
-        done = wait(self._flying, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED).done
-        sent = [flight.result() for flight in done]
-        for flight in done:
-            del self._flying[flight]
-        self.slow |= {each.parcel.stream_id for each in sent if each.result.too_slow}
-        # What was held back says nothing of how fast its endpoint answers.
-        self._prompt |= {each.parcel.stream_id for each in sent if each.result.outcome is not Outcome.SUPPRESSED}
-        self._prompt -= self.slow
-        return sent
+    def _is_over(self, now: float, ends: float) -> bool:
+        if self._sent or self._ready:
+            return False
+        waiting = self._under_way.values()
+        return not waiting or (now >= ends and all(now - each.began > _PROMPT_SECONDS for each in waiting))
 
+    def _patience(self, now: float) -> float:
+        """Return how long to wait for lines: until something else is to be done."""
+        if self._ready or not self._under_way:
+            return 0.0
+        until = min(self._look_at, self._sent_since + _NOTED_SECONDS) if self._sent else self._look_at
+        return min(max(0.0, until - now), _LATEST_LOOK)
 
-def drain(settings: Settings, *, lane: Lane, stream_id: UUID | None = None) -> set[UUID]:
-    """Send what is due until nothing is; return the endpoints that proved too slow for the lane.
+    # What is due.
 
-    A drain of one endpoint ends with its first timeout, so that others that need patience have their turn.
-    """
-    ends, looked = time.monotonic() + _LONGEST_SECONDS, 0.0
-    traffic = _Traffic()
-    while True:
-        now = time.monotonic()
-        hopeless = stream_id is not None and traffic.slow
-        # Claimed only when a thread is about to be free, so that no lease runs out while it waits for one.
-        free = len(traffic) < min(THREADS, lane.batch) and now < ends and not hopeless
-        if free and (not traffic or now - looked > _LOOK_SECONDS):
-            looked = now
-            _launch(settings, lane, stream_id, traffic)
-        if not traffic:
-            return traffic.slow
-        if sent := traffic.landed():
-            with db.transaction(settings.database_url) as session:
-                outbox.finish(session, sent, now=db.now())
+    def _is_time_to_look(self, now: float) -> bool:
+        if self._ready or len(self._under_way) >= _UNDER_WAY:
+            return False
+        return now >= self._look_at or not self._under_way
 
+    def _claim(self, now: float) -> bool:
+        """Take what is due and begin its requests; return whether there was anything."""
+        at_streams = now >= self._look_at_streams
+        with db.transaction(self.settings.database_url) as session:
+            told = stream_events.claim(session, limit=_CLAIMED, lease_seconds=LEASE_SECONDS) if at_streams else []
+            claimed = outbox.claim(
+                session, keyring=self._keyring, now=db.now(), limit=_CLAIMED, lease_seconds=LEASE_SECONDS,
+                narrowed=self._narrow(now),
+            )  # fmt: skip
+            if told or claimed.parcels:
+                self._find_signer(session, now)
+        found = bool(told or claimed.rows)
+        if found:
+            faults.reach("claim.committed")
+        self._pause = _SOONEST_LOOK if found else min(2 * self._pause, _LATEST_LOOK)
+        self._look_at = now + self._pause
+        if at_streams:
+            self._look_at_streams = now + _STREAMS_LOOK
+        for consignment in consignments.of_streams(told, self._keyring, now):
+            self._begin(consignment)
+        for consignment in consignments.of_people(claimed.parcels, now):
+            self._begin(consignment)
+        return found
 
-def send(settings: Settings, signer: Signer, parcel: Parcel, *, seconds: float) -> Sent:
-    """Check again, seal, sign and post one parcel; every way it can fail is a result."""
-    started = time.monotonic()
-    try:
-        result = _sent(settings, signer, parcel, seconds)
-    except guard.UnsafeAddressError as error:
-        result = Result(outcome=Outcome.FAILED, detail=error.public)
-    except NoAnswerError as error:
-        outcome = Outcome.UNKNOWN if error.maybe_sent else Outcome.FAILED
-        result = Result(
-            outcome=outcome,
-            detail=error.public,
-            too_slow=error.too_slow,
-            milliseconds=round((time.monotonic() - started) * 1000),
-        )
-    except PortalError as error:
-        result = Result(outcome=Outcome.FAILED, detail=error.public)
-    except Exception as error:  # noqa: BLE001 - one parcel's fault must not cost the others their outcome
-        log.error("sending broke: %s", type(error).__name__)  # noqa: TRY400 - a traceback may hold values
-        result = Result(outcome=Outcome.UNKNOWN, detail="Something went wrong on our side.")
-    return Sent(parcel, result)
+    def _find_signer(self, session: Session, now: float) -> None:
+        # A key that was withdrawn signs nothing a second later.
+        if self._signer is None or now - self._signer[0] > _SIGNER_SECONDS:
+            self._signer = now, signing.current(session, keyring=self._keyring)
 
+    def _narrow(self, now: float) -> dict[UUID, int]:
+        self._narrowed = {key: (most, until) for key, (most, until) in self._narrowed.items() if until > now}
+        return {key: most for key, (most, _until) in self._narrowed.items()}
 
-def _launch(settings: Settings, lane: Lane, stream_id: UUID | None, traffic: _Traffic) -> None:
-    keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        parcels = outbox.claim(
-            session,
-            keyring=keyring,
-            now=db.now(),
-            limit=lane.batch - len(traffic),
-            lease_seconds=lane.lease_seconds,
-            stream_id=stream_id,
-            room=_ROOM_AT_FIRST,
-            rooms=traffic.rooms(),
-        )
-        if not parcels:
+    def _begin(self, consignment: Consignment) -> None:
+        self._under_way[consignment.key] = consignment
+        self._lines.connect(consignment.key, consignment.place.url, seconds=rules.CONNECT_SECONDS)
+
+    # What has a line.
+
+    def _depart(self) -> None:
+        """Seal and sign some of what has a line, ask the consent again in one statement, and send at once."""
+        if self._ready:
+            faults.reach("send.connected")
+            some = self._sealed()
+            faults.reach("send.sealed")
+            self._strict.extend(each for each in some if each.strict)
+            self._send([each for each in some if not each.strict])
+        while self._strict and self._held < _STRICT:
+            self._send_strict(self._strict.popleft())
+
+    def _sealed(self) -> list[Consignment]:
+        assert self._signer is not None  # noqa: S101 - whatever has a line was claimed
+        some, count = [], 0
+        while self._ready and count < _SEALED:
+            consignment = self._ready.popleft()
+            count += len(consignment.parcels)
+            self._stay(consignments.seal(consignment, self._signer[1], issuer=self.settings.issuer))
+            if consignment.parcels:
+                some.append(consignment)
+            else:
+                self._give_back(consignment)
+        return some
+
+    def _send(self, some: Sequence[Consignment]) -> None:
+        if not some:
             return
-        signer = signing.current(session, keyring=keyring)
-    for parcel in parcels:
-        flight = _threads().submit(send, settings, signer, parcel, seconds=lane.seconds)
-        traffic.add(flight, parcel.stream_id)
+        people = [parcel for each in some for parcel in each.parcels if isinstance(parcel, Parcel)]
+        rows = push_statements.STILL_ALLOWED.all(self.settings.database_url, _who(people)) if people else []
+        allowed = _allowed(people, rows)
+        faults.reach("send.checked")
+        for consignment in some:
+            self._send_one(consignment, allowed, rules.PUSH_SECONDS)
+
+    def _send_strict(self, consignment: Consignment) -> None:
+        """Send with the consents held as they are, until the answer: who stops sharing waits for it."""
+        people = [parcel for parcel in consignment.parcels if isinstance(parcel, Parcel)]
+        consignment.held = db.sessions(self.settings.database_url)()
+        self._held += 1
+        rows = push_statements.HELD_ALLOWED.within(consignment.held, _who(people))
+        self._send_one(consignment, _allowed(people, rows), rules.STRICT_SECONDS)
+
+    def _send_one(self, consignment: Consignment, allowed: Collection[UUID], seconds: float) -> None:
+        gone = [each for each in consignment.parcels if isinstance(each, Parcel) and each.disclosure_id not in allowed]
+        self._stay(consignments.leave_behind(consignment, gone))
+        if not consignment.parcels:
+            self._give_back(consignment)
+            return
+        consignment.left = True
+        try:
+            self._lines.send(consignment.key, body=consignment.body, headers=consignment.headers, seconds=seconds)
+        except ValueError:
+            # A header that could be taken for something else.
+            self._lines.drop(consignment.key)
+            self._land(consignment, _failed("Its Authorization header cannot be sent.", ours=True))
+
+    # What came of it.
+
+    def _take(self, event: Event) -> None:
+        consignment = self._under_way[cast("UUID", event.key)]
+        if isinstance(event, Ready):
+            self._ready.append(consignment)
+        elif isinstance(event, Answered):
+            faults.reach("send.answered")
+            self._arrive(consignment, consignments.answered(consignment, event.answer))
+        elif isinstance(event, Failed):
+            self._fail(consignment, event.error)
+        else:
+            faults.reach("send.written")
+
+    def _fail(self, consignment: Consignment, error: NoAnswerError | UnsafeAddressError) -> None:
+        if isinstance(error, UnsafeAddressError):
+            self._land(consignment, _failed(error.public))
+        elif error.stale and not consignment.again:
+            self._release(consignment)
+            consignment.again, consignment.left = True, False
+            self._lines.connect(consignment.key, consignment.place.url, seconds=rules.CONNECT_SECONDS)
+        else:
+            spent = round((time.monotonic() - consignment.began) * 1000)
+            outcome = Outcome.UNKNOWN if error.maybe_sent else Outcome.FAILED
+            result = Result(outcome=outcome, detail=error.public, too_slow=error.too_slow, milliseconds=spent)
+            self._land(consignment, result)
+
+    def _land(self, consignment: Consignment, result: Result) -> None:
+        self._arrive(consignment, consignments.all_sent(consignment, result))
+
+    def _arrive(self, consignment: Consignment, sent: Sequence[Sent]) -> None:
+        """Note what became of a request that is over."""
+        self._release(consignment)
+        del self._under_way[consignment.key]
+        place = consignment.place
+        self._landed.add((place.stream_id, consignment.key))
+        self._stay(sent)
+        # What is the same for many messages is said once of their stream.
+        for result in dict.fromkeys(each.result for each in sent):
+            self._said.append((place.stream_id, result))
+            if result.narrower is not None:
+                self._narrowed[place.stream_id] = result.narrower, time.monotonic() + _NARROW_SECONDS
+
+    def _stay(self, sent: Iterable[Sent]) -> None:
+        if not self._sent:
+            self._sent_since = time.monotonic()
+        self._sent.extend(sent)
+
+    def _give_back(self, consignment: Consignment) -> None:
+        """End a request of which nothing is left to send."""
+        self._lines.drop(consignment.key)
+        self._arrive(consignment, [])
+
+    def _release(self, consignment: Consignment) -> None:
+        held, consignment.held = consignment.held, None
+        if held is not None:
+            self._held -= 1
+            held.close()
+
+    def _leave_unsent(self) -> None:
+        """Give up what has not set out, as this drain ends before its time: the next one notes it and begins anew."""
+        self._ready.clear()
+        self._strict.clear()
+        for consignment in [each for each in self._under_way.values() if not each.left]:
+            self._lines.drop(consignment.key)
+            self._land(consignment, Result(outcome=Outcome.SUPPRESSED, detail="Not sent: the sender was disturbed."))
+
+    # Noting it.
+
+    def _is_time_to_note(self, now: float) -> bool:
+        if not self._sent and not self._landed:
+            return False
+        ripe = len(self._sent) >= _NOTED or now - self._sent_since >= _NOTED_SECONDS
+        return ripe or not self._under_way
+
+    def _note(self, now: float) -> None:
+        at = db.now()
+        with db.transaction(self.settings.database_url) as session:
+            outbox.finish(session, self._sent, landed=self._landed, now=at)
+            unsaid = health.note(session, self._said)
+            faults.reach("finish.noted")
+        self._sent, self._landed, self._said = [], set(), unsaid
+        self._look_at = min(self._look_at, now + _SOONEST_LOOK)
+        faults.reach("finish.committed")
 
 
-def _sent(settings: Settings, signer: Signer, parcel: Parcel, seconds: float) -> Result:
-    token = messages.build(
-        signer,
-        issuer=settings.issuer,
-        to=parcel.to,
-        jti=parcel.jti,
-        now=parcel.at,
-        news=parcel.news,
-    )
-    if not _allowed_now(settings, parcel):
-        return Result(outcome=Outcome.SUPPRESSED, detail="Not sent: something changed first.")
-    answer = client.shared(settings.egress_allow).post(
-        parcel.url,
-        token.encode(),
-        content_type=messages.MEDIA_TYPE,
-        accept="application/json",
-        seconds=seconds,
-    )
-    return rules.judge(answer.status, milliseconds=answer.milliseconds, retry_after=answer.retry_after)
+def _who(people: Iterable[Parcel]) -> dict[str, list[UUID]]:
+    people = list(people)
+    return {
+        "person_ids": [each.person_id for each in people],
+        "grant_ids": [each.grant_id for each in people],
+        "lease_ids": [each.lease_id for each in people],
+    }
 
 
-def _allowed_now(settings: Settings, parcel: Parcel) -> bool:
-    who = {"person_id": parcel.person_id, "grant_id": parcel.grant_id, "lease_id": parcel.lease_id}
-    with db.at_once(settings.database_url).connect() as connection:
-        row = connection.execute(statements.STILL_ALLOWED, who).one_or_none()
-    return outbox.still_allowed(row, parcel, now=db.now())
+def _allowed(people: Iterable[Parcel], rows: Iterable[Any]) -> set[UUID]:
+    """Return the disclosures of the parcels that may still leave."""
+    now = db.now()
+    found = {(row.person_id, row.grant_id): row for row in rows}
+    return {
+        each.disclosure_id
+        for each in people
+        if outbox.still_allowed(found.get((each.person_id, each.grant_id)), each, now=now)
+    }
+
+
+def _failed(words: str, *, ours: bool = False) -> Result:
+    return Result(outcome=Outcome.FAILED, detail=words, ours=ours)

@@ -57,8 +57,8 @@ _KEEP = text("""
 # An endpoint that comes and goes is not written about each time; that it was turned off always is.
 _WRITE = text("""
     INSERT INTO letter (letter_id, client_id, kind, about, made_at)
-    SELECT :letter_id, :client_id, :kind, :about, clock_timestamp()
-     WHERE :kind = 'disabled' OR NOT EXISTS (
+    SELECT :letter_id, CAST(:client_id AS text), CAST(:kind AS text), :about, clock_timestamp()
+     WHERE CAST(:kind AS text) = 'disabled' OR NOT EXISTS (
            SELECT 1 FROM letter WHERE client_id = :client_id AND kind = :kind
                                   AND made_at > clock_timestamp() - interval '24 hours')
         ON CONFLICT DO NOTHING RETURNING letter_id
@@ -131,12 +131,12 @@ def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list
         said = by_stream[row.stream_id]
         health = circuit.after_all(before, said, now=row.now)
         warned = _tell(session, row, before, health)
-        if any(result.status in circuit.HELD for result in said):
+        if any(result.refused for result in said):
             _write(session, row.client_id, "held", row.now)
         kept.append(asdict(health) | {"stream_id": row.stream_id, "warned": warned})
     if kept:
         session.execute(_KEEP, {"rows": json.dumps(kept, default=str)})
-    if any(each["state"] == "disabled" for each in kept):
+    if {each["state"] for each in kept} - {row.state for row in rows}:
         faults.reach("health.disabled")
 
 

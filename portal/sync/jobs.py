@@ -11,26 +11,30 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import config, db, faults, queue
-from portal.companies import key_source
+from portal.companies import key_source, proofs
+from portal.companies import letters as company_letters
 from portal.companies import registration as initial_tokens
 from portal.consent import approvals
 from portal.consent import services as consent
-from portal.egress import client
 from portal.identity import services as identity
 from portal.ledger import services as ledger
 from portal.oauth import ceilings, housekeeping, ping, registration
 from portal.sync import (
+    attempts,
     batch_requests,
     batches,
     courier,
     health,
     idempotency,
     letters,
+    outbox,
     pull_statements,
     pulls,
+    push_statements,
     replays,
     services,
     statements,
+    stream_events,
 )
 from portal.vault import keyring as keyrings
 from portal.vault import signing
@@ -44,7 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DRAIN_ENDPOINT = "portal.sync.jobs.drain_endpoint"
 _LONGEST_SECONDS = 40.0
 # Longer than any lease and its request: what is still `sending` then has no worker behind it.
 STALE = timedelta(seconds=90)
@@ -57,29 +60,17 @@ _tidied = 0.0
 
 
 def warm() -> None:
-    """Load what the first job would wait for: keys, a connection, certificates, threads."""
-    settings = config.current()
-    keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        signing.current(session, keyring=keyring)
-    client.shared(settings.egress_allow)
-    client.watchdog()
+    """Load what the first job would wait for: keys, a connection, certificates."""
+    courier.of(config.current()).warm()
 
 
 def drain() -> None:
-    """Send everything that is due to endpoints that answer promptly, until nothing is due."""
+    """Send everything that is due, until nothing is; what it leaves is the next one's."""
     settings = config.current()
     queue.answer(settings.redis_url, services.DRAIN)
-    slow = courier.drain(settings, lane=courier.FAST)
-    for stream_id in slow:
-        queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(stream_id))
-
-
-def drain_endpoint(stream_id: str) -> None:
-    """Send what is due to one endpoint that needs patience."""
-    settings = config.current()
-    queue.answer(settings.redis_url, DRAIN_ENDPOINT, stream_id)
-    courier.drain(settings, lane=courier.SLOW, stream_id=UUID(stream_id))
+    faults.reach("drain.answered")
+    if courier.drain(settings):
+        queue.ring_once(settings.redis_url, queue.PUSH, services.DRAIN)
 
 
 def run_pull(pull_id: str) -> None:
@@ -120,11 +111,21 @@ def send_letter(letter_id: str) -> None:
     letters.send(config.current(), UUID(letter_id))
 
 
+def _take_turns(settings: Settings) -> None:
+    # Whoever reads at this moment sees a key come into use by the clock; this tells those who have to know.
+    with db.transaction(settings.database_url) as session:
+        proofs.announce_due(session, now=db.now())
+        letters_due = company_letters.due(session)
+    if letters_due:
+        queue.ring_once(settings.redis_url, queue.MAIL, company_letters.SEND, within=10)
+
+
 def reconcile() -> None:
     """Find what a lost job left behind; called every second, and useful with Valkey down: rings are retried."""
     settings = config.current()
     try:
         _ring_again(settings)
+        _take_turns(settings)
         _tidy_in_turn(settings)
     except SQLAlchemyError as error:
         log.warning("reconciler: the database did not answer: %s", type(error).__name__)
@@ -132,18 +133,15 @@ def reconcile() -> None:
 
 def _ring_again(settings: Settings) -> None:
     with db.transaction(settings.database_url) as session:
-        due = session.scalars(statements.DUE).all()
+        due = session.scalar(push_statements.DUE) or stream_events.due(session)
         pings = ping.due(session, now=db.now())
         unfinished = session.scalars(pull_statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
         replaying = replays.unfinished(session)
-    for stream_id in due:
-        if stream_id is None:
-            queue.ring_once(settings.redis_url, queue.FAST, services.DRAIN)
-        else:
-            queue.ring_once(settings.redis_url, queue.SLOW, DRAIN_ENDPOINT, str(stream_id))
+    if due:
+        queue.ring_once(settings.redis_url, queue.PUSH, services.DRAIN)
     for request_id in pings:
         # The first try was made at once; who did not answer it is asked again where patience costs nobody else.
-        queue.ring_once(settings.redis_url, queue.SLOW, ping.PING, str(request_id), within=10)
+        queue.ring_once(settings.redis_url, queue.CALLS, ping.PING, str(request_id), within=10)
     for pull_id in unfinished:
         queue.ring_once(settings.redis_url, queue.WORK, batch_requests.RUN_PULL, str(pull_id), within=10)
     for replay_id in replaying:
@@ -168,6 +166,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _expire_approvals,
         _expire_pulls,
         _forget_uses,
+        _forget_tries,
         _open_months,
         _forget_oauth,
         _forget_people,
@@ -181,15 +180,13 @@ def tidy(settings: Settings, *, now: datetime) -> None:
 
 def settle_stale(session: Session, now: datetime) -> None:
     """Say `unknown` of every message whose worker is gone: it may or may not have arrived."""
-    rows = session.execute(statements.STALE, {"before": now - STALE, "after": now - _LOOKED_BACK}).all()
-    outcomes = [
-        ledger.NewOutcome(
-            person_id=row.person_id, at=row.at, disclosure_id=row.disclosure_id, outcome="unknown",
-            detail="The sender stopped before it could say.", milliseconds=0,
-        )
-        for row in rows
-    ]  # fmt: skip
-    ledger.report(session, *outcomes, now=now)
+    outbox.settle(session, before=now - STALE, after=now - _LOOKED_BACK, now=now)
+
+
+def _forget_tries(session: Session, now: datetime) -> None:
+    attempts.forget(session, now=now)
+    stream_events.forget(session, now=now)
+    session.execute(push_statements.FORGET_FLIGHTS)
 
 
 def _catch_up(session: Session, now: datetime) -> None:
@@ -238,7 +235,7 @@ def _end_with_clients(session: Session, now: datetime) -> None:
 def _ring_for_keys(session: Session, now: datetime) -> None:
     # A stranger's server takes its time, and codes to sign in must not wait for it.
     for client_id in key_source.due(session, now=now):
-        queue.ring_once(config.current().redis_url, queue.SLOW, key_source.FETCH_KEYS, client_id, within=60)
+        queue.ring_once(config.current().redis_url, queue.CALLS, key_source.FETCH_KEYS, client_id, within=60)
 
 
 def _forget_oauth(session: Session, now: datetime) -> None:

@@ -31,6 +31,7 @@ ALWAYS = (CONSENT, ERASURE)
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
 STREAM_UPDATED = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
 KEYS_CHANGED = "urn:ucm:event:keys-changed"
+ENCRYPTION_KEY_IN_USE = "urn:ucm:event:encryption-key-in-use"
 _PUSHES = uuid5(NAMESPACE_URL, "urn:ucm:push")
 
 
@@ -171,15 +172,19 @@ def build(
     jti: str,
     now: datetime,
     news: News,
+    sealing: envelope.Sealing | None = None,
 ) -> str:
-    """Return the signed message; raise `NoKeyError` when there are values and no key to seal them to."""
+    """Return the signed message; raise `NoKeyError` when there are values and no key to seal them to.
+
+    Messages that leave in one request share its `sealing`; by default a message has one of its own.
+    """
     events: dict[str, Any] = {}
     if news.consent is not None:
         events[CONSENT] = _consent_event(news.consent)
     if news.erasure is not None:
         events[ERASURE] = _erasure_event(news.erasure)
     if news.profile is not None:
-        events[PROFILE] = _profile_event(news.profile, to)
+        events[PROFILE] = _profile_event(news.profile, to, sealing or envelope.Sealing())
     if news.notice is not None:
         events[PROFILE] = _marks_event(news.notice) | {"complete": news.notice.complete, "thin": True}
     if news.confirmed is not None:
@@ -248,8 +253,8 @@ def _marks_event(part: Notice | Confirmed) -> dict[str, Any]:
     }
 
 
-def _profile_event(profile: Profile, to: Addressee) -> dict[str, Any]:
-    sealed = {group: _sealed(names, profile, group, to) for group, names in _by_group(profile, to).items()}
+def _profile_event(profile: Profile, to: Addressee, sealing: envelope.Sealing) -> dict[str, Any]:
+    sealed = {group: _sealed(names, profile, group, to, sealing) for group, names in _by_group(profile, to).items()}
     values = {name: value for each in sealed.values() for name, value in each.values.items()}
     return {
         "grant_id": str(profile.grant_id),
@@ -269,14 +274,16 @@ def _by_group(profile: Profile, to: Addressee) -> dict[str, list[str]]:
     return found
 
 
-def _sealed(names: Iterable[str], profile: Profile, group: str, to: Addressee) -> envelope.Envelope:
+def _sealed(
+    names: Iterable[str], profile: Profile, group: str, to: Addressee, sealing: envelope.Sealing
+) -> envelope.Envelope:
     # A department whose key is missing is waited for: another one's key would let others read what is for it.
     key = to.keys.get(group)
     if key is None:
         raise NoKeyError
     entries = profile.entries
     fields = {name: envelope.Field(entries[name].version, entries[name].json_text) for name in names}
-    return envelope.seal(fields, kid=key["kid"], jwk=key["jwk"])
+    return sealing.seal(fields, kid=key["kid"], jwk=key["jwk"])
 
 
 def _attribute(entry: OpenedEntry, value: str) -> dict[str, Any]:

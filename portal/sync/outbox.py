@@ -7,20 +7,24 @@ therefore lose an outcome, never a row: the reconciler turns such rows into `unk
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from portal import faults
 from portal.db import new_id
 from portal.ledger import services as ledger
-from portal.sync import messages, news, rules, statements
+from portal.sync import attempts, messages, news, push_header, push_statements, rules, statements, stream_events
+from portal.sync.attempts import NewAttempt
 from portal.sync.messages import Addressee, News
+from portal.sync.rules import Outcome
+from portal.sync.stream_events import StreamParcel
+from portal.vault.keyring import SealBrokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.sync.rules import Result
@@ -31,17 +35,33 @@ _HELD_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stream's requests go, and what they carry; `batched` ones hold many messages, or one as one of many."""
+
+    stream_id: UUID
+    client_id: str
+    url: str
+    batched: bool
+    authorization: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parcel:
-    """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say."""
+    """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say.
+
+    Those of one lease leave in one request.  `base` is what was acknowledged when it was claimed: the record's
+    sequence and the version of the grant.
+    """
 
     person_id: UUID
     grant_id: UUID
     grant_version: int
     generation: int
     attempts: int
+    base: tuple[int, int]
     lease_id: UUID
-    stream_id: UUID
-    url: str
+    strict: bool
+    place: Place
     to: Addressee
     jti: str
     disclosure_id: UUID
@@ -51,10 +71,18 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Sent:
-    """A parcel and what became of it."""
+    """A parcel and what became of it; `token` is the message if it was signed."""
 
-    parcel: Parcel
+    parcel: Parcel | StreamParcel
     result: Result
+    token: str = field(default="", repr=False)
+
+
+class Claimed(NamedTuple):
+    """What a claim took: messages to send, and how many rows it looked at for them."""
+
+    parcels: list[Parcel]
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -73,86 +101,131 @@ def claim(
     now: datetime,
     limit: int,
     lease_seconds: float,
-    stream_id: UUID | None,
-    room: int | None = None,
-    rooms: Mapping[UUID, int] | None = None,
-) -> list[Parcel]:
+    narrowed: Mapping[UUID, int] | None = None,
+) -> Claimed:
     """Lease up to `limit` due deliveries and log them; the caller commits before it sends.
 
-    Without `stream_id` those of every endpoint that is not parked as slow, else those of this one; of each no
-    more than `rooms` says, or `room` where it says nothing.
+    Streams in `narrowed` get no more messages in one request than it says.
     """
-    lease_id = new_id()
-    rows = session.execute(
-        statements.CLAIM,
-        {
-            "stream_id": stream_id,
-            "limit": limit,
-            "lease_id": lease_id,
-            "lease_seconds": lease_seconds,
-            "room": limit if room is None else room,
-            "rooms": json.dumps([{"stream_id": str(key), "left_over": left} for key, left in (rooms or {}).items()]),
-        },
-    ).all()
+    able = [row.stream_id for row in push_statements.ABLE.within(session, {"limit": limit})]
+    if not able:
+        return Claimed([], 0)
+    fewer = [{"stream_id": str(key), "batch": most} for key, most in (narrowed or {}).items()]
+    asked = {"stream_ids": able, "limit": limit, "lease_seconds": lease_seconds, "narrowed": json.dumps(fewer)}
+    rows = push_statements.CLAIM.within(session, asked)
+    faults.reach("claim.leased")
     records = _records(session, {row.person_id for row in rows})
-    verdicts = [_judge(row, records.get(row.person_id), keyring, lease_id, now) for row in rows]
+    places = {row.stream_id: _place(row, keyring) for row in rows}
+    verdicts = [_judge(row, records.get(row.person_id), places[row.stream_id], keyring, now) for row in rows]
+    parcels = [verdict.parcel for verdict in verdicts if verdict.parcel]
     ledger.record(session, *(verdict.row for verdict in verdicts if verdict.row))
-    _note(session, [verdict.note for verdict in verdicts if verdict.note])
-    return [verdict.parcel for verdict in verdicts if verdict.parcel]
+    notes = [verdict.note for verdict in verdicts if verdict.note]
+    flying = {parcel.lease_id for parcel in parcels}
+    _note(session, notes, {(row.stream_id, row.lease_id) for row in rows if row.lease_id not in flying})
+    faults.reach("claim.logged")
+    return Claimed(parcels, len(rows))
 
 
-def still_allowed(row: Row[Any] | None, parcel: Parcel, *, now: datetime) -> bool:
+def still_allowed(row: Any, parcel: Parcel, *, now: datetime) -> bool:  # noqa: ANN401 - a row of `STILL_ALLOWED`
     """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent, policy and stream hold."""
     if row is None or row.grant_version != parcel.grant_version:
         return False
-    if row.url != parcel.url or row.stream_state != "enabled":
+    if row.url != parcel.place.url or row.stream_state != "enabled":
         return False
     return news.still_allowed(row, parcel.news, now=now)
 
 
-def finish(session: Session, sent: Sequence[Sent], *, now: datetime) -> None:
-    """Log the outcomes and acknowledge what arrived, for every lease that is still held."""
-    ledger.report(session, *(_outcome(each) for each in sent), now=now)
-    _note(session, [_acknowledgement(each) for each in sent])
-    _tell_endpoints(session, sent)
+def finish(
+    session: Session, sent: Sequence[Sent], *, now: datetime, landed: Collection[tuple[UUID, UUID]] | None = None
+) -> None:
+    """Log the outcomes and the tries, and acknowledge what arrived, for every lease that is still held.
+
+    `landed` are the requests that are over, as (stream_id, lease_id); by default those of all that was sent.
+    """
+    people = [(each, each.parcel) for each in sent if isinstance(each.parcel, Parcel)]
+    streams = [(each.parcel, each) for each in sent if isinstance(each.parcel, StreamParcel)]
+    ledger.report(session, *(_outcome(parcel, each.result) for each, parcel in people), now=now)
+    tries = [_attempt(parcel, each) for each, parcel in people]
+    attempts.record(session, *tries, *(_stream_attempt(parcel, each, now) for parcel, each in streams))
+    faults.reach("finish.reported")
+    if landed is None:
+        landed = {(parcel.place.stream_id, parcel.lease_id) for _each, parcel in people}
+    _note(session, [_acknowledgement(parcel, each.result) for each, parcel in people], landed)
+    stream_events.finish(session, [(parcel, each.result) for parcel, each in streams], now=now)
 
 
-def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Row[Any]]:
-    rows = session.execute(statements.RECORDS, {"person_ids": list(person_ids)})
+def settle(session: Session, *, before: datetime, after: datetime, now: datetime) -> None:
+    """Say `unknown` of what was on its way between these times and has no worker behind it: it may have arrived."""
+    words = "The sender stopped before it could say."
+    rows = session.execute(statements.STALE, {"before": before, "after": after}).all()
+    outcomes = [
+        ledger.NewOutcome(
+            person_id=row.person_id, at=row.at, disclosure_id=row.disclosure_id, outcome=Outcome.UNKNOWN,
+            detail=words, milliseconds=0,
+        )
+        for row in rows
+    ]  # fmt: skip
+    ledger.report(session, *outcomes, now=now)
+    tries = [
+        NewAttempt(
+            client_id=row.client_id, at=row.at, attempt_id=row.disclosure_id, jti=row.message_id, channel=row.channel,
+            kinds=[], outcome=Outcome.UNKNOWN, detail=words, person_id=row.person_id, grant_id=row.grant_id,
+            grant_version=row.grant_version,
+        )
+        for row in rows
+        if row.message_id is not None
+    ]  # fmt: skip
+    attempts.record(session, *tries)
+
+
+def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Any]:
+    rows = push_statements.RECORDS.within(session, {"person_ids": list(person_ids)})
     return {row.person_id: row for row in rows}
 
 
-def _judge(row: Row[Any], record: Row[Any] | None, keyring: Keyring, lease_id: UUID, now: datetime) -> _Verdict:
-    found = news.find(row, record, keyring=keyring, now=now)
+def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row of `CLAIM`
+    try:
+        header = push_header.unwrap(
+            keyring, client_id=row.client_id, version=row.authorization_version, wrapped=row.wrapped_authorization
+        )
+    except SealBrokenError:
+        return None
+    return Place(
+        stream_id=row.stream_id, client_id=row.client_id, url=row.url, batched=row.batch > 1, authorization=header
+    )
+
+
+def _judge(row: Any, record: Any, place: Place | None, keyring: Keyring, now: datetime) -> _Verdict:  # noqa: ANN401 - rows
+    found = news.find(row, record, keyring=keyring, now=now) if place else news.Later(SealBrokenError.public)
     if isinstance(found, news.Later):
-        seconds = _retry_seconds(row.attempts) if found.soon else _HELD_SECONDS
-        return _Verdict(note=_later(row, lease_id, seconds, found.problem))
-    if not found.kinds:
-        return _Verdict(note=_nothing_to_tell(row, found, lease_id))
-    parcel = _parcel(row, lease_id, found, now)
+        seconds = rules.delay(row.attempts + 1).total_seconds() if found.soon else _HELD_SECONDS
+        return _Verdict(note=_later(row, seconds, found.problem))
+    if not found.kinds or place is None:
+        return _Verdict(note=_nothing_to_tell(row, found))
+    parcel = _parcel(row, place, found, now)
     return _Verdict(parcel=parcel, row=_ledger_row(row, parcel))
 
 
-def _parcel(row: Row[Any], lease_id: UUID, found: News, now: datetime) -> Parcel:
-    jti = messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation)
+def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # noqa: ANN401 - a row of `CLAIM`
     return Parcel(
         person_id=row.person_id,
         grant_id=row.grant_id,
         grant_version=row.grant_version,
         generation=row.generation,
         attempts=row.attempts,
-        lease_id=lease_id,
-        stream_id=row.stream_id,
-        url=row.url,
+        base=(row.acked_sequence, row.told_version),
+        lease_id=row.lease_id,
+        strict=row.strict,
+        place=place,
         to=Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups),
-        jti=jti,
+        jti=messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation),
         disclosure_id=new_id(),
         at=now,
         news=found,
     )
 
 
-def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
+def _ledger_row(row: Any, parcel: Parcel) -> ledger.NewDisclosure:  # noqa: ANN401 - a row of `CLAIM`
     entries = parcel.news.entries
     return ledger.NewDisclosure(
         person_id=parcel.person_id,
@@ -170,36 +243,27 @@ def _ledger_row(row: Row[Any], parcel: Parcel) -> ledger.NewDisclosure:
     )
 
 
-def _nothing_to_tell(row: Row[Any], found: News, lease_id: UUID) -> dict[str, Any]:
-    return _row_note(row, lease_id) | {
-        "done": True, "sequence": found.sequence, "version": row.grant_version, "state": found.state, "erasure": False,
-        "attempts": 0,
+def _nothing_to_tell(row: Any, found: News) -> dict[str, Any]:  # noqa: ANN401 - a row of `CLAIM`
+    return _row_note(row) | {
+        "done": True, "sequence": found.sequence, "version": row.grant_version, "state": found.state, "attempts": 0,
     }  # fmt: skip
 
 
-def _later(row: Row[Any], lease_id: UUID, seconds: float, problem: str) -> dict[str, Any]:
-    return _row_note(row, lease_id) | {
-        "done": False, "delay": seconds, "attempts": row.attempts + 1, "problem": problem,
-    }  # fmt: skip
+def _later(row: Any, seconds: float, problem: str) -> dict[str, Any]:  # noqa: ANN401 - a row of `CLAIM`
+    return _row_note(row) | {"delay": seconds, "attempts": row.attempts + 1, "problem": problem}
 
 
-def _row_note(row: Row[Any], lease_id: UUID) -> dict[str, Any]:
+def _row_note(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of `CLAIM`
     return {
-        "person_id": str(row.person_id), "grant_id": str(row.grant_id), "lease_id": str(lease_id),
-        "generation": row.generation, "problem": "",
+        "person_id": str(row.person_id), "grant_id": str(row.grant_id), "lease_id": str(row.lease_id), "done": False,
+        "generation": row.generation, "base_sequence": row.acked_sequence, "base_version": row.told_version,
+        "erasure": False, "held": False, "renewed": 0, "problem": "",
     }  # fmt: skip
 
 
-def _retry_seconds(attempts: int, result: Result | None = None) -> float:
-    return rules.delay(attempts + 1, retry_after=result.retry_after if result else None).total_seconds()
-
-
-def _acknowledgement(sent: Sent) -> dict[str, Any]:
-    parcel, result = sent.parcel, sent.result
-    done = result.outcome is rules.Outcome.COMPLETED
-    held_back = result.outcome is rules.Outcome.SUPPRESSED
-    # Parked as slow, or held back by us: not the receiver's failure, so due at once; and what was held back was no try.
-    at_once = (result.too_slow and parcel.attempts == 0) or held_back
+def _acknowledgement(parcel: Parcel, result: Result) -> dict[str, Any]:
+    done = result.outcome is Outcome.COMPLETED
+    then = rules.following(result, attempts=parcel.attempts)
     return {
         "person_id": str(parcel.person_id),
         "grant_id": str(parcel.grant_id),
@@ -208,46 +272,70 @@ def _acknowledgement(sent: Sent) -> dict[str, Any]:
         "generation": parcel.generation,
         "sequence": parcel.news.sequence,
         "version": parcel.grant_version,
+        "base_sequence": parcel.base[0],
+        "base_version": parcel.base[1],
         "state": parcel.news.state,
         "erasure": parcel.news.erasure is not None,
-        "delay": 0 if at_once else _retry_seconds(parcel.attempts, result),
-        "attempts": 0 if done else parcel.attempts + (not held_back),
-        "problem": "" if held_back else result.detail,
+        "held": then.held and not done,
+        "renewed": int(then.renewed),
+        "delay": then.delay.total_seconds(),
+        "attempts": 0 if done else then.attempts,
+        "problem": "" if result.outcome is Outcome.SUPPRESSED else result.detail,
     }
 
 
-def _outcome(sent: Sent) -> ledger.NewOutcome:
+def _outcome(parcel: Parcel, result: Result) -> ledger.NewOutcome:
     return ledger.NewOutcome(
-        person_id=sent.parcel.person_id,
-        at=sent.parcel.at,
-        disclosure_id=sent.parcel.disclosure_id,
-        outcome=sent.result.outcome,
-        detail=sent.result.detail,
-        milliseconds=sent.result.milliseconds,
+        person_id=parcel.person_id,
+        at=parcel.at,
+        disclosure_id=parcel.disclosure_id,
+        outcome=result.outcome,
+        detail=result.detail,
+        milliseconds=result.milliseconds,
     )
 
 
-def _note(session: Session, notes: Sequence[dict[str, Any]]) -> None:
-    if notes:
-        session.execute(statements.FINISH, {"rows": json.dumps(notes)})
+def _attempt(parcel: Parcel, sent: Sent) -> NewAttempt:
+    result = sent.result
+    return NewAttempt(
+        client_id=parcel.place.client_id,
+        at=parcel.at,
+        attempt_id=parcel.disclosure_id,
+        jti=parcel.jti,
+        person_id=parcel.person_id,
+        grant_id=parcel.grant_id,
+        generation=parcel.generation,
+        sequence=parcel.news.sequence,
+        grant_version=parcel.grant_version,
+        channel="push" if parcel.news.entries else "notice",
+        kinds=parcel.news.kinds,
+        outcome=result.outcome,
+        status=result.status,
+        milliseconds=result.milliseconds,
+        detail=result.detail,
+        payload=attempts.payload(sent.token) if sent.token else "",
+    )
 
 
-def _tell_endpoints(session: Session, sent: Sequence[Sent]) -> None:
-    # One line for each endpoint, and a failure says more than a success.  Two workers may tell of the same
-    # endpoints, so both go by the same order.
-    arrived = {each.parcel.stream_id for each in sent if each.result.outcome is rules.Outcome.COMPLETED}
-    failed = {each.parcel.stream_id: each.result for each in sent if each.result.is_failure}
-    if works := sorted(arrived - set(failed)):
-        session.execute(statements.ENDPOINT_WORKS, {"stream_ids": works})
-    for stream_id, result in sorted(failed.items(), key=lambda item: item[0]):
-        session.execute(statements.ENDPOINT_FAILS, _failure(stream_id, result))
+def _stream_attempt(parcel: StreamParcel, sent: Sent, now: datetime) -> NewAttempt:
+    result = sent.result
+    return NewAttempt(
+        client_id=parcel.client_id,
+        at=now,
+        attempt_id=new_id(),
+        jti=parcel.jti,
+        channel="stream",
+        kinds=[parcel.kind],
+        outcome=result.outcome,
+        status=result.status,
+        milliseconds=result.milliseconds,
+        detail=result.detail,
+        payload=attempts.payload(sent.token) if sent.token else "",
+    )
 
 
-def _failure(stream_id: UUID, result: Result) -> dict[str, Any]:
-    return {
-        "stream_id": stream_id,
-        "problem": result.detail,
-        "gone": result.gone,
-        "too_slow": result.too_slow,
-        "parked": rules.PARKED.total_seconds(),
-    }
+def _note(session: Session, notes: Sequence[dict[str, Any]], landed: Collection[tuple[UUID, UUID]]) -> None:
+    if not notes and not landed:
+        return
+    flights = [{"stream_id": str(stream_id), "lease_id": str(lease_id)} for stream_id, lease_id in landed]
+    push_statements.FINISH.within(session, {"rows": json.dumps(notes), "landed": json.dumps(flights)})

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 # Standard Webhooks 1.0.0: about 76 hours of attempts; afterwards one a day, always of the newest state.
 DELAYS = tuple(
@@ -14,9 +15,19 @@ DELAYS = tuple(
 _JITTER = 0.2
 _LONGEST = timedelta(hours=24)
 _GONE = 410
-FAST_SECONDS = 1.0
-SLOW_SECONDS = 15.0
-PARKED = timedelta(seconds=30)
+# Refusals of what was sent: the same would be refused again.
+REFUSED: Final = frozenset({400, 401, 403, 413, 422})
+# Of these it may be the size, or one among many: fewer at once may do.
+_TOO_MUCH = 413
+_ONE_OF_THEM = frozenset({400, 422})
+HELD = timedelta(hours=24)
+# A request's time, of which a line may take the first part.
+CONNECT_SECONDS = 5.0
+PUSH_SECONDS = 10.0
+# A person who stops may have to wait for so long.
+STRICT_SECONDS = 5.0
+MOST_MESSAGES = 50
+MOST_BYTES = 512 * 1024
 RESULT_KEPT = timedelta(hours=24)
 MOST_SUBJECTS = 1000
 # As many pulls as one client may have waiting: each is up to a thousand people and takes its turn behind others.
@@ -36,7 +47,8 @@ class Outcome(StrEnum):
 class Result:
     """What one attempt came to; `detail` is words for the deliveries page and holds no personal value.
 
-    `ours` says that the fault lay with the portal: nothing is held against the endpoint.
+    `ours` says that the fault lay with the portal: nothing is held against the endpoint.  `unlike` says that this
+    message was refused by itself among others, and `narrower` that so many at once were, and how many may do.
     """
 
     outcome: Outcome
@@ -46,6 +58,13 @@ class Result:
     retry_after: timedelta | None = None
     too_slow: bool = False
     ours: bool = False
+    unlike: bool = False
+    narrower: int | None = None
+
+    @property
+    def refused(self) -> bool:
+        """The receiver does not want this message: it waits for somebody to mend something, or for newer news."""
+        return self.narrower is None and (self.unlike or self.status in REFUSED)
 
     @property
     def is_failure(self) -> bool:
@@ -58,8 +77,24 @@ class Result:
         return self.status == _GONE
 
 
-def judge(status: int, *, milliseconds: int, retry_after: timedelta | None = None) -> Result:
-    """Return the result of an HTTP `status`: only 2xx is a receipt, a redirect is not followed."""
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """What a delivery that did not arrive waits for: its next try after `delay`, the `attempts` it has had by then.
+
+    `held` says that nothing but somebody's deed or newer news makes it due sooner, `renewed` that it needs another id.
+    """
+
+    delay: timedelta
+    attempts: int
+    held: bool = False
+    renewed: bool = False
+
+
+def judge(status: int, *, milliseconds: int, retry_after: timedelta | None = None, messages: int = 1) -> Result:
+    """Return the result of an HTTP `status` for a request with so many `messages`.
+
+    Only 2xx is a receipt, a redirect is not followed.
+    """
     if status in range(200, 300):
         return Result(outcome=Outcome.COMPLETED, status=status, milliseconds=milliseconds)
     words = f"It answered {status}."
@@ -68,12 +103,32 @@ def judge(status: int, *, milliseconds: int, retry_after: timedelta | None = Non
     elif status == _GONE:
         words = "It answered 410: the endpoint is gone for good."
     return Result(
-        outcome=Outcome.FAILED, detail=words, milliseconds=milliseconds, status=status, retry_after=retry_after
-    )
+        outcome=Outcome.FAILED, detail=words, milliseconds=milliseconds, status=status, retry_after=retry_after,
+        narrower=_narrower(status, messages),
+    )  # fmt: skip
+
+
+def following(result: Result, *, attempts: int) -> Next:
+    """Return what follows for a delivery that had failed `attempts` times and did not arrive now either."""
+    if result.outcome is Outcome.SUPPRESSED or result.narrower is not None:
+        # Held back by us, or refused for its company: no failure of its own.
+        return Next(delay=timedelta(), attempts=attempts)
+    if result.refused:
+        return Next(delay=_spread(HELD), attempts=attempts + 1, held=True, renewed=result.unlike)
+    return Next(delay=delay(attempts + 1, retry_after=result.retry_after), attempts=attempts + 1)
 
 
 def delay(attempts: int, *, retry_after: timedelta | None = None) -> timedelta:
     """Return how long to wait after `attempts` failed ones: the table ±20 %, never less than asked for."""
     planned = DELAYS[min(attempts, len(DELAYS) - 1)]
-    jittered = planned * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, hides nothing
-    return max(jittered, min(retry_after or timedelta(), _LONGEST))
+    return max(_spread(planned), min(retry_after or timedelta(), _LONGEST))
+
+
+def _narrower(status: int, messages: int) -> int | None:
+    if messages > 1 and status == _TOO_MUCH:
+        return messages // 2
+    return 1 if messages > 1 and status in _ONE_OF_THEM else None
+
+
+def _spread(planned: timedelta) -> timedelta:
+    return planned * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, hides nothing

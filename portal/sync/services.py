@@ -7,13 +7,14 @@ import json
 import secrets
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
-from portal import config, queue
-from portal.db import new_id
+from portal import config, faults, queue
+from portal.db import after_commit, new_id
 from portal.egress import client as outbound
 from portal.egress import guard
 from portal.errors import InvalidError
@@ -72,6 +73,7 @@ def on_record_changed(session: Session, fact: RecordChanged | RecordConfirmed) -
     session.flush()
     values = {"person_id": fact.person_id, "attributes": list(fact.attributes), "at": fact.at}
     session.execute(statements.FAN_OUT, values)
+    faults.reach("save.owed")
     ring(session)
 
 
@@ -167,7 +169,8 @@ def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
 
 def ring(session: Session) -> None:
     """Have what is due sent once `session` has committed."""
-    queue.ring_once_after_commit(session, config.current().redis_url, queue.FAST, DRAIN)
+    after_commit(session, partial(faults.reach, "save.committed"))
+    queue.ring_once_after_commit(session, config.current().redis_url, queue.PUSH, DRAIN)
 
 
 def _problem(client: Client, asked: Challenge) -> str:

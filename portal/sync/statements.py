@@ -11,8 +11,6 @@ from typing import Final
 
 from sqlalchemy import text
 
-from portal.oauth.statements import GRANT
-
 CLIENT: Final = """
     JOIN client c ON c.client_id = g.client_id
     JOIN company co ON co.company_id = c.company_id
@@ -55,7 +53,7 @@ FAN_OUT = text(f"""{OWE}
        AND jsonb_exists_any(g.attributes, :attributes)
      ORDER BY g.person_id, g.grant_id
         ON CONFLICT (person_id, grant_id) DO UPDATE
-       SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
+       SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0, held = false
 """)  # noqa: S608 - put together from constants
 # An edit that has not been committed may have asked who subscribes before this step: it is waited for, so that
 # whoever claims the news of the step finds the edit in the record.  An edit that begins later finds the step.
@@ -65,21 +63,21 @@ TELL_GRANT = text(f"""
      WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
        AND COALESCE((SELECT sequence FROM steady), 0) >= 0
         ON CONFLICT (person_id, grant_id) DO UPDATE
-       SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp())
+       SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0, held = false
 """)  # noqa: S608 - put together from constants
-# The whole state once more: as if nothing of it had been received.  What is on its way loses its lease, or its
-# acknowledgement would say that this was.
+# The whole state once more: as if nothing of it had been received.  What is on its way stays so, and its
+# acknowledgement finds that it is about something else (`FINISH`).
 SEND_AGAIN = text("""
     UPDATE delivery
        SET generation = generation + 1, acked_sequence = 0, told_version = 0, told_state = '', told_erasure = false,
-           lease_id = NULL, leased_until = NULL, due_at = LEAST(due_at, clock_timestamp())
+           due_at = LEAST(due_at, clock_timestamp()), attempts = 0, held = false
      WHERE person_id = :person_id AND grant_id = :grant_id
 """)
 # Every value of everybody once more; what the company was told of the consents stays told.
 SEND_PURPOSE_AGAIN = text("""
     UPDATE delivery d
-       SET generation = d.generation + 1, acked_sequence = 0, lease_id = NULL, leased_until = NULL,
-           due_at = LEAST(d.due_at, clock_timestamp())
+       SET generation = d.generation + 1, acked_sequence = 0, due_at = LEAST(d.due_at, clock_timestamp()),
+           attempts = 0, held = false
       FROM (SELECT d.person_id, d.grant_id FROM delivery d JOIN "grant" g USING (person_id, grant_id)
              WHERE d.client_id = :client_id AND g.purpose_id = :purpose_id AND g.state IN ('active', 'paused')
              ORDER BY d.person_id, d.grant_id FOR UPDATE OF d) o
@@ -97,7 +95,8 @@ BACKFILL = text(f"""
       FROM "grant" g WHERE g.client_id = :client_id AND g.state = 'active' AND g.mode = 'kept-up-to-date'
        AND (SELECT count(*) FROM steady) >= 0
      ORDER BY g.person_id, g.grant_id
-        ON CONFLICT (person_id, grant_id) DO UPDATE SET generation = d.generation + 1, due_at = clock_timestamp()
+        ON CONFLICT (person_id, grant_id) DO UPDATE
+       SET generation = d.generation + 1, due_at = clock_timestamp(), attempts = 0, held = false
 """)  # noqa: S608 - put together from constants
 # A step that was not committed when an endpoint proved itself found no endpoint, and `BACKFILL` not the step.  That
 # is over soon, so only endpoints new since then are looked at; whoever edits at this moment is left for next time.
@@ -117,129 +116,20 @@ CATCH_UP = text(f"""
         OR NOT EXISTS (SELECT 1 FROM current_record r WHERE r.person_id = g.person_id)
      ORDER BY g.person_id, g.grant_id ON CONFLICT (person_id, grant_id) DO NOTHING
 """)  # noqa: S608 - put together from constants
-# Endpoints take turns: of each, no more than it has room for, and the first of each before the second of any.
-# Both locks skip what is taken: someone who stops sharing holds the grant and then wants the delivery, so
-# waiting here could end in a deadlock.  The lease runs by the database's clock only.
-CLAIM = text(f"""
-    WITH room AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rooms AS jsonb)) AS r(stream_id uuid, left_over int)),
-    waiting AS (
-        SELECT d.person_id, d.grant_id, d.due_at, d.client_id, COALESCE(r.left_over, :room) AS left_over
-          FROM delivery d
-          JOIN stream e ON e.client_id = d.client_id
-          LEFT JOIN room r ON r.stream_id = e.stream_id
-         WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
-           AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp())
-           AND e.state = 'enabled' AND COALESCE(r.left_over, :room) > 0
-           AND CASE WHEN CAST(:stream_id AS uuid) IS NULL
-                    THEN e.slow_until IS NULL OR e.slow_until <= clock_timestamp()
-                    ELSE e.stream_id = :stream_id END
-         ORDER BY d.due_at LIMIT 10 * :limit),
-    turns AS (
-        SELECT *, row_number() OVER (PARTITION BY client_id ORDER BY due_at) AS turn FROM waiting),
-    due AS (
-        SELECT d.person_id, d.grant_id
-          FROM turns t
-          JOIN delivery d ON d.person_id = t.person_id AND d.grant_id = t.grant_id
-          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-         WHERE t.turn <= t.left_over AND d.generation > d.acked_generation
-           AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp())
-         ORDER BY t.turn, t.due_at LIMIT :limit
-           FOR UPDATE OF d SKIP LOCKED FOR SHARE OF g SKIP LOCKED),
-    taken AS (
-        UPDATE delivery d
-           SET lease_id = :lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
-          FROM due WHERE d.person_id = due.person_id AND d.grant_id = due.grant_id
-        RETURNING d.person_id, d.grant_id, d.generation, d.acked_sequence, d.told_version, d.told_state, d.told_erasure,
-                  d.attempts)
-    SELECT {GRANT}, {NEWS}, t.generation, t.attempts,
-           n.stream_id, n.url, s.sub, e.keys, p.key_groups
-      FROM taken t
-      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
-      JOIN stream n ON n.client_id = g.client_id
-      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {KEYS} {TOLD}
-""")  # noqa: S608 - put together from constants
 RECORDS = text("""
     SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
       FROM person_key k LEFT JOIN current_record r ON r.person_id = k.person_id
      WHERE k.person_id = ANY(:person_ids)
 """)
-STILL_ALLOWED = text(f"""
-    SELECT {GRANT}, n.url, n.state AS stream_state
-      FROM delivery d
-      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
-      JOIN stream n ON n.client_id = g.client_id
-     WHERE d.person_id = :person_id AND d.grant_id = :grant_id
-       AND d.lease_id = :lease_id AND d.leased_until > clock_timestamp()
-""")  # noqa: S608 - put together from constants
-FINISH = text("""
-    WITH said AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
-            person_id uuid, grant_id uuid, lease_id uuid, done boolean, generation int, sequence int,
-            version int, state text, erasure boolean, delay double precision, attempts int, problem text)),
-    ours AS (
-        SELECT d.person_id, d.grant_id FROM delivery d JOIN said v
-            ON v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.lease_id = d.lease_id
-         ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
-    UPDATE delivery d
-       SET acked_generation = CASE WHEN v.done THEN v.generation ELSE d.acked_generation END,
-           acked_sequence = CASE WHEN v.done THEN COALESCE(v.sequence, d.acked_sequence) ELSE d.acked_sequence END,
-           told_version = CASE WHEN v.done THEN v.version ELSE d.told_version END,
-           told_state = CASE WHEN v.done THEN v.state ELSE d.told_state END,
-           told_erasure = d.told_erasure OR (v.done AND v.erasure),
-           acked_at = CASE WHEN v.done THEN clock_timestamp() ELSE d.acked_at END,
-           attempts = v.attempts, last_problem = v.problem, lease_id = NULL, leased_until = NULL,
-           due_at = CASE WHEN v.done OR d.generation > v.generation THEN d.due_at
-                         ELSE clock_timestamp() + make_interval(secs => v.delay) END
-      FROM said v, ours o
-     WHERE o.person_id = v.person_id AND o.grant_id = v.grant_id
-       AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
-""")
-# An endpoint that has just proved itself is held until edits under way are over (`BACKFILL`), and no other company's
-# messages wait for that: what one attempt says of it is then left out.
-ENDPOINT_WORKS = text("""
-    UPDATE stream SET failures = 0, failing_since = NULL, last_problem = ''
-     WHERE stream_id IN (SELECT stream_id FROM stream
-                            WHERE stream_id = ANY(:stream_ids) AND (failures > 0 OR last_problem <> '')
-                            ORDER BY stream_id FOR UPDATE SKIP LOCKED)
-""")
-ENDPOINT_FAILS = text("""
-    UPDATE stream
-       SET failures = failures + 1, failing_since = COALESCE(failing_since, clock_timestamp()),
-           last_problem = :problem,
-           state = CASE WHEN :gone AND state = 'enabled' THEN 'disabled' ELSE state END,
-           slow_until = CASE WHEN :too_slow THEN clock_timestamp() + make_interval(secs => :parked)
-                             ELSE slow_until END
-     WHERE stream_id IN (SELECT stream_id FROM stream WHERE stream_id = :stream_id FOR UPDATE SKIP LOCKED)
-""")
-DUE = text("""
-    SELECT DISTINCT CASE WHEN e.slow_until > clock_timestamp() THEN e.stream_id END AS stream_id
-      FROM delivery d JOIN stream e ON e.client_id = d.client_id
-     WHERE d.generation > d.acked_generation AND d.due_at <= clock_timestamp()
-       AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) AND e.state = 'enabled'
-""")
-# What a batch pull prepared waits for the company, not for a worker: `UNFETCHED` settles it.
+# What a batch pull prepared, or a poll handed out, waits for the company, not for a worker: `UNFETCHED` and
+# `polling.settle_unanswered` settle it.
 STALE = text("""
-    SELECT d.person_id, d.at, d.disclosure_id
-      FROM disclosure d
+    SELECT d.person_id, d.at, d.disclosure_id, d.grant_id, d.grant_version, d.channel, d.message_id, c.client_id
+      FROM disclosure d JOIN disclosure_context c ON c.context_id = d.context_id
      WHERE d.outcome = 'sending' AND d.channel <> 'batch' AND d.at < :before AND d.at > :after
        AND NOT EXISTS (SELECT 1 FROM disclosure_outcome o WHERE o.person_id = d.person_id AND o.at = d.at
                           AND o.disclosure_id = d.disclosure_id)
+       AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.client_id = c.client_id AND a.at = d.at
+                          AND a.attempt_id = d.disclosure_id AND a.channel = 'poll')
      LIMIT 500
 """)
-# Who may have a change: whoever shares one of the details that it, or one after it, touched.  A company is told
-# only where an endpoint has proved itself; an endpoint without a row here is owed nothing.
-STATUS = text(f"""
-    SELECT {GRANT}, co.trading_name, t.touched, d.acked_at, d.attempts > 0 AS failing,
-           COALESCE(d.acked_sequence >= :sequence, false) AS received,
-           d.person_id IS NOT NULL AND n.state = 'enabled' AS told
-      FROM (SELECT ARRAY(
-               SELECT entry.key FROM current_record r, jsonb_each(r.entries) AS entry
-                WHERE r.person_id = :person_id
-                  AND (entry.value ->> 'sequence')::int >= :sequence) AS touched) t
-      JOIN "grant" g ON g.person_id = :person_id AND jsonb_exists_any(g.attributes, t.touched) {CLIENT}
-      LEFT JOIN delivery d ON d.person_id = g.person_id AND d.grant_id = g.grant_id
-      LEFT JOIN stream n ON n.client_id = g.client_id
-     WHERE g.state = 'active' AND g.mode = 'kept-up-to-date'
-     ORDER BY lower(co.trading_name), g.grant_id
-""")  # noqa: S608 - put together from constants

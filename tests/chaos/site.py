@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 _BACK_SECONDS = 0.5
 PROCESSES = {
-    "push 1": ("worker", "--queue", queue.FAST),
-    "push 2": ("worker", "--queue", queue.FAST),
+    "push 1": ("worker", "--queue", queue.PUSH),
+    "push 2": ("worker", "--queue", queue.PUSH),
     "work": ("worker", "--queue", queue.WORK),
     "reconciler": ("reconciler",),
 }

@@ -48,7 +48,7 @@ class Program:
         self.processes.append(made)
         return made
 
-    def worker(self, name: str = queue.FAST) -> subprocess.Popen[bytes]:
+    def worker(self, name: str = queue.PUSH) -> subprocess.Popen[bytes]:
         return self.start("worker", "--queue", name)
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ def test_worker_killed_while_pushing(world: World, program: Program) -> None:
     everyone = subscribe(world, firm, PEOPLE)
     firm.receiver.behave = lambda _number: 0.05
     program.start("reconciler")
-    program.worker(queue.SLOW)
+    program.worker(queue.CALLS)
     for round_number in range(3):
         seen = firm.receiver.requests
         worker = program.worker()
@@ -122,7 +122,7 @@ def test_valkey_emptied_while_pushes_wait(world: World, program: Program) -> Non
     assert firm.receiver.requests == 0
     queue.connection(config.current().redis_url).flushall()
     program.worker()
-    program.worker(queue.SLOW)
+    program.worker(queue.CALLS)
     program.start("reconciler")
     until(lambda: current(firm, everyone, "newest@example.org"))
     assert_all_logged(world, firm)

@@ -202,7 +202,7 @@ def test_a_second_worker_finds_nothing_to_send(
 def test_a_lost_ring_is_found_by_the_reconciler(pinged: Afar, endpoint: Endpoint, settings: Settings) -> None:
     asked = ask(pinged)
     pinged.answer(asked)
-    bell = queue.queue(settings.redis_url, queue.SLOW)
+    bell = queue.queue(settings.redis_url, queue.CALLS)
     bell.connection.delete(bell.key)
     request_id = str(pinged.row(asked).request_id)
     sync_jobs.reconcile()

@@ -760,7 +760,7 @@ def _rung(settings: Settings) -> list[str]:
     from portal import queue  # noqa: PLC0415 - only here
 
     # Not beside the codes people wait for to sign in: a stranger's server may take its time with each.
-    return [str(job.args) for job in queue.queue(settings.redis_url, queue.SLOW).get_jobs()]
+    return [str(job.args) for job in queue.queue(settings.redis_url, queue.CALLS).get_jobs()]
 
 
 def test_a_job_that_was_rung_twice_reads_once(rotating: Rotating) -> None:

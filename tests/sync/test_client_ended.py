@@ -44,7 +44,7 @@ def test_nothing_is_sent_any_more(world: World, ended: tuple[Firm, Shared]) -> N
     endpoint = world.endpoint(firm)
     assert (endpoint.state, endpoint.last_problem) == ("disabled", "The app was ended.")
     world.due_now()
-    courier.drain(config.current(), lane=courier.FAST)
+    courier.drain(config.current())
     assert firm.receiver.journal == []
 
 

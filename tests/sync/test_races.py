@@ -11,7 +11,7 @@ from portal import db
 from portal.consumer import services as consumer
 from portal.sync import jobs, outbox, rules, services
 from portal.sync.models import Stream
-from tests.sync.test_delivery import claim
+from tests.sync.outbox_steps import claim, finish
 
 if TYPE_CHECKING:
     from tests.sync.cast import World
@@ -47,7 +47,7 @@ def test_asking_for_everything_again_while_something_is_on_its_way(world: World)
     [parcel] = claim(world)
     world.transact(lambda session: services.send_again(session, person_id=shared.person_id, grant_id=shared.grant_id))
     arrived = outbox.Sent(parcel, rules.Result(outcome=rules.Outcome.COMPLETED))
-    world.transact(lambda session: outbox.finish(session, [arrived], now=db.now()))
+    finish(world, [arrived])
     jobs.drain()
     _first, message = firm.receiver.journal
     assert message.profile is not None
@@ -61,12 +61,9 @@ def test_an_endpoint_somebody_holds_holds_up_nobody(world: World) -> None:
     [parcel] = claim(world)
     failed = outbox.Sent(parcel, rules.Result(outcome=rules.Outcome.FAILED, status=500))
 
-    def finish() -> None:
-        world.transact(lambda session: outbox.finish(session, [failed], now=db.now()))
-
     with ThreadPoolExecutor(1) as other, db.sessions(world.settings.database_url)() as proving:
         proving.execute(select(Stream).where(Stream.client_id == firm.client_id).with_for_update())
-        finishing = other.submit(finish)
+        finishing = other.submit(finish, world, [failed])
         done = wait([finishing], timeout=_A_MOMENT).done
         proving.rollback()
         assert done

@@ -1,0 +1,152 @@
+"""The statements of a drain: which streams may be sent to, what they are owed, and what became of it.
+
+They read across slices on purpose (docs/decisions/0005-one-drain-for-the-fast-lane.md) and write only the outbox.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from portal.db import Prepared
+from portal.oauth.statements import GRANT
+from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
+
+# A client's keys are looked up once, however many of its people there are.
+_ITS_CLIENT = CLIENT.replace("JOIN client c", "JOIN c")
+_FREE = "(d.leased_until IS NULL OR d.leased_until <= clock_timestamp())"
+# Every client that is owed something, with the day its longest wait ends: from one to the next by the index, so that
+# ten thousand rows for one of them are one step.
+_OWED = """
+    RECURSIVE owed AS (
+        (SELECT client_id, due_at FROM delivery WHERE generation > acked_generation
+          ORDER BY client_id, due_at LIMIT 1)
+        UNION ALL
+        SELECT n.client_id, n.due_at FROM owed o CROSS JOIN LATERAL (
+            SELECT client_id, due_at FROM delivery WHERE generation > acked_generation AND client_id > o.client_id
+             ORDER BY client_id, due_at LIMIT 1) n)"""
+# What a second brings it, kept for one second at most.
+_TOKENS = """LEAST(e.per_second, COALESCE(
+        e.tokens + e.per_second * EXTRACT(EPOCH FROM clock_timestamp() - e.tokens_at), e.per_second))"""
+# A circuit that has been open lets one message through, to see.
+_AT_ONCE = "CASE WHEN e.circuit_step > 0 THEN 1 ELSE e.in_flight END"
+_FLYING = "(SELECT count(*) FROM flight f WHERE f.stream_id = e.stream_id AND f.leased_until > clock_timestamp())"
+_MAY_BE_SENT_TO = f"""
+    e.state = 'enabled' AND e.method = 'push' AND (e.circuit_until IS NULL OR e.circuit_until <= clock_timestamp())
+       AND {_TOKENS} >= 1 AND {_FLYING} < {_AT_ONCE}"""
+_ABLE = f"""
+    WITH {_OWED}
+    SELECT e.stream_id FROM owed o JOIN stream e ON e.client_id = o.client_id
+     WHERE o.due_at <= clock_timestamp() AND {_MAY_BE_SENT_TO}"""  # noqa: S608 - put together from constants
+DUE = text(f"SELECT EXISTS ({_ABLE})")
+# Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
+ABLE = Prepared("able", f"{_ABLE} ORDER BY o.due_at LIMIT :limit FOR NO KEY UPDATE OF e SKIP LOCKED")
+# Streams take turns request by request.  Both locks skip what is taken: someone who stops sharing holds the grant and
+# then wants the delivery, so waiting here could end in a deadlock.  Leases run by the database's clock only, one for
+# each request.  `narrowed` are streams that take fewer messages at once than they said.
+CLAIM = Prepared("claim", f"""
+    WITH able AS MATERIALIZED (
+        SELECT e.stream_id, e.client_id, {_TOKENS} AS tokens,
+               CASE WHEN e.circuit_step > 0 THEN 1 ELSE LEAST(e.batch, COALESCE(n.batch, e.batch)) END AS size,
+               GREATEST(0, LEAST({_AT_ONCE} - {_FLYING}, floor({_TOKENS})))::int AS room
+          FROM stream e LEFT JOIN jsonb_to_recordset(CAST(:narrowed AS jsonb)) AS n(stream_id uuid, batch int)
+            ON n.stream_id = e.stream_id
+         WHERE e.stream_id = ANY(CAST(:stream_ids AS uuid[]))),
+    waiting AS (
+        SELECT a.stream_id, a.size, d.person_id, d.grant_id, d.due_at,
+               row_number() OVER (PARTITION BY a.stream_id ORDER BY d.due_at) - 1 AS turn
+          FROM able a CROSS JOIN LATERAL (
+               SELECT d.person_id, d.grant_id, d.due_at FROM delivery d
+                WHERE d.client_id = a.client_id AND d.generation > d.acked_generation
+                  AND d.due_at <= clock_timestamp() AND {_FREE}
+                ORDER BY d.due_at LIMIT a.room * a.size) d),
+    due AS MATERIALIZED (
+        SELECT d.person_id, d.grant_id, w.stream_id, w.size, w.turn, g.purpose_id
+          FROM waiting w
+          JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id
+          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+         WHERE d.generation > d.acked_generation AND {_FREE}
+         ORDER BY w.turn / w.size, w.due_at LIMIT :limit
+           FOR UPDATE OF d SKIP LOCKED FOR SHARE OF g SKIP LOCKED),
+    numbered AS (
+        SELECT due.person_id, due.grant_id, due.stream_id, p.strict,
+               (row_number() OVER (PARTITION BY due.stream_id, p.strict ORDER BY due.turn) - 1) / due.size AS number
+          FROM due JOIN purpose p ON p.purpose_id = due.purpose_id),
+    request AS MATERIALIZED (
+        SELECT stream_id, strict, number, gen_random_uuid() AS lease_id FROM numbered GROUP BY 1, 2, 3),
+    flown AS (
+        INSERT INTO flight (stream_id, lease_id, leased_until)
+        SELECT stream_id, lease_id, clock_timestamp() + make_interval(secs => :lease_seconds) FROM request),
+    paid AS (
+        UPDATE stream e SET tokens = a.tokens - r.spent, tokens_at = clock_timestamp()
+          FROM able a JOIN (SELECT stream_id, count(*) AS spent FROM request GROUP BY 1) r USING (stream_id)
+         WHERE e.stream_id = a.stream_id),
+    t AS (
+        UPDATE delivery d
+           SET lease_id = r.lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+          FROM numbered n JOIN request r USING (stream_id, strict, number)
+         WHERE d.person_id = n.person_id AND d.grant_id = n.grant_id
+        RETURNING d.person_id, d.grant_id, d.client_id, d.lease_id, d.generation, d.attempts, d.acked_sequence,
+                  d.told_version, d.told_state, d.told_erasure),
+    c AS MATERIALIZED (
+        SELECT c.client_id, c.company_id, c.state, e.keys
+          FROM client c {KEYS}
+         WHERE c.client_id IN (SELECT client_id FROM t))
+    SELECT {GRANT}, {NEWS}, t.lease_id, t.generation, t.attempts, p.strict, p.key_groups,
+           n.stream_id, n.url, n.batch, n.authorization_version, n.wrapped_authorization, s.sub, c.keys
+      FROM t
+      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_ITS_CLIENT}
+      JOIN stream n ON n.client_id = g.client_id
+      LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {TOLD}
+""")  # fmt: skip  # noqa: S608 - put together from constants
+# By itself and after the locks: whoever claims the news of a change finds the change in the record.
+RECORDS = Prepared("records", """
+    SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
+      FROM person_key k LEFT JOIN current_record r ON r.person_id = k.person_id
+     WHERE k.person_id = ANY(CAST(:person_ids AS uuid[]))
+""")  # fmt: skip
+_STILL_ALLOWED = f"""
+    SELECT {GRANT}, n.url, n.state AS stream_state
+      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:lease_ids AS uuid[]))
+           AS w(person_id, grant_id, lease_id)
+      JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id AND d.lease_id = w.lease_id
+      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
+      JOIN stream n ON n.client_id = g.client_id
+     WHERE d.leased_until > clock_timestamp()"""  # noqa: S608 - put together from constants
+STILL_ALLOWED = Prepared("still_allowed", _STILL_ALLOWED)
+# The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.
+HELD_ALLOWED = Prepared("held_allowed", f"{_STILL_ALLOWED} ORDER BY g.person_id, g.grant_id FOR SHARE OF g SKIP LOCKED")
+# What is acknowledged counts for what was told since: whoever asked meanwhile for all of it gets all of it.
+# What was refused for good waits a day; a message refused by itself may not be sent again under its old id
+# (draft-deshpande-secevent-http-multi-set-push-03, "Uniqueness of SETs"), so it becomes a newer one.
+FINISH = Prepared("finish", """
+    WITH said AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+            person_id uuid, grant_id uuid, lease_id uuid, done boolean, generation int, sequence int, version int,
+            base_sequence int, base_version int, state text, erasure boolean, held boolean, renewed int,
+            delay double precision, attempts int, problem text)),
+    landed AS (
+        DELETE FROM flight f USING jsonb_to_recordset(CAST(:landed AS jsonb)) AS l(stream_id uuid, lease_id uuid)
+         WHERE f.stream_id = l.stream_id AND f.lease_id = l.lease_id),
+    ours AS (
+        SELECT d.person_id, d.grant_id, d.generation > v.generation AS newer,
+               v.done AND d.acked_sequence = v.base_sequence AND d.told_version = v.base_version AS heard
+          FROM delivery d JOIN said v
+            ON v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.lease_id = d.lease_id
+         ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
+    UPDATE delivery d
+       SET acked_generation = CASE WHEN v.done THEN v.generation ELSE d.acked_generation END,
+           acked_sequence = CASE WHEN o.heard THEN COALESCE(v.sequence, d.acked_sequence) ELSE d.acked_sequence END,
+           told_version = CASE WHEN o.heard THEN v.version ELSE d.told_version END,
+           told_state = CASE WHEN o.heard THEN v.state ELSE d.told_state END,
+           told_erasure = d.told_erasure OR (o.heard AND v.erasure),
+           acked_at = CASE WHEN v.done THEN clock_timestamp() ELSE d.acked_at END,
+           lease_id = NULL, leased_until = NULL, last_problem = v.problem,
+           attempts = CASE WHEN o.newer THEN d.attempts ELSE v.attempts END, held = v.held AND NOT o.newer,
+           generation = d.generation + CASE WHEN o.newer THEN 0 ELSE v.renewed END,
+           due_at = CASE WHEN v.done OR o.newer THEN d.due_at
+                         ELSE clock_timestamp() + make_interval(secs => v.delay) END
+      FROM said v, ours o
+     WHERE o.person_id = v.person_id AND o.grant_id = v.grant_id
+       AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
+""")  # fmt: skip
+FORGET_FLIGHTS = text("DELETE FROM flight WHERE leased_until < clock_timestamp() - interval '1 hour'")

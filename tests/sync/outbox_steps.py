@@ -1,0 +1,56 @@
+"""A drain in steps: claiming, sending what was claimed, noting it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from portal import config, db
+from portal.ledger import queries as ledger
+from portal.sync import consignments, courier, health, outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from portal.ledger.queries import Entry
+    from portal.sync.outbox import Parcel, Sent
+    from tests.sync.cast import World
+
+
+def claim(world: World, limit: int = 100, lease_seconds: float = 20) -> list[Parcel]:
+    """Lease what is due and commit it, as a worker does that then dies."""
+
+    def take(session: Session) -> list[Parcel]:
+        now = db.now()
+        return outbox.claim(session, keyring=world.keyring, now=now, limit=limit, lease_seconds=lease_seconds).parcels
+
+    parcels: list[Parcel] = world.transact(take)
+    return parcels
+
+
+def carry(parcels: Sequence[Parcel]) -> None:
+    """Send what was claimed before, and note what becomes of it; nothing else is claimed."""
+    sender = courier.Courier(config.current())
+    sender.warm()
+    for consignment in consignments.of_people(parcels, time.monotonic()):
+        sender._begin(consignment)  # noqa: SLF001 - a drain begins with what it claimed
+    sender.drain(time.monotonic())
+    sender.close()
+
+
+def finish(world: World, sent: Sequence[Sent]) -> None:
+    """Note what became of parcels, as a drain does."""
+
+    def note(session: Session) -> None:
+        outbox.finish(session, sent, now=db.now())
+        health.note(session, [(each.parcel.place.stream_id, each.result) for each in sent])  # type: ignore[union-attr]
+
+    world.transact(note)
+
+
+def entries(world: World, person_id: UUID, channel: str = "push") -> list[Entry]:
+    found = world.transact(lambda session: ledger.of_person(session, person_id=person_id))
+    return [entry for entry in found if entry.channel == channel]

@@ -8,8 +8,7 @@ looks that are left alone and has the portal's ceiling alone.
 from __future__ import annotations
 
 import json
-import math
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
@@ -18,6 +17,7 @@ from portal.errors import PortalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row
@@ -29,7 +29,6 @@ CHECK: Final = "check"
 GUESS: Final = "guess"
 GUESSES_COUNT_FOR: Final = timedelta(days=30)
 REASON: Final = "too-often"
-_DAY: Final = timedelta(days=1)
 _DAY_SECONDS: Final = 86_400
 # Rows of earlier days count for nothing any more, but for guesses.
 _FORGOTTEN_AT_ONCE = 10_000
@@ -108,9 +107,8 @@ def day(now: datetime) -> str:
 
 def seconds_left(now: datetime) -> int:
     """Return the seconds until the next day begins, at least one."""
-    moment = now.astimezone(UTC)
-    begins = datetime.combine(moment.date() + _DAY, time(), UTC)
-    return math.ceil((begins - moment).total_seconds())
+    # Unix time has no leap seconds, so each of its days is one of UTC.
+    return _DAY_SECONDS - int(now.timestamp()) % _DAY_SECONDS
 
 
 def count(session: Session, rows: Iterable[Row[Any]], *, most: int, now: datetime) -> set[UUID]:

@@ -6,9 +6,8 @@ one up, and it says nothing to whoever comes by it.
 
 from __future__ import annotations
 
-import hmac
-import json
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from portal.vault import base64url
@@ -30,10 +29,12 @@ def opaque(keyring: Keyring, row: Row[Any], names: Iterable[str], sealed_to: Ite
 
     It changes with the consent, with each of these details and with the keys, and with nothing else of the person.
     """
-    entries = row.entries or {}
-    details = [[name, entries[name]["version"], entries[name]["confirmed_at"]] for name in sorted(names)]
-    told = json.dumps([row.grant_id.hex, row.grant_version, details, sorted(sealed_to)])
-    return base64url.encode(hmac.digest(_key(keyring), told.encode(), "sha256")[:_BYTES])
+    told = [f"{row.grant_id.hex} {row.grant_version}"]
+    for name in sorted(names):
+        entry = row.entries[name]
+        told.append(f"{name} {entry['version']} {entry['confirmed_at']}")
+    told += sorted(sealed_to)
+    return base64url.encode(blake2b("\n".join(told).encode(), key=_key(keyring), digest_size=_BYTES).digest())
 
 
 def header(validator: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from portal.egress import guard, names
 from portal.egress.answers import Answer, NoAnswerError, TooSlowError, UnreachableError
-from portal.egress.kept import Kept, Sessions
+from portal.egress.kept import Kept
 from portal.egress.lines import Line, State, compose
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LINES = 4096
 # More at once would wait for this process's own cryptography and seem slow for it.
-_CONNECTING = 512
+_CONNECTING = 256
 _OTHER_FILES = 256
 
 
@@ -109,7 +109,6 @@ class Exchanges:
         self._asking: dict[names.Place, list[_Use]] = {}
         self._holders: dict[Line, _Use] = {}
         self._kept = Kept(self._close)
-        self._sessions = Sessions()
         self._clock: list[tuple[float, int, _Use]] = []
         self._stamps = count(1)
         self._told: list[Event] = []
@@ -239,7 +238,7 @@ class Exchanges:
         address, *left = use.addresses
         use.addresses = tuple(left)
         try:
-            line = Line(target, address, trust=self._trust, session=self._sessions.take(target))
+            line = Line(target, address, trust=self._trust)
         except NoAnswerError as error:
             self._give_up(use, error, target)
             return
@@ -299,8 +298,6 @@ class Exchanges:
             self._told.append(Written(use.key))
         if line.state is State.ANSWERED:
             self._told.append(Answered(use.key, line.answer()))
-            if line.uses == 1:
-                self._sessions.put(line.target, line.session())
             self._forget(use, keep=line.rest())
 
     def _fail(self, use: _Use, error: NoAnswerError | guard.UnsafeAddressError) -> None:

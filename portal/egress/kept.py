@@ -1,4 +1,4 @@
-"""Lines that wait for their next request, and what makes the next handshake with a name short."""
+"""Lines that wait for their next request."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from portal.egress.guard import Target
     from portal.egress.lines import Line
 
 _IDLE_SECONDS = 15.0
-_SESSIONS = 8192
-# A shortened handshake shows no certificate, so the whole one is asked for again after a while.
-_SESSION_SECONDS = 3600
+# A line of TLS holds some 45 kB: few enough for a sender to stay small.
+_LINES = 1024
 
 
 class Kept:
@@ -32,6 +30,8 @@ class Kept:
     def put(self, line: Line) -> None:
         self._since[line] = time.monotonic()
         self._places.setdefault(line.target.place, []).append(line)
+        if len(self._since) > _LINES:
+            self.drop_oldest()
 
     def take(self, target: Target) -> Line | None:
         """Return a line to one of the addresses that `target` has now, unless the other side has left or spoken."""
@@ -62,21 +62,3 @@ class Kept:
         lines.remove(line)
         if not lines:
             del self._places[line.target.place]
-
-
-class Sessions:
-    """TLS sessions by name and port, each for one use (RFC 8446 appendix C.4)."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[bool, str, int], ssl.SSLSession] = {}
-
-    def take(self, target: Target) -> ssl.SSLSession | None:
-        session = self._known.pop(target.place, None)
-        return session if session and session.time + _SESSION_SECONDS > time.time() else None
-
-    def put(self, target: Target, session: ssl.SSLSession | None) -> None:
-        if session is None or not session.has_ticket:
-            return
-        self._known[target.place] = session
-        if len(self._known) > _SESSIONS:
-            del self._known[next(iter(self._known))]

@@ -33,7 +33,6 @@ class Server:
         self.requests: list[bytes] = []
         self.names: list[str | None] = []
         self.lines: list[socket.socket] = []
-        self.resumed: list[bool] = []
         self._behave, self._wrap, self._greet = behave, wrap, greet
         if wrap is not None:
             wrap.sni_callback = lambda _socket, name, _context: self.names.append(name)
@@ -70,7 +69,6 @@ class Server:
                 wrapped = self._wrap.wrap_socket(line, server_side=True) if self._wrap else line
                 with wrapped:
                     self.lines.append(wrapped)
-                    self.resumed.append(isinstance(wrapped, ssl.SSLSocket) and bool(wrapped.session_reused))
                     if self._greet:
                         self._greet(wrapped)
                     while request := wrapped.recv(65536):

@@ -148,31 +148,6 @@ def test_handshake_cut_off_is_told_and_nothing_was_sent(
     assert not error.value.maybe_sent
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_second_line_takes_the_session_of_the_first(
-    looping: Callable[..., Loop], serve: Callable[..., Server], authority: Authority, version: ssl.TLSVersion
-) -> None:
-    context = authority.server()
-    context.maximum_version = version
-    server = serve(reply("HTTP/1.1 202 Accepted\nConnection: close\nContent-Length: 0\n\n"), context)
-    loop = looping(allow=server.allow, resolve=here, trust=authority.trusted)
-    for _ in range(3):
-        assert loop.ask(url(server), seconds=2).status == 202
-    assert server.resumed == [False, True, True]
-
-
-def test_session_of_one_name_is_no_good_for_another(
-    looping: Callable[..., Loop], serve: Callable[..., Server], authority: Authority
-) -> None:
-    server = serve(reply("HTTP/1.1 202 Accepted\nConnection: close\nContent-Length: 0\n\n"), authority.server())
-    allow = server.allow | {f"other.example.com:{server.port}"}
-    loop = looping(allow=allow, resolve=here, trust=authority.trusted)
-    assert loop.ask(url(server), seconds=2).status == 202
-    with pytest.raises(UntrustedError):
-        loop.ask(url(server, "other.example.com"), seconds=2)
-    assert len(server.requests) == 1
-
-
 def test_line_of_one_name_is_no_good_for_another(
     looping: Callable[..., Loop], serve: Callable[..., Server], authority: Authority
 ) -> None:

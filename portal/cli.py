@@ -247,6 +247,16 @@ def doctor(data: Path) -> None:
     sys.exit(0 if all(finding.well for finding in findings) else 1)
 
 
+@portal.command()
+@data_option
+def figures(data: Path) -> None:
+    """Say how many companies' copies equal the master."""
+    from portal.sync import copies  # noqa: PLC0415 - the other commands do not need it
+
+    with db.transaction(_settings(data).database_url) as session:
+        click.echo(copies.share(session, now=db.now()).words)
+
+
 def main() -> None:
     """Run the command line; a refusal is one sentence on standard error and exit status 1."""
     try:

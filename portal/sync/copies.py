@@ -61,6 +61,12 @@ class Share(NamedTuple):
         """The same without the copies that miss a change of the last minute only."""
         return self.equal / (self.total - self.fresh) if self.total > self.fresh else 1.0
 
+    @property
+    def words(self) -> str:
+        """The figure as a line, beside the goal."""
+        old = f"older than {SETTLED.seconds} s: {self.settled:.2%}"
+        return f"copies equal to the master: {self.now:.2%} ({self.equal:,} of {self.total:,}); {old}; goal {GOAL:.1%}"
+
 
 def status_of_change(session: Session, *, person_id: UUID, sequence: int, now: datetime) -> list[Told]:
     """Return, by name, each company that may have the change `sequence` and how far it is with it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64decode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -196,9 +198,6 @@ def test_what_was_pulled_is_receipted_by_the_pulled_messages_id(
 
 
 def _jti(message: str) -> str:
-    import json  # noqa: PLC0415 - only here
-    from base64 import urlsafe_b64decode  # noqa: PLC0415 - only here
-
     payload = message.split(".")[1]
     return str(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"])
 

@@ -176,6 +176,11 @@ class PortalClient:
     def result(self, ask_id: str) -> list[dict[str, Any]]:
         return list(_json(self._api("GET", f"/api/v1/pulls/{ask_id}/result"))["results"])
 
+    def send_receipts(self, receipts: list[dict[str, Any]]) -> dict[str, str]:
+        """Say what was done with up to 500 messages; return what became of each receipt, by `jti`."""
+        answer = _json(self._api("POST", "/api/v1/receipts", body={"receipts": receipts}))
+        return {str(each["jti"]): str(each["result"]) for each in answer["results"]}
+
     def _api(
         self, method: str, path: str, *, token: str = "", body: Mapping[str, Any] | None = None
     ) -> requests.Response:

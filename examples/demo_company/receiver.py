@@ -18,6 +18,8 @@ import envelope
 from store import Consent, Message, Profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from joserfc.jwk import ECKey
 
     from store import Store
@@ -56,8 +58,9 @@ class Sender(Protocol):
 class Receiver:
     """Verifies, opens and keeps messages."""
 
-    def __init__(self, sender: Sender, store: Store, key: ECKey) -> None:
-        self._sender, self._store, self._key = sender, store, key
+    def __init__(self, sender: Sender, store: Store, key: ECKey, *, kept: Callable[[], None] = lambda: None) -> None:
+        """`kept` is called whenever a message has been stored."""
+        self._sender, self._store, self._key, self._kept = sender, store, key, kept
 
     def take(self, message: str, *, how: str, about: str = "") -> dict[str, str]:
         """Take one message that was `pushed` or `asked`; return what to say to it, raise `RefusedError`.
@@ -88,6 +91,7 @@ class Receiver:
             ),
             now=time.time(),
         )
+        self._kept()
         return {}
 
     def verify(self, message: str) -> dict[str, Any]:

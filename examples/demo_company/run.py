@@ -24,6 +24,7 @@ import receiver
 from asking import Asking
 from make_keys import NAME
 from portal_client import PortalClient
+from receipts import Receipts
 from receiver import Receiver
 from store import Store
 
@@ -55,7 +56,9 @@ def make_app(
         MAX_CONTENT_LENGTH=_LARGEST_BODY,
     )
     store = Store(folder)
-    inbox = Receiver(portal, store, company_keys.encryption)
+    receipts = Receipts(portal, store)
+    receipts.start()
+    inbox = Receiver(portal, store, company_keys.encryption, kept=receipts.ring)
     app.jinja_env.globals.update(company=name, look=look)
     pages.protect(app, portal.portal)
     app.register_blueprint(receiver.events(inbox))

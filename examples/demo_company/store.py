@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS journal (
   how TEXT NOT NULL, outcome TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS attempt (
   state TEXT PRIMARY KEY, nonce TEXT NOT NULL, verifier TEXT NOT NULL, started REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS receipt (jti TEXT PRIMARY KEY, status TEXT NOT NULL, applied_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS ask (
   id TEXT PRIMARY KEY, progress TEXT NOT NULL, results TEXT NOT NULL, started REAL NOT NULL);
 """
@@ -106,6 +107,16 @@ class Store:
             outcome = "kept" if "kept" in outcomes else "late"
             _note(db, message, outcome, now)
             return outcome
+
+    def receipts(self, limit: int) -> list[dict[str, Any]]:
+        """Return what the portal has not been told yet: what became of each message, oldest first."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT * FROM receipt ORDER BY applied_at, jti LIMIT ?", (limit,))
+            return [dict(row) for row in rows]
+
+    def forget_receipts(self, jtis: list[str]) -> None:
+        with self._transaction() as db:
+            db.executemany("DELETE FROM receipt WHERE jti = ?", [(jti,) for jti in jtis])
 
     def note_refusal(self, sub: str, *, state: str) -> None:
         """A pull was refused: what the portal's answer says about consent is true from now on."""
@@ -191,6 +202,9 @@ def _note(db: sqlite3.Connection, message: Message, outcome: str, now: float) ->
     sequence = message.profile.sequence if message.profile else None
     row = (message.jti, now, message.sub, sequence, kind, message.how, outcome)
     db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    # What the portal is told is kept with what it is about: a receipt is sent once the message is, and never lost.
+    status = "applied" if outcome == "kept" else "superseded"
+    db.execute("INSERT OR IGNORE INTO receipt VALUES (?, ?, ?)", (message.jti, status, now))
 
 
 def _keep_profile(db: sqlite3.Connection, message: Message, profile: Profile, now: float) -> str:

@@ -31,6 +31,7 @@ from portal.sync import (
     pull_statements,
     pulls,
     push_statements,
+    receipts,
     replays,
     services,
     statements,
@@ -185,6 +186,7 @@ def settle_stale(session: Session, now: datetime) -> None:
 
 def _forget_tries(session: Session, now: datetime) -> None:
     attempts.forget(session, now=now)
+    receipts.forget(session, now=now)
     stream_events.forget(session, now=now)
     session.execute(push_statements.FORGET_FLIGHTS)
 

@@ -65,7 +65,7 @@ class _Trial:
 def measure(here: Ground, world: World) -> None:
     """Print the figures for each number of subscribers, for a steady stream, and beside a receiver that hangs."""
     sinks = Sinks(here, max(EDITS))
-    firms = firms_at(world, sinks.places)
+    firms = firms_at(world, sinks.places, per_second=1000)
     start_senders(here, 1)
     print(f"\nsave -> received by each subscriber, ms (goal: p95 <= {GOAL_P95} at 100)")
     for subscribers, edits in EDITS.items():
@@ -115,7 +115,7 @@ def _beside_one_that_hangs(here: Ground, world: World) -> None:
     """Edit with twenty subscribers, one of whom takes everything and never answers; print the others' latencies."""
     for deaf, words in ((), "all of 20 answer"), ((OTHERS,), "one of 20 hangs "):
         sinks = Sinks(here, OTHERS + HANGING, deaf=deaf)
-        firms = firms_at(world, sinks.places)
+        firms = firms_at(world, sinks.places, per_second=1000)
         start_senders(here, 1)
         people = [world.person() for _ in range(HANG_RATE)]
         subs = _share(world, sinks, people, firms[:OTHERS])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_JSON = re.compile(rb"content-type: *application/json", re.IGNORECASE)
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 _READ_BYTES = 1 << 16
 _JWS_PARTS = 3
@@ -85,7 +86,7 @@ class Line:
 
 def _answer(head: bytes, body: bytes) -> tuple[bytes, list[bytes]]:
     """Return what to say and the messages that came: one, or as many as the set of them holds."""
-    if b"application/json" not in head.lower():
+    if not _JSON.search(head):
         return _ACCEPTED, [body]
     sets = json.loads(body)["sets"]
     taken = json.dumps({"ack": list(sets)}).encode()

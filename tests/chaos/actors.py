@@ -37,7 +37,7 @@ class Stopped:
 
 @dataclass
 class Actors:
-    """People with their subscriptions, and one thread that acts for them."""
+    """People with their subscriptions, and two threads that act for them: one edits only."""
 
     world: World
     firms: Sequence[Firm]
@@ -52,7 +52,7 @@ class Actors:
         self._people: list[UUID] = []
         self._paused: set[UUID] = set()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._act, name="actors")
+        self._threads = [threading.Thread(target=act, name="actors") for act in (self._act, self._only_edit)]
 
     def settle(self, people: int) -> None:
         """Make `people`, each of whom shares with one to three of the firms."""
@@ -63,12 +63,14 @@ class Actors:
                 self.subscriptions.append((self.world.share(person_id, firm), firm))
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def end(self) -> None:
         """Let the last step finish, then let everybody who has paused go on."""
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         for shared, _ in self.subscriptions:
             if shared.grant_id in self._paused:
                 self._surely(self.world.step, "resume", shared)
@@ -90,6 +92,11 @@ class Actors:
             else:
                 self._share_anew()
             time.sleep(self._chance.expovariate(40))
+
+    def _only_edit(self) -> None:
+        while not self._over.is_set():
+            self._edit()
+            time.sleep(self._chance.expovariate(60))
 
     def _edit(self) -> None:
         name = self._chance.choice(_EDITED)

@@ -117,6 +117,7 @@ class Run:
     seed: int
     seconds: float
     sizes: list[dict[str, float]] = field(default_factory=list)
+    sent_again: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.world = cast.World(self.here.settings, keyring.load(self.here.settings.keyring_file))
@@ -142,7 +143,7 @@ class Run:
         self.drained_after = self._drain()
         self._settle()
         seen = verdict.arrivals(self.world, self.journal, self.firms)
-        return verdict.judge(self.world, self.actors, seen, self.chaos.hung)
+        return verdict.judge(self.world, self.actors, seen, self.chaos.hung, self.sent_again)
 
     def close(self) -> None:
         self.receivers.kill()
@@ -191,7 +192,9 @@ class Run:
 
     def _still_owed(self, session: Any) -> int:  # noqa: ANN401 - a session
         for person_id, grant_id in session.execute(_HELD).all():
+            # What staff do once they have mended what refused it: the same comes anew, under an id of its own.
             services.send_again(session, person_id=person_id, grant_id=grant_id)
+            self.sent_again.add(str(grant_id))
         session.execute(_TIME_PASSES)
         session.execute(_CIRCUITS_TOO)
         owed: int = session.scalar(_STILL_OWED)

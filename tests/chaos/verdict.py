@@ -12,7 +12,7 @@ from sqlalchemy import text
 from tests.sync import receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from joserfc.jwk import ECKey
@@ -92,8 +92,18 @@ def arrivals(world: World, journal: Path, firms: Iterable[Firm]) -> list[Arrival
     return sorted(found, key=lambda arrival: arrival.at)
 
 
-def judge(world: World, actors: Actors, seen: Sequence[Arrival], hung: Sequence[tuple[float, float]]) -> Verdict:
-    """Hold every invariant against what was received; `hung` are the moments between which a sender stood still."""
+def judge(
+    world: World,
+    actors: Actors,
+    seen: Sequence[Arrival],
+    hung: Sequence[tuple[float, float]],
+    sent_again: Collection[str],
+) -> Verdict:
+    """Hold every invariant against what was received.
+
+    `hung` are the moments between which a sender stood still, `sent_again` the consents for which staff asked for
+    everything anew.
+    """
     verdict = Verdict(received=len(seen), stops=len(actors.stopped), ways=Counter(each.way for each in seen))
     verdict.unlogged = _unlogged(world, seen)
     verdict.subscribers = len(actors.live)
@@ -101,7 +111,7 @@ def judge(world: World, actors: Actors, seen: Sequence[Arrival], hung: Sequence[
     for stopped in actors.stopped:
         _judge_stop(verdict, stopped, seen, hung)
     verdict.backwards = _backwards(seen)
-    verdict.duplicates, verdict.under_another_id = _twice(seen)
+    verdict.duplicates, verdict.under_another_id = _twice(seen, sent_again)
     verdict.open_rows = world.transact(lambda session: session.scalar(_SENDING))
     return verdict
 
@@ -152,7 +162,7 @@ def _backwards(seen: Sequence[Arrival]) -> int:
     return count
 
 
-def _twice(seen: Sequence[Arrival]) -> tuple[int, int]:
+def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[int, int]:
     """Return how many messages came again after they had been taken, and how many of those under another id."""
     taken: dict[str, str] = {}
     told: dict[str, str] = {}
@@ -160,10 +170,15 @@ def _twice(seen: Sequence[Arrival]) -> tuple[int, int]:
     for each in seen:
         jti, state = each.message.jti, _state(each)
         again += jti in taken
-        elsewhere += told.setdefault(state, jti) != jti
+        if _grant(each) not in sent_again:
+            elsewhere += told.setdefault(state, jti) != jti
         if each.way in TOOK:
             taken[jti] = state
     return again, elsewhere
+
+
+def _grant(arrival: Arrival) -> str:
+    return next(str(event.get("grant_id", "")) for event in arrival.message.claims["events"].values())
 
 
 def _state(arrival: Arrival) -> str:

@@ -58,7 +58,7 @@ def read(token: str, *, portal_keys: dict[str, Any], key: ECKey) -> Message:
     header = parsed.headers()
     assert header["typ"] == "secevent+jwt"
     message = Message(token, json.loads(parsed.payload or b""), time.monotonic())
-    if message.profile is not None:
+    if message.profile is not None and not message.profile.get("thin"):
         message.values = dict(_opened(message.profile, key))
     return message
 

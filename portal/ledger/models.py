@@ -27,9 +27,9 @@ class DisclosureContext(Base):
 class Disclosure(Base):
     """One message to a company, or one refusal; committed before the first byte leaves.
 
-    `channel` is `push`, `pull`, `batch` or `userinfo`, `notice` for news without details, `drift` where a company
-    was told whether its copies of `asked` are up to date and got none of them, `consent` for a step of the person's
-    own; `outcome` is `sending` until its
+    `channel` is `push`, `poll`, `pull`, `batch` or `userinfo`, `notice` for news without details, `drift` where a
+    company was told whether its copies of `asked` are up to date and got none of them, `consent` for a step of the
+    person's own; `outcome` is `sending` until its
     `DisclosureOutcome` says more, or at once `completed`, `denied`, `suppressed`.  `asked` lists attribute
     names, `given` maps each disclosed attribute to its version; a value never stands here.
     """

@@ -7,6 +7,7 @@ from types import MappingProxyType
 HOW = MappingProxyType(
     {
         "push": "Kept up to date",
+        "poll": "Kept up to date: they collected it",
         "pull": "They asked",
         "batch": "They asked for many people at once",
         "userinfo": "They asked when you signed in there",
@@ -38,6 +39,15 @@ _BATCH_OUTCOMES = MappingProxyType(
     {"sending": "Ready for them, not fetched yet", "failed": "Not fetched in time, nothing was sent"}
 )
 _CHECKED = "Answered, no detail was sent"
+# Handed out when they ask what is new, and theirs once they say that they have it.
+_POLL_OUTCOMES = MappingProxyType(
+    {
+        "sending": "Collected, not confirmed yet",
+        "failed": "Collected, and they could not use it",
+        "unknown": "Collected, and never confirmed: they can collect it again",
+    }
+)
+_OF_CHANNEL = MappingProxyType({"batch": _BATCH_OUTCOMES, "poll": _POLL_OUTCOMES})
 _WHY = MappingProxyType(
     {
         "consent-absent": "you have not shared this with them",
@@ -89,7 +99,7 @@ def outcome(channel: str, latest: str, reason: str | None) -> str:
         return _STEPS.get(reason or "", "Recorded")
     if channel == "drift" and latest == "completed":
         return _CHECKED
-    words = (_BATCH_OUTCOMES.get(latest) if channel == "batch" else None) or _OUTCOMES.get(latest, latest)
+    words = _OF_CHANNEL.get(channel, _OUTCOMES).get(latest) or _OUTCOMES.get(latest, latest)
     why = _WHY.get(reason or "") if latest in {"denied", "suppressed"} else None
     return f"{words}: {why}" if why else words
 

@@ -45,7 +45,7 @@ _REPORT = text("""
 class NewDisclosure:
     """One row to log; `asked` names attributes, `given` maps each disclosed one to its version.
 
-    `channel` is `push`, `pull`, `batch`, `userinfo` or `consent`.  `outcome` is `sending` when a
+    `channel` is as `Disclosure` says.  `outcome` is `sending` when a
     `NewOutcome` follows, else `completed`, `denied` or `suppressed`.  `at` and `disclosure_id` together
     find the row again.
     """

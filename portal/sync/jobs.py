@@ -28,6 +28,7 @@ from portal.sync import (
     idempotency,
     letters,
     outbox,
+    polling,
     pull_statements,
     pulls,
     push_statements,
@@ -180,8 +181,9 @@ def tidy(settings: Settings, *, now: datetime) -> None:
 
 
 def settle_stale(session: Session, now: datetime) -> None:
-    """Say `unknown` of every message whose worker is gone: it may or may not have arrived."""
+    """Say `unknown` of every message whose worker is gone, or that was fetched and not acknowledged."""
     outbox.settle(session, before=now - STALE, after=now - _LOOKED_BACK, now=now)
+    polling.settle_unanswered(session, now=now)
 
 
 def _forget_tries(session: Session, now: datetime) -> None:

@@ -19,7 +19,7 @@ from portal import db, faults
 from portal.db import new_id
 from portal.errors import NotFoundError
 from portal.ledger import services as ledger
-from portal.sync import attempts, messages, news, poll_statements, queries, rules, statements, stream_events
+from portal.sync import attempts, messages, news, poll_statements, push_statements, queries, rules, stream_events
 from portal.sync.attempts import NewAttempt
 from portal.sync.messages import Addressee, News
 from portal.vault import signing
@@ -123,12 +123,12 @@ _seats = _Seats()
 
 
 def poll(
-    settings: Settings, *, keyring: Keyring, client_id: str, asked: Asked, wait_seconds: float = WAIT_SECONDS
+    settings: Settings, *, keyring: Keyring, client_id: str, asked: Asked, wait_seconds: float | None = None
 ) -> Answer:
     """Note what was acknowledged or refused, and hand out what waits, each in a transaction of its own.
 
-    Where nothing waits it looks again until something does, for `wait_seconds` at most, unless `at_once` was asked or
-    too many wait already.  Raises `NoStreamError`.
+    Where nothing waits it looks again until something does, for `wait_seconds` (`WAIT_SECONDS`) at most, unless
+    `at_once` was asked or too many wait already.  Raises `NoStreamError`.
     """
     url = settings.database_url
     if asked.acknowledged or asked.errors:
@@ -139,7 +139,7 @@ def poll(
     if found.sets or found.more or asked.at_once or not asked.most:
         return found
     with _seats.of(client_id) as seated:
-        if seated and _comes(url, client_id, wait_seconds):
+        if seated and _comes(url, client_id, WAIT_SECONDS if wait_seconds is None else wait_seconds):
             return _handed_out(settings, keyring, client_id, asked.most)
     return found
 
@@ -263,7 +263,7 @@ def _hand_out_news(session: Session, client_id: str, desk: _Desk, answer: Answer
 
 
 def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answer: Answer) -> None:
-    found = session.execute(statements.RECORDS, {"person_ids": [row.person_id for row in rows]})
+    found = push_statements.RECORDS.within(session, {"person_ids": [row.person_id for row in rows]})
     records = {record.person_id: record for record in found}
     handed, logged, tried, quiet, aside = [], [], [], [], []
     for row in rows:

@@ -116,11 +116,6 @@ CATCH_UP = text(f"""
         OR NOT EXISTS (SELECT 1 FROM current_record r WHERE r.person_id = g.person_id)
      ORDER BY g.person_id, g.grant_id ON CONFLICT (person_id, grant_id) DO NOTHING
 """)  # noqa: S608 - put together from constants
-RECORDS = text("""
-    SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
-      FROM person_key k LEFT JOIN current_record r ON r.person_id = k.person_id
-     WHERE k.person_id = ANY(:person_ids)
-""")
 # What a batch pull prepared, or a poll handed out, waits for the company, not for a worker: `UNFETCHED` and
 # `polling.settle_unanswered` settle it.
 STALE = text("""

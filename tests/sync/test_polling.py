@@ -15,6 +15,7 @@ from portal import db
 from portal.app import create_app
 from portal.consumer import services as consumer
 from portal.ledger import queries as ledger
+from portal.ledger import rules
 from portal.sync import jobs, messages, polling, services, streams
 from portal.sync.models import Attempt, Delivery, Stream
 from tests.sync.caller import Caller
@@ -443,12 +444,29 @@ def test_what_is_never_answered_is_said_to_be_unknown(caller: Caller, world: Wor
     shared = world.share(world.person(), firm)
     [jti] = poll(caller)
     late = db.now() + timedelta(minutes=11)
-    world.transact(lambda session: polling.settle_unanswered(session, now=late))
+    with db.transaction(world.settings.database_url) as session:
+        jobs.settle_stale(session, db.now() + timedelta(minutes=5))
+    assert log(world, shared) == [("poll", "sending")]
+    with db.transaction(world.settings.database_url) as session:
+        jobs.settle_stale(session, late)
     assert log(world, shared) == [("poll", "unknown")]
     assert attempts_of(world, firm)[0].detail == "It was fetched and not acknowledged."
     poll(caller, ack=[jti])
     assert log(world, shared) == [("poll", "completed")]
     assert attempts_of(world, firm)[0].outcome == "completed"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("sending", "Collected, not confirmed yet"),
+        ("completed", "Received"),
+        ("unknown", "Collected, and never confirmed: they can collect it again"),
+    ],
+)
+def test_people_read_that_it_was_collected(outcome: str, words: str) -> None:
+    assert rules.how("poll", None) == "Kept up to date: they collected it"
+    assert rules.outcome("poll", outcome, None) == words
 
 
 def test_a_company_without_a_key_is_handed_nothing_and_loses_nothing(caller: Caller, world: World, firm: Firm) -> None:

@@ -90,7 +90,7 @@ class Line:
     Every method may raise a `NoAnswerError`; the line is of no use then.
     """
 
-    __slots__ = ("_out", "_reader", "_sent", "_socket", "_started", "_trust", "address", "state", "target",
+    __slots__ = ("_number", "_out", "_reader", "_sent", "_socket", "_started", "_trust", "address", "state", "target",
                  "uses", "wants")  # fmt: skip
 
     def __init__(self, target: Target, address: str, *, trust: ssl.SSLContext) -> None:
@@ -104,9 +104,11 @@ class Line:
         self._sent = False
         self._started = 0.0
         self._socket = _dialled(address, target.port)
+        self._number = self._socket.fileno()
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """Return the number that the line is watched by, also when TLS has closed the socket on its own."""
+        return self._number
 
     def close(self) -> None:
         self._socket.close()
@@ -176,6 +178,8 @@ class Line:
         self.state, self.wants = State.READY, selectors.EVENT_READ
         if self.target.tls:
             self.state = State.SHAKING
+            # Whoever has left by now makes `wrap_socket` lose the socket it has taken.
+            self._socket.getpeername()
             # No session is taken over: CPython 3.11 loses 6 kB each time it is asked for one.
             self._socket = self._trust.wrap_socket(
                 self._socket, server_hostname=self.target.host, do_handshake_on_connect=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING
@@ -158,3 +159,23 @@ def test_line_of_one_name_is_no_good_for_another(
     assert len(server.lines) == 1
     with pytest.raises(UntrustedError):
         loop.ask(url(server, "other.example.com"), seconds=2)
+
+
+class Losing(ssl.SSLContext):
+    """Takes the socket and closes it, as the standard library does when the other side leaves meanwhile."""
+
+    def wrap_socket(self, sock: socket.socket, *_args: object, **_options: object) -> ssl.SSLSocket:
+        socket.socket(fileno=sock.detach()).close()
+        raise ConnectionResetError
+
+
+def test_line_that_tls_closes_on_its_own_is_watched_no_more(
+    looping: Callable[..., Loop], serve: Callable[..., Server]
+) -> None:
+    server = serve(say(ACCEPTED))
+    loop = looping(allow=server.allow, resolve=here, trust=Losing(ssl.PROTOCOL_TLS_CLIENT))
+    for _ in range(3):
+        with pytest.raises(GarbageError):
+            loop.ask(url(server))
+        assert loop.ask(server.url).status == 202
+        loop.exchanges.poll(0)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from portal import db
 from portal.companies import client_keys
-from portal.companies import services as companies
 from tests.fapi.cast import REDIRECT_URI
 from tests.oauth.rp import query
 
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 _DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies.md").read_text()
 _PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_MAKE_KEYS, _FIRST_TOKEN, _SIGN_IN = _PROGRAM.findall(_DOCUMENT)
+_MAKE_KEYS, _FIRST_TOKEN, _SIGN_IN, *_OTHERS = _PROGRAM.findall(_DOCUMENT)
+[_CHECK_COPIES] = [program for program in _OTHERS if "ucm-drift-v1" in program]
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -53,7 +53,13 @@ def test_from_no_keys_to_a_persons_details(
     _run(_SIGN_IN, names, rp=rp)
     [address] = capsys.readouterr().out.split()
     assert address.startswith(f"{rp.issuer}/oauth/authorize?client_id={rp.client_id}&request_uri=")
-    tokens, message = names["arrive"](query(rp.press(person, names["pushed"]["request_uri"])))
+    tokens, message = names["arrive"](
+        query(rp.press(person, names["pushed"]["request_uri"], attributes=["email.main"]))
+    )
     assert tokens["grant_id"]
     assert tokens["sub"]
     assert (message.status_code, message.headers["Content-Type"]) == (200, "application/secevent+jwt")
+    _run(_CHECK_COPIES, names, rp=rp)
+    own, held = names["own"]["access_token"], "aoife@example.org"
+    [checked] = names["check_copies"](own, {tokens["sub"]: {"email.main": held}})
+    assert checked == {"sub": tokens["sub"], "attributes": {"email.main": "same"}}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -354,8 +357,6 @@ def test_strangers_are_refused(http: FlaskClient, world: World, firm: Firm) -> N
 )
 def test_both_sides_come_to_the_same_digest(value: object, key: bytes) -> None:
     """Written out by hand here, as a company in any language would."""
-    import json  # noqa: PLC0415 - the portal's own text
-
     stored = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert drift.digest(key, PHONE, stored) == theirs(key, PHONE, value)
     assert drift.digest(key, MAIL, stored) != theirs(key, PHONE, value)
@@ -388,3 +389,17 @@ def test_the_answer_follows_from_what_was_saved_and_what_was_told(
     expected = "unknown" if not told else "same" if asked == current else "stale" if asked in told else "unknown"
     key = secrets.token_bytes(32)
     assert one(ask(caller, (shared.sub, {MAIL: f"v{asked}@example.org"}), key=key))["attributes"] == {MAIL: expected}
+
+
+_DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies.md").read_text()
+_VECTORS = re.findall(r"^\| `([a-z.]+)` \| `(.+)` \| `([\w-]{43})` \|$", _DOCUMENT, re.MULTILINE)
+
+
+def test_the_published_vectors_hold_on_both_sides() -> None:
+    assert len(_VECTORS) == 4
+    for name, canonical, published in _VECTORS:
+        value = json.loads(canonical)
+        assert jcs(value) == canonical
+        assert theirs(KEY, name, value) == published
+        assert drift.digest(KEY, name, canonical) == published
+    assert base64url.encode(KEY) in _DOCUMENT

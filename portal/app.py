@@ -22,6 +22,7 @@ from portal.oauth import api as oauth_api
 from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
 from portal.sync import (
+    away_web,
     deliveries_web,
     drift_api,
     events_api,
@@ -124,6 +125,8 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "shared_with", consent_web.shared_with_slot)
     slots.fill(app, "recipients", updates_web.recipients_slot)
     slots.fill(app, "after_change", updates_web.after_change_slot)
+    slots.fill(app, "away", away_web.away_slot)
+    slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)

@@ -42,7 +42,7 @@ _OUTCOMES = {
     "completed": ("Delivered", "ok"),
     "failed": ("Failed", "stop"),
     "unknown": ("No answer", "hold"),
-    "suppressed": ("Not sent: something changed first", "hold"),
+    "suppressed": ("Not sent", "hold"),
 }
 
 
@@ -231,15 +231,15 @@ def _next_try(owed: Owed | None, stream: Stream | None) -> str:
     if owed is None:
         return ""
     if stream is None or stream.state != "enabled":
-        return "When the endpoint is on again"
+        return "when the endpoint is on again"
     if owed.leased_until and owed.leased_until > now():
-        return "On its way"
+        return "on its way"
     if stream.method == "poll":
-        return "When you poll"
+        return "when you poll"
     if owed.held:
-        return "Held back until you send it again"
+        return "when you send it again: it is held back"
     at = max(owed.due_at, stream.circuit_until or owed.due_at)
-    return dates.moment(at) if at > now() else "Now"
+    return dates.moment(at) if at > now() else "now"
 
 
 def _subs(rows: Collection[Any]) -> Mapping[Any, str]:

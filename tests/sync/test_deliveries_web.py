@@ -94,7 +94,7 @@ def test_staff_see_every_attempt_but_not_who_it_was(world: World, browser: Brows
     failed(world, firm, shared, jti="one", milliseconds=7)
     attempt(world, firm, shared, jti="one")
     newest, older = rows(browser.get(PATH))
-    for words in (firm.name, "profile", shared.sub, "202 Delivered", "12 ms"):
+    for words in ("profile", shared.sub, "202 Delivered", "12 ms"):
         assert words in newest
     for words in (shared.sub, "503 Failed", "7 ms", "It answered 503."):
         assert words in older
@@ -155,12 +155,12 @@ def test_older_attempts_are_one_page_further_with_the_same_filter(world: World, 
     ("stream", "delivery", "words"),
     [
         ({}, {"due_at": timedelta(hours=2)}, " at "),
-        ({}, {"due_at": timedelta(hours=-2)}, "Now"),
-        ({}, {"due_at": timedelta(hours=2), "held": True}, "Held back until you send it again"),
-        ({"state": "disabled"}, {"due_at": timedelta(hours=2)}, "When the endpoint is on again"),
-        ({"method": "poll"}, {"due_at": timedelta(hours=2)}, "When you poll"),
+        ({}, {"due_at": timedelta(hours=-2)}, "now"),
+        ({}, {"due_at": timedelta(hours=2), "held": True}, "when you send it again"),
+        ({"state": "disabled"}, {"due_at": timedelta(hours=2)}, "when the endpoint is on again"),
+        ({"method": "poll"}, {"due_at": timedelta(hours=2)}, "when you poll"),
         ({"circuit_until": timedelta(hours=2)}, {"due_at": timedelta()}, " at "),
-        ({}, {"due_at": timedelta(), "leased_until": timedelta(minutes=1)}, "On its way"),
+        ({}, {"due_at": timedelta(), "leased_until": timedelta(minutes=1)}, "on its way"),
     ],
 )
 def test_what_waits_says_when_it_is_tried_next(
@@ -173,7 +173,7 @@ def test_what_waits_says_when_it_is_tried_next(
     set_delivery(world, shared, **_absolute(delivery))
     held = "held" if delivery.get("held") else "waiting"
     (row,) = rows(browser.get(f"{PATH}?result={held}"))
-    assert words in row
+    assert words in row.lower()
     assert shared.sub in row
     assert rows(browser.get(f"{PATH}?result={'waiting' if held == 'held' else 'held'}")) == []
     failed(world, firm, shared)

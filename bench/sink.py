@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_JSON = re.compile(rb"content-type: *application/json", re.IGNORECASE)
+_JSON = re.compile(rb"content-type: *application/(?:secevents\+)?json", re.IGNORECASE)
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 _READ_BYTES = 1 << 16
 _JWS_PARTS = 3

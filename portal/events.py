@@ -108,6 +108,16 @@ class EncryptionKeyInUse:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamStatusChanged:
+    """A client's stream was turned off because it failed, or is on again: its `status` is that of SSF 1.0 now."""
+
+    client_id: str
+    status: str
+    reason: str
+    at: datetime
+
+
 def listen(fact: type[Fact], listener: Callable[[Session, Fact], None]) -> None:
     """Call `listener` with every `fact` from now on; naming the same listener twice changes nothing."""
     if listener not in _listeners[fact]:

@@ -26,6 +26,7 @@ def wire() -> None:
     events.listen(events.ToldInFull, sync.on_told_in_full)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
     events.listen(events.SigningKeysChanged, stream_events.on_signing_keys_changed)
+    events.listen(events.StreamStatusChanged, stream_events.on_status_changed)
     events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
 
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
-from portal import config, faults, queue
+from portal import config, events, faults, queue
 from portal.db import new_id
 from portal.sync import circuit
 from portal.sync.circuit import Health
@@ -107,12 +107,18 @@ def returned(session: Session, stream: Stream) -> None:
 
     Held messages stay held: their receiver refused them, and staff say when to send them again.
     """
+    rested = stream.state == "paused" or stream.disabled_at is not None
     begun = Health()
     for column in _COLUMNS:
         setattr(stream, column, getattr(begun, column))
     stream.warned = 0
     session.flush()
     session.execute(_DUE_AT_ONCE, {"client_id": stream.client_id})
+    if rested:
+        at = session.scalars(select(func.clock_timestamp())).one()
+        events.announce(
+            session, events.StreamStatusChanged(client_id=stream.client_id, status="enabled", reason="", at=at)
+        )
 
 
 def warn_of_silence(session: Session) -> None:
@@ -144,6 +150,8 @@ def _tell(session: Session, row: Row[Any], before: Health, health: Health) -> in
     """Write what the company is to read of the change; return how many warnings it has had by then."""
     if health.state == "disabled" and before.state != "disabled":
         _write(session, row.client_id, "disabled", row.now)
+        off = events.StreamStatusChanged(client_id=row.client_id, status="disabled", reason=health.reason, at=row.now)
+        events.announce(session, off)
     if health.failing_since is None or health.state == "disabled":
         return 0
     due = circuit.warnings_due(health, now=row.now)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
-    from portal.events import SigningKeysChanged
+    from portal.events import SigningKeysChanged, StreamStatusChanged
     from portal.sync.rules import Result
     from portal.vault.signing import Signer
 
@@ -123,6 +123,12 @@ def on_signing_keys_changed(session: Session, fact: SigningKeysChanged) -> None:
         "signs_from": fact.signs_from.isoformat(), "others_withdrawn": fact.others_withdrawn,
     }  # fmt: skip
     _add(session, session.scalars(select(Stream.client_id)).all(), messages.KEYS_CHANGED, told, fact.at)
+
+
+def on_status_changed(session: Session, fact: StreamStatusChanged) -> None:
+    """Tell a client by its stream that this is on or off; one that is off because it failed finds it by polling."""
+    told = {"status": fact.status} | ({"reason": fact.reason} if fact.reason else {})
+    announce(session, client_id=fact.client_id, kind=messages.STREAM_UPDATED, payload=told, now=fact.at)
 
 
 def claim(session: Session, *, limit: int, lease_seconds: float) -> list[StreamParcel]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, text, update
 
+from portal import events
 from portal.db import new_id
 from portal.errors import InvalidError, NotFoundError, PortalError, RefusedError
 from portal.sync import health, messages, push_header, queries, services, stream_events
@@ -235,8 +236,8 @@ def set_status(session: Session, *, client_id: str, status: str, reason: str, no
         services.ring(session)
     stream.state, stream.reason, stream.disabled_at = status, reason, None
     session.flush()
-    told = {"status": status} | ({"reason": reason} if reason else {})
-    stream_events.announce(session, client_id=client_id, kind=messages.STREAM_UPDATED, payload=told, now=now)
+    said = events.StreamStatusChanged(client_id=client_id, status=status, reason=reason, at=now)
+    stream_events.on_status_changed(session, said)
     return stream
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from portal import db, events
-from portal.sync import messages, stream_events
+from portal.sync import health, messages, services, stream_events
 from portal.sync.models import Stream, StreamEvent
 from portal.sync.rules import Outcome, Result
 from portal.vault import signing
@@ -150,6 +150,24 @@ def test_the_message_is_about_the_stream(world: World) -> None:
     assert claims["sub_id"] == {"format": "opaque", "id": str(world.endpoint(firm).stream_id)}
     assert claims["events"] == {messages.KEYS_CHANGED: {"number": 1}}
     assert claims["jti"] == parcel.jti
+
+
+def test_a_stream_that_is_turned_off_because_it_fails_says_so_and_again_when_it_is_back(world: World) -> None:
+    """OpenID Shared Signals 1.0 section 8.1.5."""
+    events.listen(events.StreamStatusChanged, stream_events.on_status_changed)
+    firm = world.firm()
+    assert kept(world, firm) == []
+    gone = Result(outcome=Outcome.FAILED, status=410)
+    world.transact(lambda session: health.note(session, [(world.endpoint(firm).stream_id, gone)]))
+    [off] = kept(world, firm)
+    assert off.payload["status"] == "disabled"
+    assert "410" in off.payload["reason"]
+    assert claim(world) == []
+    world.transact(
+        lambda session: services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
+    )
+    [parcel] = claim(world)
+    assert parcel.payload == {"status": "enabled"}
 
 
 def test_every_stream_is_told_of_another_signing_key(world: World) -> None:

@@ -6,15 +6,17 @@ died is sent again.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, func, select, text
 
-from portal import config, queue
+from portal import config, db, mail, queue
 from portal.companies.models import Company, CompanyLetter, Staff
 from portal.identity import queries as identity
+from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.companies.models import Client
+    from portal.config import Settings
     from portal.vault.keyring import Keyring
+
+log = logging.getLogger(__name__)
 
 SEND: Final = "portal.companies.jobs.send_letters"
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
@@ -42,7 +47,7 @@ _CLAIM = text("""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
+class _Letter:
     """A letter that has been taken to be sent; without an address there is nobody left to send it to."""
 
     letter_id: UUID
@@ -81,13 +86,28 @@ def of_keys(
     write(session, company_id=client.company_id, template=template, about=about, now=now)
 
 
-def take(session: Session, *, keyring: Keyring) -> list[Letter]:
-    """Return letters that are due, each for this caller alone for the next five minutes."""
+def send_due(settings: Settings) -> int:
+    """Send letters that are due and return how many were taken; none is under way twice within five minutes."""
+    keyring = keyrings.load(settings.keyring_file)
+    with db.transaction(settings.database_url) as session:
+        taken = _take(session, keyring)
+    return sum(_sent(settings, letter) for letter in taken)
+
+
+def due(session: Session) -> bool:
+    """Say whether a letter waits for somebody to send it; one that was tried too often is given up."""
+    session.execute(delete(CompanyLetter).where(CompanyLetter.attempts >= _MOST_TRIES))
+    waiting = select(CompanyLetter.letter_id).where(CompanyLetter.due_at <= func.clock_timestamp()).limit(1)
+    return session.scalar(waiting) is not None
+
+
+def _take(session: Session, keyring: Keyring) -> list[_Letter]:
     rows = session.execute(_CLAIM, {"lease": _LEASE, "most": _AT_ONCE}).all()
-    contacts = dict(session.execute(select(Company.company_id, Company.contact_email).where(
-        Company.company_id.in_({row.company_id for row in rows}))).tuples())  # fmt: skip
+    theirs = select(Company.company_id, Company.contact_email)
+    found = session.execute(theirs.where(Company.company_id.in_({row.company_id for row in rows})))
+    contacts = {row.company_id: row.contact_email for row in found}
     return [
-        Letter(
+        _Letter(
             letter_id=row.letter_id, template=row.template, about=row.about,
             address=contacts[row.company_id] if row.person_id is None
             else identity.email_of(session, keyring=keyring, person_id=row.person_id),
@@ -96,13 +116,16 @@ def take(session: Session, *, keyring: Keyring) -> list[Letter]:
     ]  # fmt: skip
 
 
-def sent(session: Session, letter: Letter) -> None:
-    """Forget a letter that has been sent."""
-    session.execute(delete(CompanyLetter).where(CompanyLetter.letter_id == letter.letter_id))
-
-
-def due(session: Session) -> bool:
-    """Say whether a letter waits for somebody to send it; one that was tried too often is given up."""
-    session.execute(delete(CompanyLetter).where(CompanyLetter.attempts >= _MOST_TRIES))
-    waiting = select(CompanyLetter.letter_id).where(CompanyLetter.due_at <= func.clock_timestamp()).limit(1)
-    return session.scalar(waiting) is not None
+def _sent(settings: Settings, letter: _Letter) -> bool:
+    if letter.address:
+        subject, body = mail.compose(
+            letter.template, service_name=settings.service_name, url=settings.url, **letter.about
+        )
+        try:
+            mail.send(settings, to=letter.address, subject=subject, body=body, reference=letter.letter_id.hex)
+        except mail.MailNotSentError as error:
+            log.warning("a letter to a company was not taken: %s", error.private)
+            return False
+    with db.transaction(settings.database_url) as session:
+        session.execute(delete(CompanyLetter).where(CompanyLetter.letter_id == letter.letter_id))
+    return True

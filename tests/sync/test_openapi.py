@@ -68,14 +68,14 @@ def app(world: World) -> APIFlask:
 
 @pytest.fixture
 def caller(app: APIFlask, world: World) -> Caller:
-    return Caller(app.test_client(), world, world.firm())
+    return Caller(app.test_client(), world, world.firm(), "people:read keys:manage")
 
 
 @pytest.fixture
 def published(app: APIFlask, caller: Caller, world: World) -> BaseSchema:
     """The document, with people and pulls that exist among what is asked for."""
     subs = _subs(world)
-    known = {"sub": subs, "pull_id": _pulls(caller, subs)}
+    known = {"sub": subs, "pull_id": _pulls(caller, subs), "kid": ["enc-1"]}
     schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
 
     @schema.hook

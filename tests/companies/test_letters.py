@@ -1,0 +1,108 @@
+"""What a company reads about its keys: each letter once, in plain words, and nobody's value in it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select, update
+
+from portal import db
+from portal.companies import letters, services
+from portal.companies.models import Company, CompanyLetter
+from portal.identity import services as identity
+from tests.identity.conftest import Mailbox, mail_settings, mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+
+    Make = Callable[..., dict[str, Any]]
+
+__all__ = ["mail_settings", "mailbox"]
+ABOUT = {
+    "app": "Bills", "client_id": "live_1", "keys": "e2", "at": "23 November 2026, 10:00 UTC", "live": "live",
+}  # fmt: skip
+
+
+@pytest.fixture
+def company(settings: Settings, keys: Keyring, facts: Make) -> tuple[UUID, str]:
+    """A checked company with one owner: its id and the owner's address."""
+    email = f"{db.new_id().hex}@example.org"
+    with db.transaction(settings.database_url) as session:
+        owner = identity.register(session, keyring=keys, email=email, now=db.now()).person_id
+        identity.confirm(session, keyring=keys, person_id=owner)
+        contact = f"{db.new_id().hex}@brightwell.example"
+        made = services.register_company(session, **facts(owner=owner, contact_email=contact, verified=True))
+        services.add_staff(session, company_id=made.company_id, person_id=db.new_id())
+    return made.company_id, email
+
+
+def write(settings: Settings, company_id: UUID, template: str = letters.HELD) -> None:
+    with db.transaction(settings.database_url) as session:
+        letters.write(session, company_id=company_id, template=template, about=ABOUT, now=db.now())
+
+
+def send_all(settings: Settings) -> None:
+    while letters.send_due(settings):
+        continue
+
+
+def waiting(settings: Settings, company_id: UUID) -> int:
+    with db.transaction(settings.database_url) as session:
+        mine = select(CompanyLetter.letter_id).where(CompanyLetter.company_id == company_id)
+        return len(session.scalars(mine).all())
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [(letters.ADDED, "Nothing is encrypted to it yet"), (letters.HELD, "From 23 November 2026, 10:00 UTC"),
+     (letters.IN_USE, "is now encrypted to the key e2")],
+)  # fmt: skip
+def test_contact_and_owner_get_one_each(
+    mail_settings: Settings, mailbox: Mailbox, company: tuple[UUID, str], template: str, words: str
+) -> None:
+    company_id, owner = company
+    write(mail_settings, company_id, template)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(send_all, [mail_settings] * 3))
+    mine = [mail for mail in mailbox.mails if owner in mail["To"] or "@brightwell.example" in mail["To"]]
+    assert len(mine) == 2
+    for mail in mine:
+        body = mail.get_payload(decode=True)
+        assert isinstance(body, bytes)
+        text = " ".join(body.decode().split())
+        assert words in text
+        assert "/org/apps/live_1/keys" in text
+    assert waiting(mail_settings, company_id) == 0
+
+
+def test_a_letter_that_was_not_taken_is_sent_later_and_once(
+    mail_settings: Settings, mailbox: Mailbox, company: tuple[UUID, str]
+) -> None:
+    company_id, owner = company
+    write(mail_settings, company_id)
+    away = replace(mail_settings, smtp_url="smtp://127.0.0.1:9")
+    assert letters.send_due(away) == 0
+    assert waiting(mail_settings, company_id) == 2
+    assert letters.send_due(mail_settings) == 0, "it is put off for five minutes"
+    with db.transaction(mail_settings.database_url) as session:
+        mine = update(CompanyLetter).where(CompanyLetter.company_id == company_id)
+        session.execute(mine.values(due_at=db.now() - timedelta(minutes=6)))
+    send_all(mail_settings)
+    send_all(mail_settings)
+    assert sum(owner in mail["To"] for mail in mailbox.mails) == 1
+
+
+def test_the_contact_of_an_unchecked_company_may_be_a_stranger(settings: Settings, company: tuple[UUID, str]) -> None:
+    company_id, _owner = company
+    with db.transaction(settings.database_url) as session:
+        session.execute(update(Company).where(Company.company_id == company_id).values(state="draft"))
+    write(settings, company_id)
+    assert waiting(settings, company_id) == 1

@@ -39,6 +39,15 @@ _MESSAGE = openapi.answer(
     messages.MEDIA_TYPE,
     {"type": "string", "pattern": r"^[\w-]+\.[\w-]+\.[\w-]+$"},
 )
+_TOLD = openapi.headers(
+    {
+        "ETag": "What stands for this answer until something of it changes; send it as If-None-Match.",
+        "RateLimit-Policy": "How often you may look at this person in a day (draft-ietf-httpapi-ratelimit-headers).",
+        "RateLimit": "How many looks are left, and in how many seconds the day ends.",
+    }
+)
+_PROGRESS = openapi.headers({"Retry-After": "Seconds after which to look again; absent when the pull is done."})
+_BEGUN = _PROGRESS | openapi.headers({"Location": "Where its state is, as links.self."})
 _NO_PULL = {404: "No pull of yours has this id."}
 
 
@@ -69,21 +78,25 @@ def own_checks(view: View) -> View:
 @own_checks
 @api.doc(
     summary="Pull one person",
-    description="Answers with a Security Event Token (RFC 8417) whose values are sealed to your encryption key.",
+    description="Answers with a Security Event Token (RFC 8417) whose values are sealed to your encryption key, or to "
+    "the public key `epk` (a JWK) among the claims of the DPoP proof.",
     responses={
-        200: _MESSAGE,
+        200: _MESSAGE | {"headers": _TOLD},
+        304: {"description": "Nothing has changed since the answer with this ETag.", "headers": _TOLD},
         **openapi.refusals(
             {
                 403: "The person does not share this; the problem's type says why.",
                 404: "No person you know has this sub.",
                 409: "The consent changed at this moment, or you have no key to seal to.",
                 422: "A part of the request needs mending; errors[].pointer says which.",
+                429: "You have looked as often as you may in a day, or call too often; `Retry-After` says when again.",
             }
         ),
     },
     security=openapi.DPOP,
 )
 @openapi.noted(api, schemas.PullQuery, location="query")
+@openapi.noted(api, schemas.Conditional, location="headers")
 def person(sub: str) -> Response:
     try:
         return _pulled(sub)
@@ -96,9 +109,20 @@ def person(sub: str) -> Response:
 @api.output(schemas.PullState, 202)
 @api.doc(
     summary="Pull many people",
-    responses=openapi.refusals({422: "A part of the request needs mending; errors[].pointer says which."}, body=True),
+    description="All answers are sealed to the public key `epk` (a JWK) of the DPoP proof, where it has one.",
+    responses={
+        202: {"description": "It is being answered.", "headers": _BEGUN},
+        **openapi.refusals(
+            {
+                422: "A part needs mending, as errors[].pointer says, or the Idempotency-Key is another request's.",
+                429: "You have ten pulls waiting, or call too often; `Retry-After` says when there is room.",
+            },
+            body=True,
+        ),
+    },
     security=openapi.DPOP,
 )
+@openapi.noted(api, schemas.Repeatable, location="headers")
 @json_body(api, schemas.PullRequest)
 def start_pull(*, body: schemas.PullRequest) -> ResponseReturnValue:
     try:
@@ -122,7 +146,11 @@ def start_pull(*, body: schemas.PullRequest) -> ResponseReturnValue:
 @api.get("/pulls/<uuid:pull_id>")
 @token_required(pulls.SCOPE)
 @api.output(schemas.PullState)
-@api.doc(summary="How far a pull is", responses=openapi.refusals(_NO_PULL), security=openapi.DPOP)
+@api.doc(
+    summary="How far a pull is",
+    responses={200: {"description": "How far it is.", "headers": _PROGRESS}, **openapi.refusals(_NO_PULL)},
+    security=openapi.DPOP,
+)
 def pull_state(pull_id: UUID) -> ResponseReturnValue:
     state = _state(_own_pull(pull_id))
     return state, 200, _patience(state)

@@ -20,6 +20,21 @@ class PullQuery(BaseModel):
     attributes: str | None = Field(default=None, description="Names of details, parted by commas.")
 
 
+class Conditional(BaseModel):
+    """What the company has already; it is told 304 when nothing has changed."""
+
+    held: str | None = Field(default=None, alias="If-None-Match", description="The `ETag` of an earlier answer.")
+
+
+class Repeatable(BaseModel):
+    """A name of this request: sent again with it, the request is the same and begins nothing new."""
+
+    key: str | None = Field(
+        default=None, alias="Idempotency-Key", pattern=r"^[A-Za-z0-9-]{1,255}$",
+        description="A text of your own, a UUID for example; good for 24 hours.",
+    )  # fmt: skip
+
+
 class PullRequest(BaseModel):
     """Whom to ask about; without `attributes` everything that each of them shares."""
 

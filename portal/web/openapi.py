@@ -140,6 +140,11 @@ def answer(words: str, media_type: str, schema: dict[str, Any]) -> Answer:
     return {"description": words, "content": {media_type: {"schema": schema}}}
 
 
+def headers(words: Mapping[str, str]) -> dict[str, Any]:
+    """Return headers of an answer, each with what it says."""
+    return {name: {"description": said, "schema": {"type": "string"}} for name, said in words.items()}
+
+
 def _refusal(status: int, words: str, media_type: str, schema: str) -> Answer:
     told = answer(words, media_type, {"$ref": f"#/components/schemas/{schema}"})
     return told if status not in _HEADERS else told | {"headers": _HEADERS[status]}

@@ -15,7 +15,8 @@ from portal.sync.statements import CLIENT
 
 # Who may have a change: whoever shares one of the details that it, or one after it, touched.  A company is told
 # only where an endpoint has proved itself; an endpoint without a row here is owed nothing.  It has the change with
-# the first message that left after it was saved and arrived, and uses it by the first that it says so of.
+# the first message that left after it was saved and arrived, and uses it by the first that it says so of.  One that
+# is only told that something changed has it when it fetched it, told before or not.
 STATUS = text(f"""
     WITH saved AS (
         SELECT min(changed_at) AS at FROM value WHERE person_id = :person_id AND sequence = :sequence)
@@ -23,7 +24,7 @@ STATUS = text(f"""
            COALESCE(d.acked_sequence >= :sequence, false) AS received, COALESCE(arrived.at, d.acked_at) AS received_at,
            d.person_id IS NOT NULL AND n.state = 'enabled' AS told,
            COALESCE(n.receipts_at > :receipts_after, false) AS sends_receipts,
-           said.status, said.reason, said.applied_at
+           p.thin, fetched.at AS fetched_at, said.status, said.reason, said.applied_at
       FROM saved, (SELECT ARRAY(
                SELECT entry.key FROM current_record r, jsonb_each(r.entries) AS entry
                 WHERE r.person_id = :person_id
@@ -38,6 +39,17 @@ STATUS = text(f"""
               ON o.person_id = l.person_id AND o.at = l.at AND o.disclosure_id = l.disclosure_id
            WHERE l.person_id = g.person_id AND l.grant_id = g.grant_id AND l.at >= saved.at
              AND l.channel IN ('push', 'poll', 'notice') AND o.outcome = 'completed') arrived ON true
+      LEFT JOIN LATERAL (
+          SELECT min(COALESCE(o.reported_at, l.at)) AS at
+            FROM disclosure l
+            LEFT JOIN disclosure_outcome o
+              ON o.person_id = l.person_id AND o.at = l.at AND o.disclosure_id = l.disclosure_id
+           WHERE p.thin AND l.person_id = g.person_id AND l.grant_id = g.grant_id AND l.at >= saved.at
+             AND l.channel IN ('pull', 'batch') AND 'completed' IN (l.outcome, o.outcome)
+             AND NOT EXISTS (
+                 SELECT 1 FROM value v
+                  WHERE v.person_id = g.person_id AND v.sequence = :sequence AND jsonb_exists(g.attributes, v.attribute)
+                    AND COALESCE((l.given ->> v.attribute)::int, 0) < v.version)) fetched ON true
       LEFT JOIN LATERAL (
           SELECT r.status, r.reason, r.applied_at FROM receipt r
            WHERE r.person_id = g.person_id AND r.grant_id = g.grant_id AND r.sequence >= :sequence
@@ -74,5 +86,5 @@ STALE = text(f"""
              AND (entry.value ->> 'sequence')::int > known.upto) owed
      WHERE {_IS_LIVE} AND owed.since IS NOT NULL
        AND (d.person_id IS NULL OR d.generation > d.acked_generation
-            OR by.receipts AND d.applied_sequence < d.acked_sequence)
+            OR d.applied_state = 'rejected' OR by.receipts AND d.applied_sequence < d.acked_sequence)
 """)  # noqa: S608 - put together from constants

@@ -65,6 +65,7 @@ KEEP = text("""
 """)
 KEPT = text("SELECT jti, status FROM receipt WHERE client_id = :client_id AND jti = ANY(:jtis)")
 # Locked in the order in which a drain's finish locks.  Whatever is older than what is known adds what it covers only.
+# What was rejected is not held there: nothing is sent again for it, but the next message says everything.
 APPLY = text("""
     WITH said AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
@@ -79,6 +80,7 @@ APPLY = text("""
        SET applied_state = CASE WHEN o.newer THEN v.status ELSE d.applied_state END,
            applied_generation = CASE WHEN o.newer THEN v.generation ELSE d.applied_generation END,
            applied_at = CASE WHEN o.newer THEN v.applied_at ELSE d.applied_at END,
+           acked_sequence = CASE WHEN o.newer AND v.status = 'rejected' THEN 0 ELSE d.acked_sequence END,
            applied_sequence = GREATEST(d.applied_sequence, v.covered)
       FROM said v, ours o
      WHERE o.person_id = v.person_id AND o.grant_id = v.grant_id

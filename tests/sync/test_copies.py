@@ -196,6 +196,18 @@ def test_the_share_follows_receipts_where_they_are_sent(world: World, firm: Firm
     assert share(world, firm) == Share(2, 1, 1)
 
 
+def test_what_was_rejected_is_no_equal_copy_until_it_is_used(
+    world: World, firm: Firm, caller: Caller, shared_once: Shared
+) -> None:
+    say(caller, firm, "rejected")
+    assert share(world, firm) == Share(1, 0, 1)
+    assert share(world, firm, later=timedelta(seconds=61)).settled == 0.0
+    world.save(shared_once.person_id, name__full="Ada Lovelace")
+    jobs.drain()
+    say(caller, firm)
+    assert share(world, firm) == Share(1, 1, 0)
+
+
 def test_what_was_acknowledged_before_the_first_receipt_counts_by_that(
     world: World, firm: Firm, caller: Caller
 ) -> None:

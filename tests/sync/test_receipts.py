@@ -374,3 +374,23 @@ def test_asking_for_everything_again_keeps_what_was_applied(
     assert again != first
     assert results(send(caller, receipt(again))) == ["recorded"]
     assert world.delivery(shared).applied_generation == 2
+
+
+def test_after_a_rejection_the_next_message_says_everything(
+    world: World, firm: Firm, caller: Caller, shared: Shared
+) -> None:
+    """Or an `applied` for it would say that what was rejected before is used as well."""
+    results(send(caller, receipt(pushed(world, firm))))
+    results(send(caller, receipt(pushed(world, firm, shared, email__main="new@example.org"), "rejected")))
+    jobs.drain()
+    assert len(firm.receiver.journal) == 2
+    results(send(caller, receipt(pushed(world, firm, shared, name__full="Ada Lovelace"))))
+    last = firm.receiver.journal[-1]
+    assert last.profile is not None
+    assert last.profile["complete"]
+    assert {name: value for name, (_version, value) in last.values.items()} == {
+        "name.full": "Ada Lovelace",
+        "email.main": "new@example.org",
+    }
+    copy = world.delivery(shared)
+    assert (copy.applied_state, copy.applied_sequence, copy.acked_sequence) == ("applied", 3, 3)

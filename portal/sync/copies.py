@@ -31,7 +31,8 @@ class Told(NamedTuple):
     """How far one company is with a change, and since when.
 
     `state` is `waiting`, `failing`, `asks` (it may have the change and can ask for it, but has no endpoint that is
-    enabled), `received` (it sends no receipts), `unused` (received, and no receipt yet), `applied` or `rejected`.
+    enabled), `noticed` (told that there is something new, and it has not fetched it), `received` (it sends no
+    receipts), `unused` (received, and no receipt yet), `applied` or `rejected`.
     `attributes` are the details touched; `took` is how long after saving it got there.
     """
 
@@ -106,8 +107,16 @@ def _told(row: Row[Any]) -> Told:
 def _state(row: Row[Any]) -> tuple[str, datetime | None]:
     if row.status is not None:
         return ("rejected" if row.status == "rejected" else "applied"), row.applied_at
+    if row.thin and not row.fetched_at:
+        return ("noticed", row.received_at) if row.received else _coming(row)
+    if row.thin:
+        return ("unused" if row.sends_receipts else "received"), row.fetched_at
     if row.received:
         return ("unused" if row.sends_receipts else "received"), row.received_at
+    return _coming(row)
+
+
+def _coming(row: Row[Any]) -> tuple[str, datetime | None]:
     if not row.told:
         return "asks", None
     return ("failing" if row.failing else "waiting"), None

@@ -22,6 +22,7 @@ def world(settings: Settings, keys: Keyring) -> Iterator[World]:
     events.listen(events.RecordChanged, services.on_record_changed)
     events.listen(events.RecordConfirmed, services.on_record_changed)
     events.listen(events.GrantChanged, services.on_grant_changed)
+    events.listen(events.ToldInFull, services.on_told_in_full)
     made = World(settings, keys)
     yield made
     made.close()

@@ -157,6 +157,9 @@ class Story:
                 assert believed.attributes == set(held.attributes)
                 self._check_values(held, believed)
             asked = held.erasure_asked_at
+            assert believed.erasure is None or set(held.attributes) <= set(believed.erasure["attributes"]) <= set(
+                SHARED
+            )
             assert (believed.erasure or {}).get("requested_at") == (asked.isoformat() if asked else None)
 
     def _check_values(self, held: Grant, believed: Believed) -> None:

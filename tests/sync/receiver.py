@@ -85,6 +85,9 @@ class Receiver:
         self.connections = 0
         self.forgets = False  # takes what comes and says that it could not
         self.behave: Callable[[int], Reply | float | None] | None = None
+        # What it says of many messages in one request, given their ids, and how many each held.
+        self.says: Callable[[list[str]], object] | None = None
+        self.sizes: list[int] = []
         self._portal_keys = portal_keys
         self._known: dict[str, Any] | None = None
         self._lock = threading.Lock()
@@ -124,12 +127,23 @@ class Receiver:
 
     def _receive(self, body: bytes) -> Reply:
         self._known = self._known or self._portal_keys()
+        if body.startswith(b"{"):
+            return self._receive_many(json.loads(body)["sets"])
         message = read(body.decode(), portal_keys=self._known, key=self.key)
         with self._lock:
             self.journal.append(message)
         if challenge := message.claims["events"].get(VERIFICATION):
             return 200, {"Content-Type": "application/json"}, json.dumps({"state": challenge["state"]}).encode()
         return (503 if self.forgets else 202), {}, b""
+
+    def _receive_many(self, sets: dict[str, str]) -> Reply:
+        opened = [read(token, portal_keys=self._known or {}, key=self.key) for token in sets.values()]
+        assert [message.jti for message in opened] == list(sets)
+        with self._lock:
+            self.journal.extend(opened)
+            self.sizes.append(len(opened))
+        said = self.says(list(sets)) if self.says else {"ack": list(sets)}
+        return 202, {"Content-Type": "application/json"}, json.dumps(said).encode()
 
 
 def _server(receiver: Receiver) -> HTTPServer:

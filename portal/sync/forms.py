@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask_wtf import FlaskForm
-from wtforms import DateField, SelectField, StringField
-from wtforms.validators import InputRequired, Length, Optional, ValidationError
+from wtforms import DateField, IntegerField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
-from portal.sync import deliveries, replays
+from portal.sync import deliveries, replays, streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,29 @@ _YEARS = range(2000, 2100)
 
 class EndpointForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
     url = StringField("Address of your endpoint", [InputRequired("Enter the address of your endpoint.")])
+
+
+def _within(most: int) -> list[Any]:
+    words = f"Enter a number from 1 to {most}."
+    return [InputRequired(words), NumberRange(min=1, max=most, message=words)]
+
+
+class NumberField(IntegerField):
+    """A whole number; anything else is said in words of ours."""
+
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError("Enter a whole number.") from None
+
+
+class PaceForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
+    """How much an endpoint is sent at once."""
+
+    batch = NumberField("Messages in one request", _within(streams.MOST_IN_ONE))
+    in_flight = NumberField("Requests at the same time", _within(streams.MOST_IN_FLIGHT))
+    per_second = NumberField("Requests in a second", _within(streams.MOST_PER_SECOND))
 
 
 class DayField(DateField):

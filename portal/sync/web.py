@@ -1,20 +1,22 @@
-"""For company staff: where an app is told, and proving that it is theirs."""
+"""For company staff: how and where an app is told, proving that an address is theirs, and pausing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 
 from portal.companies.access import own_client, recent_staff_required
-from portal.errors import PortalError
-from portal.sync import queries, services
-from portal.sync.forms import EndpointForm
+from portal.db import new_id
+from portal.errors import NotFoundError, PortalError
+from portal.sync import queries, services, streams
+from portal.sync.forms import EndpointForm, PaceForm
 from portal.web.context import keyring, now, session
 from portal.web.pages import page
 
 if TYPE_CHECKING:
+    from flask import Response
     from flask.typing import ResponseReturnValue
 
     from portal.companies.queries import ClientFacts
@@ -50,8 +52,75 @@ def endpoint(client_id: str) -> ResponseReturnValue:
         else:
             flash("Proven: the endpoint sent the challenge back. Updates go there from now on.")
             return redirect(url_for("sync.endpoint", client_id=client_id), 303)
-    status = 422 if form.errors else 200
-    return page("sync/endpoint.html", client=client, form=form, place=_place(client), status=status)
+    return _shown(client, form=form)
+
+
+@pages.post("/org/apps/<client_id>/endpoint/pace")
+@recent_staff_required
+def pace(client_id: str) -> ResponseReturnValue:
+    """Say how much the endpoint takes at once."""
+    client, _stream = _told(client_id)
+    form = PaceForm()
+    if not form.validate_on_submit():
+        return _shown(client, pace_form=form)
+    stream = queries.stream_held(session(), client_id=client_id)
+    form.populate_obj(stream)
+    flash("From now on it is sent as much as you say.")
+    return redirect(url_for("sync.endpoint", client_id=client_id), 303)
+
+
+@pages.post("/org/apps/<client_id>/endpoint/collect")
+@recent_staff_required
+def collect(client_id: str) -> ResponseReturnValue:
+    """Have the app's server collect what is new instead of being sent it (RFC 8936)."""
+    client = own_client(client_id)
+    if client.ended:
+        raise NotFoundError
+    if services.make_stream(session(), client_id=client_id, stream_id=new_id(), now=now()):
+        services.open_stream(session(), client_id=client_id, method="poll", url=None, now=now())
+    else:
+        wish = replace(streams.wish_of(queries.stream_held(session(), client_id=client_id)), method="poll", batch=1)
+        streams.change(session(), keyring=keyring(), client_id=client_id, wish=wish, now=now())
+    flash("Nothing is sent any more: your server collects what is new, and what waited is kept for it.")
+    return redirect(url_for("sync.endpoint", client_id=client_id), 303)
+
+
+@pages.post("/org/apps/<client_id>/endpoint/status")
+@recent_staff_required
+def status(client_id: str) -> ResponseReturnValue:
+    """Pause, or go on after a pause; what happens in between is kept."""
+    _client, stream = _told(client_id)
+    wanted = request.form.get("status", "")
+    if (stream.state, wanted) not in {("enabled", "paused"), ("paused", "enabled"), ("disabled", "enabled")}:
+        raise NotFoundError
+    if stream.disabled_at is not None:
+        # One that was turned off because it failed proves itself again, or is turned on beside its figures.
+        raise NotFoundError
+    streams.set_status(session(), client_id=client_id, status=wanted, reason="", now=now())
+    paused = "Paused: nothing leaves, and the newest state of each person is kept."
+    flash(paused if wanted == "paused" else "Going on: what waited leaves now.")
+    return redirect(url_for("sync.endpoint", client_id=client_id), 303)
+
+
+def _shown(client: ClientFacts, *, form: EndpointForm | None = None, pace_form: PaceForm | None = None) -> Response:
+    place = _place(client)
+    wrong = any(each is not None and each.errors for each in (form, pace_form))
+    return page(
+        "sync/endpoint.html",
+        client=client,
+        place=place,
+        form=form or EndpointForm(formdata=None, data={"url": getattr(place.endpoint, "url", "")}),
+        pace=pace_form or PaceForm(formdata=None, obj=place.endpoint),
+        status=422 if wrong else 200,
+    )
+
+
+def _told(client_id: str) -> tuple[ClientFacts, Stream]:
+    client = own_client(client_id)
+    stream = queries.stream_of(session(), client_id=client_id)
+    if stream is None or client.ended:
+        raise NotFoundError
+    return client, stream
 
 
 def _prove(client_id: str, url: str) -> None:

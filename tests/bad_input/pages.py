@@ -12,13 +12,16 @@ from uuid import uuid4
 
 from flask import url_for
 
+from portal import db
 from portal.companies import queries as companies
+from portal.sync import services
 from tests.sync.receiver import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
+    from sqlalchemy.orm import Session
     from werkzeug.routing import Rule
 
     from tests.bad_input.cast import Cast, Fields, Visitor
@@ -71,6 +74,18 @@ def _purpose(cast: Cast) -> Arguments:
 
 def _told_app(cast: Cast) -> Arguments:
     return {"client_id": cast.told.client_id}
+
+
+def _streaming(cast: Cast) -> Arguments:
+    """The app, with a stream that is on."""
+
+    def begin(session: Session) -> None:
+        client_id = cast.firm.client_id
+        services.make_stream(session, client_id=client_id, stream_id=uuid4(), now=db.now())
+        services.open_stream(session, client_id=client_id, method="poll", url=None, now=db.now())
+
+    cast.world.transact(begin)
+    return _app(cast)
 
 
 def _name(_cast: Cast) -> Arguments:
@@ -172,6 +187,12 @@ FORMS = {
     "replays.stop": Form("staff", arguments=lambda cast: {"replay_id": cast.replay_id}),
     "health.turn_on": Form("staff", arguments=_told_app),
     "sync.endpoint": Form("staff", lambda cast: {"url": cast.firm.receiver.url}, ("url",), _app),
+    "sync.pace": Form(
+        "staff", lambda _cast: {"batch": "5", "in_flight": "2", "per_second": "50"},
+        ("batch", "in_flight", "per_second"), _streaming,
+    ),
+    "sync.collect": Form("staff", arguments=_app),
+    "sync.status": Form("staff", lambda _cast: {"status": "paused"}, ("status",), _streaming),
 }  # fmt: skip
 
 

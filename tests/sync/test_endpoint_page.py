@@ -1,0 +1,106 @@
+"""What staff see and set of how their app is told: where, how much at once, or by collecting; and pausing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import update
+
+from portal import db
+from portal.app import create_app
+from portal.companies import services as companies
+from portal.sync import jobs
+from portal.sync.models import Stream
+from tests.companies.browser import Browser
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+    from tests.sync.cast import Firm, World
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def firm(world: World) -> Firm:
+    return world.firm()
+
+
+@pytest.fixture
+def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
+    made = Browser(app, settings, keys)
+    world.transact(lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=made.person_id))
+    return made
+
+
+def here(firm: Firm, more: str = "") -> str:
+    return f"/org/apps/{firm.client_id}/endpoint{more}"
+
+
+def test_pausing_keeps_what_happens_and_going_on_sends_it(world: World, browser: Browser, firm: Firm) -> None:
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    assert "Pause" in browser.get(here(firm)).text
+    assert browser.send(here(firm, "/status"), status="paused").status_code == 303
+    world.save(shared.person_id, email__main="new@example.org")
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub)["email.main"][0] == 1
+    page = browser.get(here(firm)).text
+    assert "Paused" in page
+    assert "Go on" in page
+    browser.send(here(firm, "/status"), status="enabled")
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub)["email.main"] == (2, "new@example.org")
+
+
+def test_how_much_at_once_is_kept_and_a_wrong_number_is_said(world: World, browser: Browser, firm: Firm) -> None:
+    good = {"batch": "20", "in_flight": "2", "per_second": "50"}
+    assert browser.send(here(firm, "/pace"), **good).status_code == 303
+    stream = world.endpoint(firm)
+    assert (stream.batch, stream.in_flight, stream.per_second) == (20, 2, 50)
+    wrong = browser.send(here(firm, "/pace"), **(good | {"in_flight": "99", "batch": "many"}))
+    assert wrong.status_code == 422
+    assert "Enter a number from 1 to 16." in wrong.text
+    assert "Enter a whole number." in wrong.text
+    assert 'value="99"' in wrong.text
+    assert world.endpoint(firm).in_flight == 2
+
+
+def test_collecting_and_being_sent_to_again(world: World, browser: Browser, firm: Firm) -> None:
+    assert browser.send(here(firm, "/collect")).status_code == 303
+    assert (world.endpoint(firm).method, world.endpoint(firm).url) == ("poll", None)
+    assert "Your server collects" in browser.get(here(firm)).text
+    assert "Your server collects" in browser.get(f"/org/apps/{firm.client_id}").text
+    assert browser.send(here(firm), url=firm.receiver.url).status_code == 303
+    assert (world.endpoint(firm).method, world.endpoint(firm).url) == ("push", firm.receiver.url)
+
+
+def test_an_app_without_an_endpoint_may_collect(world: World, browser: Browser) -> None:
+    other = world.firm(enabled=False)
+    world.transact(
+        lambda session: companies.add_staff(session, company_id=other.company_id, person_id=browser.person_id)
+    )
+    browser.send("/org/switch", company=other.name.lower().replace(" ", "-"))
+    assert "Let our server collect" in browser.get(here(other)).text
+    assert browser.send(here(other, "/collect")).status_code == 303
+    assert world.endpoint(other).state == "enabled"
+
+
+@pytest.mark.parametrize("status", ["", "enabled", "disabled", "anything"])
+def test_a_step_that_is_not_offered_is_none(browser: Browser, firm: Firm, status: str) -> None:
+    assert browser.send(here(firm, "/status"), status=status).status_code == 404
+
+
+def test_one_that_was_turned_off_because_it_failed_is_not_simply_gone_on_with(
+    world: World, browser: Browser, firm: Firm
+) -> None:
+    off = update(Stream).where(Stream.client_id == firm.client_id)
+    world.transact(lambda session: session.execute(off.values(state="disabled", disabled_at=db.now())))
+    assert "Go on" not in browser.get(here(firm)).text
+    assert browser.send(here(firm, "/status"), status="enabled").status_code == 404

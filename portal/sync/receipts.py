@@ -132,6 +132,12 @@ def of_messages(session: Session, *, client_id: str, jtis: Collection[str]) -> d
     return {each.jti: each for each in session.scalars(said)} if jtis else {}
 
 
+def of_person(session: Session, *, person_id: UUID, jtis: Collection[str]) -> dict[str, Receipt]:
+    """Return what companies have said of messages about one person, by `jti`."""
+    said = select(Receipt).where(Receipt.person_id == person_id, Receipt.jti.in_(jtis))
+    return {each.jti: each for each in session.scalars(said)} if jtis else {}
+
+
 def forget(session: Session, *, now: datetime) -> None:
     """Forget receipts when the attempts they are about are forgotten; the outbox keeps what was applied last."""
     session.execute(receipt_statements.FORGET, {"before": now - KEPT})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, g, render_template, request
 
 from portal.consent import queries as consents
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import NotFoundError
-from portal.sync import copies, queries
+from portal.sync import copies, queries, receipts
 from portal.sync.receipts import REASONS
 from portal.web.access import person_id, person_required
 from portal.web.context import now, session
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from flask import Response
 
+    from portal.ledger.queries import Entry
     from portal.sync.copies import Told
 
 pages = Blueprint("updates", __name__)
@@ -96,6 +97,18 @@ def recipients_slot(attributes: Collection[str]) -> str:
 def after_change_slot(sequence: int) -> str:
     """Return who gets the change just made and how far that is; it looks again by itself until all have it."""
     return render_template("sync/_updates.html", watch=_watch(sequence, turn=0))
+
+
+def receipt_slot(entry: Entry, among: Sequence[Entry]) -> str:
+    """Return what the organisation said it did with a row's message; one query for all rows of a page."""
+    if "receipts" not in g:
+        jtis = [each.message_id for each in among if each.message_id]
+        g.receipts = receipts.of_person(session(), person_id=person_id(), jtis=jtis)
+    found = g.receipts.get(entry.message_id)
+    if found is None:
+        return ""
+    reason = REASONS.get(found.reason, REASONS["other"])
+    return render_template("sync/_receipt.html", receipt=found, reason=reason).rstrip()
 
 
 def _watch(sequence: int, *, turn: int) -> Watch:

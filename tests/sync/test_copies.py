@@ -18,6 +18,7 @@ from portal.sync import copies, jobs
 from portal.sync.copies import Share
 from portal.sync.models import Stream
 from tests.companies.browser import Browser
+from tests.counting import statements
 from tests.sync.caller import Caller
 from tests.sync.outbox_steps import claim
 from tests.sync.test_receipts import receipt, results, send
@@ -278,3 +279,31 @@ def test_the_operator_can_ask_for_it(settings: Settings, capsys: pytest.CaptureF
         cli.portal(["figures"])
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("copies equal to the master: ")
+
+
+def test_the_log_shows_beside_a_row_what_became_of_its_message(
+    world: World, browser: Browser, firm: Firm, caller: Caller
+) -> None:
+    settle(world, browser, firm, caller)
+    assert "Received , updated there today at" in words(browser.get("/activity").text)
+    world.save(browser.person_id, email__main="new@example.org")
+    jobs.drain()
+    say(caller, firm, "rejected", reason="not-kept")
+    page = browser.get("/activity").text
+    assert "Received , not taken: they do not keep this detail" in words(page)
+    newest = re.search(r'href="(/activity/[\w-]+)"', page)
+    assert newest is not None
+    assert "not taken: they do not keep this detail" in words(browser.get(newest[1]).text)
+
+
+def test_a_longer_log_costs_no_more_queries(world: World, browser: Browser, firm: Firm, caller: Caller) -> None:
+    settle(world, browser, firm, caller)
+    with statements(world.settings) as short:
+        browser.get("/activity")
+    for number in range(4):
+        world.save(browser.person_id, email__main=f"new{number}@example.org")
+        jobs.drain()
+        say(caller, firm)
+    with statements(world.settings) as longer:
+        browser.get("/activity")
+    assert len(longer) == len(short)

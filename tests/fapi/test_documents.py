@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies.md").read_text()
 _PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _MAKE_KEYS, _FIRST_TOKEN, _SIGN_IN, *_OTHERS = _PROGRAM.findall(_DOCUMENT)
+[_PROVE_KEYS] = [program for program in _OTHERS if "keys:manage" in program]
 [_CHECK_COPIES] = [program for program in _OTHERS if "ucm-drift-v1" in program]
+[_PULL_ONCE] = [program for program in _OTHERS if '"epk"' in program]
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -50,6 +52,8 @@ def test_from_no_keys_to_a_persons_details(
         client_keys.add(session, client_id=rp.client_id, jwks=json.loads(capsys.readouterr().out), now=db.now())
     _run(_FIRST_TOKEN, names, rp=rp)
     assert capsys.readouterr().out == "DPoP 600\n"
+    _run(_PROVE_KEYS, names, rp=rp)
+    assert capsys.readouterr().out == f"{names['encryption_key'].kid} held\n"
     _run(_SIGN_IN, names, rp=rp)
     [address] = capsys.readouterr().out.split()
     assert address.startswith(f"{rp.issuer}/oauth/authorize?client_id={rp.client_id}&request_uri=")
@@ -63,3 +67,7 @@ def test_from_no_keys_to_a_persons_details(
     own, held = names["own"]["access_token"], "aoife@example.org"
     [checked] = names["check_copies"](own, {tokens["sub"]: {"email.main": held}})
     assert checked == {"sub": tokens["sub"], "attributes": {"email.main": "same"}}
+    _run(_PULL_ONCE, names, rp=rp)
+    told, etag = names["pull"](tokens["sub"], own)
+    assert told["email.main"] == held
+    assert names["pull"](tokens["sub"], own, etag) == (None, etag)

@@ -83,7 +83,7 @@ def test_messages_of_one_request_share_an_ephemeral_key_and_nothing_else(world: 
     assert len(set(secrets)) == 3
     shares(world, firm, 1)
     jobs.drain()
-    assert json.loads(jws_header(firm.receiver.journal[-1].profile["keys"]))["epk"]["x"] not in heads  # type: ignore[index]
+    assert json.loads(jws_header(firm.receiver.journal[-1].profile["keys"]))["epk"]["x"] not in heads
 
 
 def jws_header(compact: str) -> bytes:
@@ -164,7 +164,7 @@ def refuse_what_holds(firm: Firm, value: str) -> None:
         held = [message.values.get("email.main", (0, ""))[1] for message in firm.receiver.journal[-len(sets) :]]
         return (400, {}, b"") if value in held else answer
 
-    firm.receiver._receive_many = pick  # type: ignore[method-assign] # noqa: SLF001
+    firm.receiver._receive_many = pick  # noqa: SLF001
 
 
 def test_what_may_not_leave_any_more_stays_behind_alone(world: World, firm: Firm) -> None:

@@ -46,6 +46,9 @@ class Ground:
             "DATABASE_OWNER_URL": self.postgres.url(OWNER),
             "REDIS_URL": self.valkey.url,
             "KEYRING_FILE": str(folder / "keyring.json"),
+            # One client asks about few people, as fast as it can.
+            "LIMIT_API_REQUESTS": "1000000000",
+            "LIMIT_GRANT_PULLS": "1000000000",
             "PORTAL_URL": f"http://localhost:{self.port}",
         }
         self.settings: Settings = config.current()

@@ -64,6 +64,7 @@ def settings(data: Path, postgres: Postgres, valkey: Valkey) -> Settings:
         "LIMIT_MACHINE_FAILURES": "1000000",
         "LIMIT_PEOPLE_TRIES": "1000000",
         "LIMIT_CLIENT_REQUESTS": "1000000",
+        "LIMIT_API_REQUESTS": "1000000",
     }
     settings = config.current()
     schema.migrate(settings.database_owner_url, app_url=settings.database_url)

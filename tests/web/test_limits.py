@@ -312,7 +312,16 @@ def test_only_our_own_proxies_say_where_somebody_comes_from(
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "0", "٣"])
-@pytest.mark.parametrize("name", ["LIMIT_MACHINE_FAILURES", "LIMIT_PEOPLE_TRIES", "LIMIT_CLIENT_REQUESTS"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LIMIT_MACHINE_FAILURES",
+        "LIMIT_PEOPLE_TRIES",
+        "LIMIT_CLIENT_REQUESTS",
+        "LIMIT_API_REQUESTS",
+        "LIMIT_GRANT_PULLS",
+    ],
+)
 def test_a_setting_that_is_no_number_is_told(name: str, value: str) -> None:
     environ = {"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "unix:///x", "KEYRING_FILE": "/x", name: value}
     with pytest.raises(MisconfiguredError, match=name):

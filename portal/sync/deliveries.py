@@ -42,7 +42,7 @@ _FIGURES = text("""
            percentile_cont(0.5) WITHIN GROUP (ORDER BY milliseconds) FILTER (WHERE outcome = 'completed') AS p50,
            percentile_cont(0.95) WITHIN GROUP (ORDER BY milliseconds) FILTER (WHERE outcome = 'completed') AS p95
       FROM attempt
-     WHERE client_id = :client_id AND at > clock_timestamp() - interval '24 hours' AND channel <> 'poll'
+     WHERE client_id = :client_id AND at > now() - interval '24 hours' AND channel <> 'poll'
 """)
 _DAYS = text("""
     SELECT (at AT TIME ZONE :zone)::date AS day, outcome, count(*)::int AS number

@@ -20,7 +20,7 @@ from portal.sync.forms import DeliveriesForm
 from portal.web import cursor, dates
 from portal.web.context import now, session
 from portal.web.dates import ZONE
-from portal.web.pages import page
+from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -98,7 +98,7 @@ def log() -> Response:
         first_page=behind is None,
         owed=chosen.get("result") in OWED,
         places=_places(clients, streams),
-        chart=_chart(clients),
+        chart=None if wants_fragment() else _chart(clients),
     )
 
 

@@ -13,7 +13,7 @@ from portal.sync import chart, deliveries, health, queries, replays, services
 from portal.web import dates
 from portal.web.context import now, session
 from portal.web.dates import ZONE
-from portal.web.pages import page
+from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
     from flask import Response
@@ -38,8 +38,6 @@ LETTERS = {
 @staff_required
 def panel(client_id: str) -> Response:
     client, stream = _told(client_id)
-    first = now().astimezone(ZONE).date() - timedelta(days=_DAYS - 1)
-    counts = deliveries.days(session(), client_ids=[client_id], since=dates.midnight(first), zone=ZONE.key)
     return page(
         "sync/health.html",
         "live",
@@ -51,7 +49,7 @@ def panel(client_id: str) -> Response:
         letters=deliveries.letters(session(), client_id=client_id),
         words=LETTERS,
         running=replays.running(session(), client_id=client_id),
-        chart=chart.of_days(counts, first=first, days=_DAYS),
+        chart=None if wants_fragment() else _chart(client_id),
     )
 
 
@@ -67,6 +65,12 @@ def turn_on(client_id: str) -> ResponseReturnValue:
     services.ring(session())
     flash("It is on again. What was kept for it is sent now, as fast as it takes it.")
     return redirect(url_for("health.panel", client_id=client_id), 303)
+
+
+def _chart(client_id: str) -> chart.Chart:
+    first = now().astimezone(ZONE).date() - timedelta(days=_DAYS - 1)
+    counts = deliveries.days(session(), client_ids=[client_id], since=dates.midnight(first), zone=ZONE.key)
+    return chart.of_days(counts, first=first, days=_DAYS)
 
 
 def _circuit(stream: Stream) -> tuple[str, str]:

@@ -104,6 +104,18 @@ def test_pages_of_staff(demo: Demo, page: Page) -> None:
     check(page, *(demo.portal + path for path in (*STAFF, app, *(app + end for end in OF_AN_APP))))
 
 
+def test_pages_about_one_endpoint_and_one_message(demo: Demo, page: Page) -> None:
+    signed_in(demo, page, demo.report["staff"])
+    page.goto(demo.portal + "/org/deliveries")
+    message = page.locator("tbody a").first.get_attribute("href") or ""
+    endpoint = page.get_by_role("link", name="See how it does").first.get_attribute("href") or ""
+    lists = (f"/org/deliveries?{query}" for query in ("result=waiting", "result=failed", "first=never"))
+    paths = (message, endpoint, f"{endpoint}/replay", f"{endpoint}/replay?scope=missing&since=2026-03-05", *lists)
+    check(page, *(demo.portal + path for path in paths))
+    page.goto(demo.portal + f"{endpoint}/replay?scope=failed&since=2026-03-05")
+    assert page.get_by_text("would be sent again").is_visible()
+
+
 def test_pages_of_the_company(demo: Demo, page: Page) -> None:
     check(page, *(demo.company + path for path in COMPANY))
 

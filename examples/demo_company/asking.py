@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from receiver import Receiver
     from store import Store
 
+_LOG = logging.getLogger(__name__)
 MANY = 200
 _PAUSE = 0.25
 _PATIENCE = 180
@@ -45,6 +47,17 @@ class Asking:
             self._learn(sub, problem.code)
             raise
         self._receiver.take(message, how="asked", about=sub)
+
+    def soon(self, sub: str) -> None:
+        """Fetch what a notice said is new, once the portal has its answer: a notice is taken at once."""
+        threading.Thread(target=self._fetch, args=(sub,), daemon=True).start()
+
+    def _fetch(self, sub: str) -> None:
+        try:
+            self.one(sub)
+        except (PortalProblemError, UntrustedError, RefusedError, requests.RequestException) as error:
+            # Whoever looks at the customer can ask again; the next notice does so, too.
+            _LOG.warning("what a notice named was not fetched: %s", type(error).__name__)
 
     def many(self, subjects: list[str]) -> str:
         """Ask for all of `subjects` at once; return the id under which the progress is found."""

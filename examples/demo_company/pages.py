@@ -200,7 +200,8 @@ def protect(app: Flask, portal: str) -> None:
     )
     app.jinja_env.globals.update(
         label=wording.label, state=wording.state, person_name=wording.name, lines=wording.lines,
-        clock=wording.clock, result=wording.result, rank=wording.rank, guard=_guard,
+        clock=wording.clock, day=wording.day, still_right=wording.still_right, result=wording.result,
+        rank=wording.rank, guard=_guard,
     )  # fmt: skip
     app.jinja_env.filters["ranked"] = lambda details: sorted(details, key=wording.rank)
     app.before_request(_check_guard)

@@ -15,7 +15,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 
 import envelope
-from store import Consent, Message, Profile
+from store import Consent, Erasure, Message, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from store import Store
 
 PROFILE = "urn:ucm:event:profile"
+CONFIRMED = "urn:ucm:event:confirmed"
 CONSENT = "urn:ucm:event:consent"
+ERASURE = "urn:ucm:event:erasure-requested"
+ABOUT_A_PERSON = frozenset({PROFILE, CONFIRMED, CONSENT, ERASURE})
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
 ABOUT_THE_STREAM = {
     "https://schemas.openid.net/secevent/ssf/event-type/stream-updated",
@@ -61,6 +64,8 @@ class Receiver:
     def __init__(self, sender: Sender, store: Store, key: ECKey, *, kept: Callable[[], None] = lambda: None) -> None:
         """`kept` is called whenever a message has been stored."""
         self._sender, self._store, self._key, self._kept = sender, store, key, kept
+        # Called with a person of whom there is something new to fetch: a notice names it and holds no value.
+        self.on_notice: Callable[[str], None] = lambda _sub: None
 
     def take(self, message: str, *, how: str, about: str = "") -> dict[str, str]:
         """Take one message that was `pushed` or `asked`; return what to say to it, raise `RefusedError`.
@@ -77,21 +82,27 @@ class Receiver:
         sub = _subject(claims, self._sender.issuer)
         if about and about != sub:
             raise RefusedError("invalid_request", "This is about somebody else.")
-        consent, profile = happened.get(CONSENT), happened.get(PROFILE)
-        if consent is None and profile is None:
+        if not ABOUT_A_PERSON & happened.keys():
             raise RefusedError("invalid_request", "This kind of event is not known here.")
+        profile = happened.get(PROFILE)
+        thin = profile is not None and profile.get("thin") is True
         self._store.keep(
             Message(
                 jti=claims["jti"],
                 issued=claims["iat"],
                 sub=sub,
                 how=how,
-                consent=None if consent is None else _consent(consent),
-                profile=None if profile is None else self._profile(profile),
+                consent=_consent(happened[CONSENT]) if CONSENT in happened else None,
+                profile=None if profile is None or thin else self._profile(profile),
+                confirmed=_confirmed(happened.get(CONFIRMED, {})),
+                erasure=_erasure(happened[ERASURE]) if ERASURE in happened else None,
+                thin=thin,
             ),
             now=time.time(),
         )
         self._kept()
+        if thin:
+            self.on_notice(sub)
         return {}
 
     def verify(self, message: str) -> dict[str, Any]:
@@ -189,6 +200,25 @@ def _subject(claims: dict[str, Any], issuer: str) -> str:
     if not isinstance(subject, dict) or subject.get("format") != "iss_sub" or subject.get("iss") != issuer:
         raise RefusedError("invalid_request", "The message does not say whom it is about.")
     return str(subject.get("sub", ""))
+
+
+def _confirmed(content: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    try:
+        marks = content.get("attributes", {}).items()
+        return {str(name): (int(mark["version"]), str(mark["confirmed_at"])) for name, mark in marks}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RefusedError("invalid_request", "The confirmed event is incomplete.") from error
+
+
+def _erasure(content: dict[str, Any]) -> Erasure:
+    try:
+        return Erasure(
+            grant_id=str(content["grant_id"]),
+            requested_at=str(content["requested_at"]),
+            delete_by=str(content["delete_by"]),
+        )
+    except KeyError as error:
+        raise RefusedError("invalid_request", "The erasure event is incomplete.") from error
 
 
 def _consent(content: dict[str, Any]) -> Consent:

@@ -62,7 +62,9 @@ def make_app(
     app.jinja_env.globals.update(company=name, look=look)
     pages.protect(app, portal.portal)
     app.register_blueprint(receiver.events(inbox))
-    app.register_blueprint(pages.customer_pages(store, portal, Asking(portal, inbox, store)))
+    pulls = Asking(portal, inbox, store)
+    inbox.on_notice = pulls.soon
+    app.register_blueprint(pages.customer_pages(store, portal, pulls))
     return app
 
 

@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS detail (
 CREATE TABLE IF NOT EXISTS journal (
   jti TEXT PRIMARY KEY, received_at REAL NOT NULL, sub TEXT, sequence INTEGER, kind TEXT NOT NULL,
   how TEXT NOT NULL, outcome TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS erasure (
+  sub TEXT NOT NULL, grant_id TEXT NOT NULL, requested_at TEXT NOT NULL, delete_by TEXT NOT NULL,
+  PRIMARY KEY (sub, grant_id));
 CREATE TABLE IF NOT EXISTS attempt (
   state TEXT PRIMARY KEY, nonce TEXT NOT NULL, verifier TEXT NOT NULL, started REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS receipt (jti TEXT PRIMARY KEY, status TEXT NOT NULL, applied_at REAL NOT NULL);
@@ -73,8 +76,21 @@ class Consent:
 
 
 @dataclass(frozen=True)
+class Erasure:
+    """A person's wish, after they stopped, that what is held of them be deleted; the times are as they came."""
+
+    grant_id: str
+    requested_at: str
+    delete_by: str
+
+
+@dataclass(frozen=True)
 class Message:
-    """What a message says after verification and opening: a state of consent, details, or both."""
+    """What a message says after verification and opening: about consent, details, or both.
+
+    `confirmed` maps a detail that is still right to its version and when the person said so; a `thin` message says
+    that there is something new to fetch.
+    """
 
     jti: str
     issued: int
@@ -82,6 +98,9 @@ class Message:
     how: str
     consent: Consent | None = None
     profile: Profile | None = None
+    confirmed: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    erasure: Erasure | None = None
+    thin: bool = False
 
 
 class Store:
@@ -104,6 +123,12 @@ class Store:
                 outcomes.add(_keep_consent(db, message, message.consent, now))
             if message.profile is not None:
                 outcomes.add(_keep_profile(db, message, message.profile, now))
+            if message.confirmed:
+                outcomes.add(_keep_confirmed(db, message))
+            if message.erasure is not None:
+                outcomes.add(_keep_erasure(db, message.sub, message.erasure))
+            if message.thin:
+                outcomes.add("kept")
             outcome = "kept" if "kept" in outcomes else "late"
             _note(db, message, outcome, now)
             return outcome
@@ -132,12 +157,12 @@ class Store:
             people = db.execute(
                 "SELECT * FROM person ORDER BY arrived DESC, sub LIMIT ? OFFSET ?", (PAGE, (page - 1) * PAGE)
             ).fetchall()
-            return [{**person, "details": _details(db, person["sub"])} for person in people], total
+            return [_whole(db, person) for person in people], total
 
     def customer(self, sub: str) -> dict[str, Any] | None:
         with self._transaction() as db:
             person = db.execute("SELECT * FROM person WHERE sub = ?", (sub,)).fetchone()
-            return {**person, "details": _details(db, sub)} if person else None
+            return _whole(db, person) if person else None
 
     def subjects(self, limit: int) -> list[str]:
         """Return the ids of up to `limit` people who share now."""
@@ -197,8 +222,11 @@ def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str | int, An
 
 
 def _note(db: sqlite3.Connection, message: Message, outcome: str, now: float) -> None:
-    events = {"consent": message.consent, "profile": message.profile}
-    kind = " ".join(name for name, event in events.items() if event is not None)
+    events = {
+        "consent": message.consent, "erasure": message.erasure, "profile": message.profile,
+        "notice": message.thin, "confirmed": message.confirmed,
+    }  # fmt: skip
+    kind = " ".join(name for name, event in events.items() if event)
     sequence = message.profile.sequence if message.profile else None
     row = (message.jti, now, message.sub, sequence, kind, message.how, outcome)
     db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -225,6 +253,30 @@ def _keep_profile(db: sqlite3.Connection, message: Message, profile: Profile, no
         _keep_detail(db, message, name, detail, now)
     if profile.complete:
         _drop_others(db, message.sub, frozenset(profile.details))
+    return "kept"
+
+
+def _keep_confirmed(db: sqlite3.Connection, message: Message) -> str:
+    """Note when the person last said that a detail is right: of the version they said it of, and of no other."""
+    kept = [
+        db.execute(
+            "UPDATE detail SET confirmed_at = ? WHERE sub = ? AND name = ? AND version = ?",
+            (confirmed_at, message.sub, name, version),
+        ).rowcount
+        for name, (version, confirmed_at) in message.confirmed.items()
+    ]
+    return "kept" if any(kept) else "late"
+
+
+def _keep_erasure(db: sqlite3.Connection, sub: str, erasure: Erasure) -> str:
+    """Keep what is to be deleted until when, and delete it here; who shares anew by another grant shares that."""
+    row = (sub, erasure.grant_id, erasure.requested_at, erasure.delete_by)
+    db.execute("INSERT OR REPLACE INTO erasure VALUES (?, ?, ?, ?)", row)
+    db.execute(
+        "DELETE FROM detail WHERE sub = ?"
+        " AND NOT EXISTS (SELECT 1 FROM person WHERE sub = detail.sub AND grant_id <> ?)",
+        (sub, erasure.grant_id),
+    )
     return "kept"
 
 
@@ -274,6 +326,14 @@ def _drop_others(db: sqlite3.Connection, sub: str, keep: frozenset[str]) -> None
     held = [row["name"] for row in db.execute("SELECT name FROM detail WHERE sub = ?", (sub,))]
     for name in set(held) - keep:
         db.execute("DELETE FROM detail WHERE sub = ? AND name = ?", (sub, name))
+
+
+def _whole(db: sqlite3.Connection, person: dict[str, Any]) -> dict[str, Any]:
+    """Return a customer with what is held of them, and their wish to have it deleted."""
+    wish = db.execute(
+        "SELECT * FROM erasure WHERE sub = ? AND grant_id = ?", (person["sub"], person["grant_id"])
+    ).fetchone()
+    return {**person, "details": _details(db, person["sub"]), "erasure": wish}
 
 
 def _details(db: sqlite3.Connection, sub: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 _LABELS = {
@@ -72,6 +73,17 @@ def lines(value: object) -> list[str]:
         formatted = value.get("formatted") or "\n".join(str(part) for part in value.values())
         return str(formatted).splitlines()
     return [str(value)]
+
+
+def day(moment: str) -> str:
+    """Return the day of a time as the portal writes it (ISO 8601): "22 December 2026"."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%-d %B %Y")
+
+
+def still_right(detail: dict[str, Any]) -> str:
+    """Return the day on which a customer looked at a detail again and called it right; empty where they have not."""
+    confirmed, changed = detail["confirmed_at"], detail["changed_at"]
+    return day(confirmed) if confirmed and changed and confirmed > changed else ""
 
 
 def clock(moment: float) -> str:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from portal import db
-from portal.sync import health
+from portal.sync import health, jobs
 from portal.sync.models import Delivery, Letter, Stream
 from portal.sync.rules import Outcome, Result, judge
 
@@ -225,3 +225,72 @@ def test_the_backlog_is_kept_while_it_is_off_one_row_a_person(world: World) -> N
     mine = select(Delivery).where(Delivery.client_id == firm.client_id)
     (owed,) = world.transact(lambda session: list(session.scalars(mine)))
     assert owed.generation > owed.acked_generation
+
+
+def past(world: World, firm: Firm) -> None:
+    """Let the pause pass, and what was tried be due."""
+    age(world, firm, circuit_until=timedelta(seconds=1))
+    world.due_now()
+
+
+def test_a_dead_endpoint_is_left_alone_probed_by_one_and_sent_all_when_it_is_back(world: World) -> None:
+    firm = world.firm()
+    shared = [world.share(world.person(), firm) for _ in range(20)]
+    firm.receiver.behave = lambda _number: (503, {}, b"")
+    jobs.drain()
+    tried = firm.receiver.requests
+    # Five open it; what was on its way by then, at most four at once, comes on top.
+    assert 5 <= tried <= 8
+    world.due_now()
+    jobs.drain()
+    assert firm.receiver.requests == tried
+    for step in (2, 3):
+        past(world, firm)
+        jobs.drain()
+        assert world.endpoint(firm).circuit_step == step
+        tried += 1
+        assert firm.receiver.requests == tried
+    firm.receiver.behave = None
+    past(world, firm)
+    jobs.drain()
+    assert world.endpoint(firm).circuit_step == 0
+    assert all(world.delivery(one).acked_generation == world.delivery(one).generation for one in shared)
+
+
+def test_retry_after_holds_everybody_at_that_endpoint_back(world: World) -> None:
+    firm, other = world.firm(), world.firm()
+    for _ in range(6):
+        person = world.person()
+        world.share(person, firm)
+        world.share(person, other)
+    firm.receiver.behave = lambda _number: (429, {"Retry-After": "600"}, b"")
+    jobs.drain()
+    tried = firm.receiver.requests
+    assert tried <= 4
+    world.due_now()
+    jobs.drain()
+    assert firm.receiver.requests == tried
+    until = world.endpoint(firm).circuit_until
+    assert until
+    assert timedelta(minutes=9) < until - db.now() < timedelta(minutes=11)
+    assert world.endpoint(firm).circuit_step == 0
+    assert len(other.receiver.journal) == 6
+
+
+def test_gone_is_told_by_letter_keeps_the_backlog_and_returns_whole(world: World) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    firm.receiver.behave = lambda _number: (410, {}, b"")
+    jobs.drain()
+    assert world.endpoint(firm).state == "disabled"
+    assert letters(world, firm) == ["disabled"]
+    for name in ("Ada King", "Ada Lovelace"):
+        world.save(shared.person_id, name__full=name)
+    firm.receiver.behave = None
+    jobs.drain()
+    assert firm.receiver.requests == 1
+    mine = select(Stream).where(Stream.client_id == firm.client_id)
+    world.transact(lambda session: health.returned(session, session.scalars(mine).one()))
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub)["name.full"][1] == "Ada Lovelace"
+    assert firm.receiver.requests == 2

@@ -33,7 +33,8 @@ class Told(NamedTuple):
     `state` is `waiting`, `failing`, `asks` (it may have the change and can ask for it, but has no endpoint that is
     enabled), `noticed` (told that there is something new, and it has not fetched it), `received` (it sends no
     receipts), `unused` (received, and no receipt yet), `applied` or `rejected`.
-    `attributes` are the details touched; `took` is how long after saving it got there.
+    `attributes` are the details touched; `took` is how long after saving it got there, None where the person shared
+    only after that.
     """
 
     company_name: str
@@ -99,7 +100,9 @@ def _may_have(row: Row[Any], now: datetime) -> bool:
 
 def _told(row: Row[Any]) -> Told:
     state, at = _state(row)
-    took = max(at - row.saved_at, timedelta()) if at and row.saved_at else None
+    # Whoever shared only afterwards did not wait for it since then.
+    waited = at is not None and row.saved_at is not None and row.given_at <= row.saved_at
+    took = max(at - row.saved_at, timedelta()) if at and waited else None
     touched = [name for name in row.touched if name in row.attributes]
     return Told(row.trading_name, row.grant_id, state, at, took, touched, row.reason or "")
 

@@ -20,7 +20,7 @@ from portal.sync.statements import CLIENT
 STATUS = text(f"""
     WITH saved AS (
         SELECT min(changed_at) AS at FROM value WHERE person_id = :person_id AND sequence = :sequence)
-    SELECT {GRANT}, co.trading_name, t.touched, d.attempts > 0 OR d.held AS failing, saved.at AS saved_at,
+    SELECT {GRANT}, g.given_at, co.trading_name, t.touched, d.attempts > 0 OR d.held AS failing, saved.at AS saved_at,
            COALESCE(d.acked_sequence >= :sequence, false) AS received, COALESCE(arrived.at, d.acked_at) AS received_at,
            d.person_id IS NOT NULL AND n.state = 'enabled' AS told,
            COALESCE(n.receipts_at > :receipts_after, false) AS sends_receipts,

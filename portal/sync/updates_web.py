@@ -12,6 +12,7 @@ from portal.consumer.catalogue import CATALOGUE
 from portal.errors import NotFoundError
 from portal.sync import copies, queries, receipts
 from portal.sync.receipts import REASONS
+from portal.web import dates
 from portal.web.access import person_id, person_required
 from portal.web.context import now, session
 from portal.web.pages import page
@@ -36,7 +37,7 @@ _SOON = {"waiting", "unused"}
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """How far one organisation is, in words; `what` it has, `advice` where the person can do something."""
+    """How far one organisation is, in words: `what` it has, `took` when, `advice` where the person can do something."""
 
     company_name: str
     grant_id: UUID
@@ -135,7 +136,7 @@ def _line(one: Told) -> Line:
         grant_id=one.grant_id,
         state=one.state,
         what=_what(one.attributes),
-        took=_after(one.took.total_seconds()) if one.took is not None else "",
+        took=dates.moment(one.at) if one.took is None else _after(one.took.total_seconds()),
         problem=reason.words if rejected else "",
         advice=reason.advice if rejected else "",
     )

@@ -139,6 +139,17 @@ def test_the_time_is_of_the_message_that_brought_the_change_and_counts_from_savi
     assert told(world, browser.person_id, first)[3:5] == was[3:5]
 
 
+def test_whoever_shared_only_afterwards_did_not_wait_since_then(
+    world: World, browser: Browser, firm: Firm, caller: Caller
+) -> None:
+    sequence = world.save(browser.person_id, email__main="ada@example.org")
+    world.share(browser.person_id, firm)
+    jobs.drain()
+    assert "received today at" in words(look(browser, sequence))
+    say(caller, firm)
+    assert "updated today at" in words(look(browser, sequence))
+
+
 def test_a_receipt_says_it_before_our_own_acknowledgement(
     world: World, browser: Browser, firm: Firm, caller: Caller
 ) -> None:
@@ -285,15 +296,15 @@ def test_the_log_shows_beside_a_row_what_became_of_its_message(
     world: World, browser: Browser, firm: Firm, caller: Caller
 ) -> None:
     settle(world, browser, firm, caller)
-    assert "Received , updated there today at" in words(browser.get("/activity").text)
+    assert "Received Updated there today at" in words(browser.get("/activity").text)
     world.save(browser.person_id, email__main="new@example.org")
     jobs.drain()
     say(caller, firm, "rejected", reason="not-kept")
     page = browser.get("/activity").text
-    assert "Received , not taken: they do not keep this detail" in words(page)
+    assert "Received Not taken: they do not keep this detail" in words(page)
     newest = re.search(r'href="(/activity/[\w-]+)"', page)
     assert newest is not None
-    assert "not taken: they do not keep this detail" in words(browser.get(newest[1]).text)
+    assert "Not taken: they do not keep this detail" in words(browser.get(newest[1]).text)
 
 
 def test_a_longer_log_costs_no_more_queries(world: World, browser: Browser, firm: Firm, caller: Caller) -> None:

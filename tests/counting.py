@@ -11,7 +11,7 @@ from portal import db
 from portal.db import Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from portal.config import Settings
 
@@ -36,14 +36,19 @@ def statements(settings: Settings) -> Iterator[list[str]]:
 def prepared() -> Iterator[list[Prepared]]:
     """Gather every prepared statement that the process sends while the block runs: `statements` sees none of them."""
     seen: list[Prepared] = []
-    one = Prepared.one
+    ways = {name: getattr(Prepared, name) for name in ("one", "all", "within")}
 
-    def note(statement: Prepared, url: str, parameters: Mapping[str, object]) -> object:
-        seen.append(statement)
-        return one(statement, url, parameters)
+    def noting(name: str) -> Callable[[Prepared, object, Mapping[str, object]], object]:
+        def note(statement: Prepared, where: object, parameters: Mapping[str, object]) -> object:
+            seen.append(statement)
+            return ways[name](statement, where, parameters)
 
-    Prepared.one = note  # type: ignore[method-assign,assignment]
+        return note
+
+    for name in ways:
+        setattr(Prepared, name, noting(name))
     try:
         yield seen
     finally:
-        Prepared.one = one  # type: ignore[method-assign]
+        for name, way in ways.items():
+            setattr(Prepared, name, way)

@@ -139,6 +139,7 @@ def _ring_again(settings: Settings) -> None:
         pings = ping.due(session, now=db.now())
         unfinished = session.scalars(pull_statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
         replaying = replays.unfinished(session)
+    faults.reach("reconcile.found")
     if due:
         queue.ring_once(settings.redis_url, queue.PUSH, services.DRAIN)
     for request_id in pings:

@@ -12,6 +12,7 @@ import selectors
 import socket
 import ssl
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -104,7 +105,7 @@ class Exchanges:
         self._selector.register(self._ear, selectors.EVENT_READ)
         self._names = names.Names(resolve, self._ring)
         self._uses: dict[Hashable, _Use] = {}
-        self._waiting: dict[Hashable, _Use] = {}
+        self._waiting: OrderedDict[Hashable, _Use] = OrderedDict()
         self._connecting: set[_Use] = set()
         self._asking: dict[names.Place, list[_Use]] = {}
         self._holders: dict[Line, _Use] = {}
@@ -149,9 +150,10 @@ class Exchanges:
         self._follow(use, selectors.EVENT_READ)
 
     def drop(self, key: Hashable) -> None:
-        """Give a `Ready` line back unused; a use in any other state is broken off."""
-        use = self._uses[key]
-        self._forget(use, keep=use.line is not None and use.line.state is State.READY and use.line.quiet())
+        """Give a `Ready` line back unused; break off a use in any other state; one that is over stays over."""
+        use = self._uses.get(key)
+        if use is not None:
+            self._forget(use, keep=use.line is not None and use.line.state is State.READY and use.line.quiet())
 
     def poll(self, timeout: float) -> list[Event]:
         """Return what has happened, after at most `timeout` seconds; it may be nothing."""
@@ -190,7 +192,7 @@ class Exchanges:
     def _start_waiting(self) -> None:
         busy = len(self._uses) - len(self._waiting)
         while self._waiting and len(self._connecting) < _CONNECTING and busy < self._most:
-            use = self._waiting.pop(next(iter(self._waiting)))
+            _, use = self._waiting.popitem(last=False)
             busy += 1
             self._connecting.add(use)
             self._give(use, use.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Kept:
 
     def __init__(self, close: Callable[[Line], None]) -> None:
         self._close = close
-        self._since: dict[Line, float] = {}
+        # The first of a plain dict is slow to find once many before it are gone.
+        self._since: OrderedDict[Line, float] = OrderedDict()
         self._places: dict[tuple[bool, str, int], list[Line]] = {}
 
     def __len__(self) -> int:

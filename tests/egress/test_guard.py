@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from portal.egress import guard
+from portal.egress.lines import compose
 
 PUBLIC = "93.184.215.14"
 
@@ -29,3 +34,39 @@ def test_allowed_pair_may_be_plain_and_local_but_only_exactly_this_one() -> None
 def test_host_header_carries_the_port_unless_it_is_the_usual_one() -> None:
     assert check("https://receiver.example.com/", PUBLIC).host_header == "receiver.example.com"
     assert check("https://receiver.example.com:8443/", PUBLIC).host_header == "receiver.example.com:8443"
+
+
+_WORDS = [
+    "https://", "HTTPS:", "http://", "//", "/", "\\", "receiver", ".example", ".com", "receiver.example.com", ".", ":",
+    "443", ":8443", ":22", "@", "user", "?", "#", "%", "%0d%0a", "%2e", "[", "]", "::1", "127.0.0.1", "0x7f", "xn--",
+    "-", "_", ";", "\r\n", "\t", " ", "\x00", "\u2460", "\u3002", "\u00ad", "\ud800", "&", "=", "a" * 64, "localhost",
+]  # fmt: skip
+
+
+@given(url=st.lists(st.sampled_from(_WORDS), max_size=9).map("".join) | st.text(max_size=40))
+@settings(max_examples=1500, deadline=1000)
+@example("https://receiver.example.com:443/a;b?c=%0d%0aX:y&//")
+@example("https://receiver.example.com:8443?x")
+def test_any_text_is_refused_or_leads_where_it_says_in_one_request(url: str) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append((host, port))
+        return [PUBLIC]
+
+    try:
+        target = guard.check(url, allow=frozenset(), resolve=resolve)
+    except guard.UnsafeAddressError:
+        assert asked == []
+        return
+    assert asked == [(target.host, target.port)]
+    assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*[a-z0-9]", target.host)
+    assert target.tls
+    assert target.port in {443, 8443}
+    head, _, body = compose("POST", target, {"A": "b"}, b"").partition(b"\r\n\r\n")
+    first, *others = head.split(b"\r\n")
+    assert re.fullmatch(rb"POST [/?][!-~]* HTTP/1\.1", first)
+    assert [each.partition(b":")[0] for each in others] == [
+        b"Host", b"User-Agent", b"Accept-Encoding", b"A", b"Content-Length",
+    ]  # fmt: skip
+    assert body == b""

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from portal.db import Prepared
 from portal.oauth.statements import GRANT
+from portal.sync import rules
 from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
 
 # A client's keys are looked up once, however many of its people there are.
@@ -46,7 +47,7 @@ ABLE = Prepared("able", f"{_ABLE} ORDER BY o.due_at LIMIT :limit FOR NO KEY UPDA
 CLAIM = Prepared("claim", f"""
     WITH able AS MATERIALIZED (
         SELECT e.stream_id, e.client_id, {_TOKENS} AS tokens,
-               CASE WHEN e.circuit_step > 0 THEN 1 ELSE LEAST(e.batch, COALESCE(n.batch, e.batch)) END AS size,
+               CASE WHEN e.circuit_step > 0 THEN 1 ELSE LEAST(e.batch, n.batch, {rules.MOST_MESSAGES}) END AS size,
                GREATEST(0, LEAST({_AT_ONCE} - {_FLYING}, floor({_TOKENS})))::int AS room
           FROM stream e LEFT JOIN jsonb_to_recordset(CAST(:narrowed AS jsonb)) AS n(stream_id uuid, batch int)
             ON n.stream_id = e.stream_id

@@ -111,7 +111,7 @@ def returned(session: Session, stream: Stream) -> None:
     begun = Health()
     for column in _COLUMNS:
         setattr(stream, column, getattr(begun, column))
-    stream.warned = 0
+    stream.warned, stream.people_told_at, stream.people_told_after = 0, None, None
     session.flush()
     session.execute(_DUE_AT_ONCE, {"client_id": stream.client_id})
     if rested:

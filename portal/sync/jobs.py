@@ -21,6 +21,7 @@ from portal.ledger import services as ledger
 from portal.oauth import ceilings, housekeeping, ping, registration
 from portal.sync import (
     attempts,
+    away_letters,
     batch_requests,
     batches,
     courier,
@@ -113,6 +114,16 @@ def send_letter(letter_id: str) -> None:
     letters.send(config.current(), UUID(letter_id))
 
 
+def tell_people() -> None:
+    """Write to people whose details an organisation no longer takes, or for as long as a job may run."""
+    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
+    more = bool(settings.smtp_url)
+    while more and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            more = away_letters.spread(session)
+        more = away_letters.send_some(settings) or more
+
+
 def _take_turns(settings: Settings) -> None:
     # Whoever reads at this moment sees a key come into use by the clock; this tells those who have to know.
     with db.transaction(settings.database_url) as session:
@@ -203,6 +214,8 @@ def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - 
     health.warn_of_silence(session)
     for letter_id in letters.unsent(session):
         queue.ring_once(config.current().redis_url, queue.WORK, health.SEND_LETTER, str(letter_id), within=60)
+    if away_letters.pending(session):
+        queue.ring_once(config.current().redis_url, queue.WORK, away_letters.TELL_PEOPLE, within=60)
 
 
 def _expire_grants(session: Session, now: datetime) -> None:

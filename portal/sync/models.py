@@ -22,7 +22,8 @@ class Stream(Base):
 
     Its health: `failures` in a row, the last twenty outcomes as the bits of `recent` (1 failed) of which `tries` are
     known, the circuit open until `circuit_until` for the `circuit_step`th time, `warned` letters sent since
-    `failing_since`.  What it bears: `in_flight` requests at once, `per_second`, and what is left of that in `tokens`.
+    `failing_since`.  Of its being off, its people have been told up to `people_told_after`, all at `people_told_at`.
+    What it bears: `in_flight` requests at once, `per_second`, and what is left of that in `tokens`.
 
     The client has sent receipts since `receipts_from`, the last at `receipts_at`, which may be an hour behind.
     """
@@ -56,6 +57,8 @@ class Stream(Base):
     circuit_step: Mapped[int] = mapped_column(default=0)
     warned: Mapped[int] = mapped_column(default=0)
     disabled_at: Mapped[datetime | None]
+    people_told_at: Mapped[datetime | None]
+    people_told_after: Mapped[UUID | None]
     slow_until: Mapped[datetime | None]
     receipts_from: Mapped[datetime | None]
     receipts_at: Mapped[datetime | None]
@@ -201,6 +204,22 @@ class Letter(Base):
     about: Mapped[datetime]
     made_at: Mapped[datetime]
     leased_until: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+
+
+class AwayLetter(Base):
+    """A letter to a person: some organisation they share with accepts no updates since `about`.
+
+    One row a person, however many organisations that are; a day lies between two letters at least.
+    """
+
+    __tablename__ = "away_letter"
+    __table_args__ = (Index("away_letter_unsent_idx", "about", postgresql_where=text("sent_at IS NULL")),)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    about: Mapped[datetime]
+    leased_until: Mapped[datetime | None]
+    last_sent_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
 
 

@@ -37,10 +37,12 @@ def _make_streams_of_endpoints() -> None:
     _fill_one("stream", "tokens", sa.Float(), "0")
     _fill_one("stream", "last_position", sa.BigInteger(), "0")
     op.add_column("stream", sa.Column("events", postgresql.JSONB()))
+    op.add_column("stream", sa.Column("people_told_after", sa.Uuid()))
     op.add_column("stream", sa.Column("authorization_version", sa.Integer()))
     op.add_column("stream", sa.Column("wrapped_authorization", sa.LargeBinary()))
     for column in (
-        "verification_asked_at", "tokens_at", "circuit_until", "disabled_at", "receipts_from", "receipts_at",
+        "verification_asked_at", "tokens_at", "circuit_until", "disabled_at", "people_told_at", "receipts_from",
+        "receipts_at",
     ):  # fmt: skip
         op.add_column("stream", sa.Column(column, _MOMENT))
 
@@ -170,6 +172,16 @@ def _add_what_was_sent() -> None:
     )
     unsent = sa.text("sent_at IS NULL")
     op.create_index("letter_unsent_idx", "letter", ["made_at"], postgresql_where=unsent)
+    op.create_table(
+        "away_letter",
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("about", _MOMENT, nullable=False),
+        sa.Column("leased_until", _MOMENT),
+        sa.Column("last_sent_at", _MOMENT),
+        sa.Column("sent_at", _MOMENT),
+        sa.PrimaryKeyConstraint("person_id", name="away_letter_pkey"),
+    )
+    op.create_index("away_letter_unsent_idx", "away_letter", ["about"], postgresql_where=unsent)
     op.create_table(
         "replay",
         sa.Column("replay_id", sa.Uuid(), nullable=False),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from portal import db
 from portal.app import create_app
@@ -27,6 +27,7 @@ from portal.sync import drift, jobs
 from portal.sync.drift import Answer, Asked
 from portal.sync.models import GrantUse
 from portal.vault import base64url
+from portal.vault.models import PersonKey
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
@@ -403,3 +404,30 @@ def test_the_published_vectors_hold_on_both_sides() -> None:
         assert theirs(KEY, name, value) == published
         assert drift.digest(KEY, name, canonical) == published
     assert base64url.encode(KEY) in _DOCUMENT
+
+
+def test_what_another_was_given_is_nothing_this_one_has(world: World, http: FlaskClient, shared: Shared) -> None:
+    other = world.firm(enabled=False)
+    mine = world.share(shared.person_id, other)
+    told = one(ask(Caller(http, world, other), (mine.sub, {MAIL: "ada@example.org"})))
+    assert told["attributes"] == {MAIL: "unknown"}
+    assert uses(world, mine) == {"drift": 1}
+
+
+def test_what_was_refused_was_not_given(world: World, caller: Caller, firm: Firm) -> None:
+    firm.receiver.behave = lambda _number: (500, {}, b"")
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    assert one(ask(caller, (shared.sub, {MAIL: "ada@example.org"})))["attributes"] == {MAIL: "unknown"}
+
+
+def test_a_broken_seal_is_that_persons_alone(world: World, caller: Caller, firm: Firm, shared: Shared) -> None:
+    other = world.share(world.person(), firm)
+    jobs.drain()
+    spoilt = update(PersonKey).where(PersonKey.person_id == shared.person_id).values(commitment=b"x" * 32)
+    world.transact(lambda session: session.execute(spoilt))
+    asked = {MAIL: "ada@example.org"}
+    first, second = ask(caller, (shared.sub, asked), (other.sub, asked)).get_json()["results"]
+    assert set(first) == {"sub", "problem"}
+    assert second["attributes"] == {MAIL: "same"}
+    assert [row.outcome for row in log(world, shared)] == []

@@ -10,8 +10,8 @@ from sqlalchemy import case, func, lateral, literal, select, true, tuple_
 from portal.ledger.models import Disclosure, DisclosureContext, DisclosureOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import date, datetime
+    from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row, Select
@@ -96,41 +96,6 @@ def of_person(
     if month is not None:
         query = query.where(Disclosure.at >= month[0], Disclosure.at < month[1])
     return _page(session, query, limit, before)
-
-
-def of_company(
-    session: Session,
-    *,
-    company_id: UUID,
-    channels: Collection[str],
-    limit: int = 50,
-    before: Cursor | None = None,
-) -> list[Entry]:
-    """Return what went to one company by `channels`, newest first, paged as `of_person` is."""
-    query = _entries().where(DisclosureContext.company_id == company_id, Disclosure.channel.in_(channels))
-    return _page(session, query, limit, before)
-
-
-def days_of_company(
-    session: Session, *, company_id: UUID, channels: Collection[str], since: datetime, zone: str
-) -> list[tuple[date, str, int]]:
-    """Return (day in `zone`, latest outcome, count) of the messages sent to a company since then, oldest first."""
-    day = func.date(func.timezone(zone, Disclosure.at))
-    query = (
-        select(day, _outcome, func.count())
-        .select_from(Disclosure)
-        .join(DisclosureContext, DisclosureContext.context_id == Disclosure.context_id)
-        .join(_latest, true(), isouter=True)
-        .where(
-            DisclosureContext.company_id == company_id,
-            Disclosure.channel.in_(channels),
-            Disclosure.message_id.is_not(None),
-            Disclosure.at >= since,
-        )
-        .group_by(day, _outcome)
-        .order_by(day)
-    )
-    return [(found, outcome, count) for found, outcome, count in session.execute(query)]
 
 
 def one(session: Session, *, person_id: UUID, disclosure_id: UUID) -> Entry | None:

@@ -140,14 +140,6 @@ def test_a_list_can_be_narrowed(session: Session, context_id: UUID) -> None:
     assert queries.companies_of_person(session, person_id=person_id) == [(other, "Acme"), (COMPANY, "Brightwell")]
 
 
-def test_a_company_sees_its_own_rows_by_channel(session: Session) -> None:
-    company_id = uuid4()
-    words = services.context(session, company_id=company_id, client_id="c", company_name="X", purpose="p")
-    services.record(session, row(uuid4(), words), row(uuid4(), words, channel="consent"))
-    found = queries.of_company(session, company_id=company_id, channels=["push", "pull"])
-    assert [entry.channel for entry in found] == ["push"]
-
-
 def test_uses_are_what_was_received(session: Session, context_id: UUID) -> None:
     person_id, grant_id = uuid4(), uuid4()
     received = row(person_id, context_id, grant_id=grant_id, ago=5)

@@ -30,7 +30,7 @@ KINDS = {
     uri.replace("/", ":").rpartition(":")[2]: uri
     for uri in (
         messages.PROFILE, messages.CONFIRMED, messages.CONSENT, messages.ERASURE, messages.VERIFICATION,
-        messages.STREAM_UPDATED, messages.KEYS_CHANGED,
+        messages.STREAM_UPDATED, messages.KEYS_CHANGED, messages.ENCRYPTION_KEY_IN_USE,
     )
 }  # fmt: skip
 _NAMES = {uri: name for name, uri in KINDS.items()}

@@ -6,15 +6,13 @@ Whatever goes beyond that is asked in full, on the same screen as when a company
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from flask import request
 from flask_wtf import FlaskForm
 
-from portal.consent import asking
+from portal.consent import asking, terms
 from portal.consent.forms import SHARE, AskForm
-from portal.consent.terms import Wanted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,7 +41,7 @@ def build(session: Session, *, keyring: Keyring, row: ApprovalRequest) -> Ask:
         person_id=row.person_id,
         client_id=row.client_id,
         purpose_id=row.purpose_id,
-        wanted=_wanted(row),
+        wanted=terms.wanted(row.asked),
     )
 
 
@@ -63,9 +61,5 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     words = asking.shown(ask) | {"title": title(ask, form), "asked_from_afar": True}
     if not isinstance(form, ConfirmForm):
         return words
-    return words | {"replaces": "", "how": ask.how_now, "answers": ["Approve", "Do not approve"]}
+    return words | {"replaces": "", "how": ask.how_now, "often": "", "answers": ["Approve", "Do not approve"]}
 
-
-def _wanted(row: ApprovalRequest) -> Wanted:
-    kept = {field.name: row.asked[field.name] for field in fields(Wanted)}
-    return Wanted(**kept | {"attributes": tuple(kept["attributes"])})

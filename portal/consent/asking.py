@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from portal.companies import queries as companies
-from portal.consent import queries, terms
+from portal.consent import askers, queries, terms
 from portal.consent.terms import Effect, Wanted
 from portal.consumer import formats
 from portal.consumer import queries as consumer
 from portal.consumer.catalogue import CATALOGUE, label
 from portal.db import now as clock
-from portal.errors import NotFoundError
 from portal.web.dates import day
 
 if TYPE_CHECKING:
@@ -24,7 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from portal.companies.queries import ClientFacts, PurposeFacts
+    from portal.companies.queries import PurposeFacts
+    from portal.consent.askers import Organisation
     from portal.consent.models import Grant
     from portal.consumer.queries import CurrentValue
     from portal.vault.keyring import Keyring
@@ -51,19 +50,6 @@ class Item:
     value: str | None = field(repr=False)
     held: bool
     new: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Organisation:
-    """Who asks, as the register knows them."""
-
-    name: str
-    legal_name: str
-    registration: str
-    contact: str
-    privacy_url: str
-    checked_on: datetime | None
-    environment: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +208,7 @@ def build(
     client, purpose = queries.offer(session, client_id, purpose_id)
     wanted = terms.within(wanted or terms.whole(purpose), purpose)
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
-    answered, organisation = _answered(session, held), _organisation(session, client)
+    answered, organisation = _answered(session, held), askers.organisation(session, client)
     asked = _Asked(
         values=consumer.current(session, keyring=keyring, person_id=person_id), held=held, known=_known(held, answered)
     )
@@ -342,21 +328,6 @@ def _as_held(held: Grant, purpose: PurposeFacts, wanted: Wanted) -> Wanted:
     retention_days = min(held.retention_days, purpose.retention_days)
     pulls_a_day = terms.fewer(held.pulls_a_day, purpose.pulls_a_day)
     return replace(wanted, mode=held.mode, retention_days=retention_days, pulls_a_day=pulls_a_day)
-
-
-def _organisation(session: Session, client: ClientFacts) -> Organisation:
-    company = companies.company(session, slug=client.company_slug)
-    if company is None:
-        raise NotFoundError
-    return Organisation(
-        name=client.company_name,
-        legal_name=client.legal_name,
-        registration=f"{company.registration_number}, {company.country}",
-        contact=company.contact_email,
-        privacy_url=company.privacy_url,
-        checked_on=company.verified_at if company.verified else None,
-        environment=client.environment,
-    )
 
 
 def _known(held: Grant | None, answered: Sequence[Mapping[str, Any]]) -> set[str]:

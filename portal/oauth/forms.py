@@ -25,4 +25,5 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
     def words(ask: Ask) -> dict[str, Any]:
         """Return what this page says instead of the full screen's own words."""
         title = f"Continue with {ask.organisation.name}?"
-        return {"title": title, "replaces": "", "how": ask.how_now, "answers": ["Continue", "Do not continue"]}
+        answers = ["Continue", "Do not continue"]
+        return {"title": title, "replaces": "", "how": ask.how_now, "often": "", "answers": answers}

@@ -118,3 +118,9 @@ def test_a_merge_shows_the_ceiling_that_stays(session: Session, keys: Keyring, d
     declare(session, declared, None)
     ask = build(session, keys, declared, who, effect=Effect.MERGE)
     assert ask.often == "They may look at most 4 times a day."
+
+
+def test_what_was_asked_before_there_were_ceilings_can_be_answered(declared: Offer, session: Session) -> None:
+    kept = {"attributes": ["name.full"], "mode": "asked", "retention_days": 30, "longest_days": 365, "open_ended": True}
+    _client, purpose = queries.offer(session, declared.client_id, declared.purpose_id)
+    assert terms.within(terms.wanted(kept), purpose).pulls_a_day == FOUR

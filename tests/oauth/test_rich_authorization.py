@@ -305,7 +305,7 @@ def test_the_whole_way_of_a_narrow_request__rfc9396_7(rp: RelyingParty, person: 
     assert (step.retention_days, step.level) == (7, 1)
     assert step.shown["terms"] == {
         "attributes": ["name.full", "email.main"], "mode": "asked", "retention_days": 7, "longest_days": 60,
-        "open_ended": False,
+        "open_ended": False, "pulls_a_day": None,
     }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SEND: Final = "portal.companies.jobs.send_letters"
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
+SIGNING_ADDED = "signing_key_added"
 _AT_ONCE: Final = 20
 _LEASE: Final = timedelta(minutes=5)
 _MOST_TRIES: Final = 50

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, or_, select, update
 
-from portal import config, events
+from portal import events
 from portal.companies import key_states, letters
-from portal.companies.client_keys import held, lock_client, was_usable
+from portal.companies.client_keys import held, hold_of, lock_client, was_usable
 from portal.companies.keys import ENCRYPTION, SIGNING
 from portal.companies.models import ClientKey
 from portal.errors import InvalidError, NotFoundError, RefusedError
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 CHALLENGE_LIFE: Final = timedelta(hours=1)
 TRIES: Final = 5
-_LIVE = "live"
 
 
 class ChallengeGoneError(RefusedError):
@@ -54,11 +53,6 @@ class Challenge:
     kid: str
     text: str = field(repr=False)
     expires_at: datetime
-
-
-def hold_of(environment: str) -> timedelta:
-    """Return how long a new key of a live or a test app waits before it is used."""
-    return key_states.HOLD if environment == _LIVE else timedelta(seconds=config.current().test_key_hold)
 
 
 def challenge(session: Session, *, client_id: str, kid: str, now: datetime) -> Challenge:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from apiflask import APIBlueprint
 from flask import Response, g, request, url_for
 
+from portal.companies import client_keys
 from portal.errors import InvalidError, NotFoundError, PortalError
 from portal.oauth import dpop, protection
 from portal.oauth.errors import OAuthError
@@ -87,7 +88,7 @@ def own_checks(view: View) -> View:
             {
                 403: "The person does not share this; the problem's type says why.",
                 404: "No person you know has this sub.",
-                409: "The consent changed at this moment, or you have no key to seal to.",
+                409: "The consent changed at this moment, or there is no key that may be sealed to.",
                 422: "A part of the request needs mending; errors[].pointer says which.",
                 429: "You have looked as often as you may in a day, or call too often; `Retry-After` says when again.",
             }
@@ -114,6 +115,7 @@ def person(sub: str) -> Response:
         202: {"description": "It is being answered.", "headers": _BEGUN},
         **openapi.refusals(
             {
+                409: "`epk` is there, and a signing key of yours is not yet a day old.",
                 422: "A part needs mending, as errors[].pointer says, or the Idempotency-Key is another request's.",
                 429: "You have ten pulls waiting, or call too often; `Retry-After` says when there is room.",
             },
@@ -129,6 +131,8 @@ def start_pull(*, body: schemas.PullRequest) -> ResponseReturnValue:
         epk = dpop.one_time_key(g.token.proof)
     except OAuthError as error:
         return protection.challenge(error, pulls.SCOPE)
+    if epk is not None:
+        client_keys.check_one_time_key(context.session(), client_id=g.token.client_id)
     asked = {"subjects": body.subjects, "attributes": body.attributes, "epk": epk and epk["kid"]}
     pull = batch_requests.request_pull(
         context.session(),

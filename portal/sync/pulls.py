@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from portal import db, faults
+from portal.companies import client_keys
 from portal.consent import rules as consent
 from portal.consent.rules import Channel, Decision, Proved, Refusal
 from portal.consumer import queries as consumer
@@ -171,6 +172,9 @@ def pull(settings: Settings, question: Question, *, keyring: Keyring, pace: Call
     row = _admitted(found, credentials, question.now)
     if wait := pace(row.token_client):
         raise TooFastError(wait)
+    if key is not None:
+        with db.transaction(settings.database_url) as session:
+            client_keys.check_one_time_key(session, client_id=row.token_client)
     if row.grant_id is None:
         _turn_away(settings.database_url, row, question)
     case = _Case(row=row, question=question, settings=settings, keyring=keyring, to=addressee(row, question.sub, key))

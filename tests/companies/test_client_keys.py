@@ -76,7 +76,10 @@ class Shop:
         self.session.expire_all()
 
     def turn(self) -> int:
-        return proofs.announce_due(self.session, now=db.now())
+        """Have those told whose hold is over; return of how many keys of this app, for others are here as well."""
+        before = self.letters().count("key_in_use")
+        proofs.announce_due(self.session, now=db.now())
+        return self.letters().count("key_in_use") - before
 
     def states(self) -> dict[str, State]:
         facts = queries.key_list(self.session, self.client_id, now=db.now())
@@ -417,6 +420,29 @@ def test_a_signing_key_is_proved_by_its_first_signature(shop: Shop) -> None:
     proofs.signed(shop.session, client_id=shop.client_id, kid="s1", now=db.now())
     assert queries.unused_keys(shop.session, shop.client_id) == frozenset()
     assert registration.by_program(shop.session, client_id=shop.client_id) is False
+
+
+def test_a_later_signing_key_is_written_about_and_names_no_key_of_one_answer(open_shop: Shop) -> None:
+    client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
+    jwk = {**ECKey.generate_key("P-256").as_dict(private=False), "use": "sig", "kid": "s2"}
+    client_keys.add(open_shop.session, client_id=open_shop.client_id, jwks=jwk, now=db.now())
+    assert open_shop.letters() == ["signing_key_added"]
+    with pytest.raises(client_keys.OneTimeKeyTooSoonError):
+        client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
+    open_shop.wait(HOLD)
+    client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
+
+
+def test_a_signing_key_that_was_away_for_a_day_is_new_again(open_shop: Shop) -> None:
+    first = open_shop.signing
+    for kid in ("s2", "s1"):
+        open_shop.wait(2 * DAY)
+        key = first if kid == "s1" else ECKey.generate_key("P-256")
+        jwk = {**key.as_dict(private=False), "use": "sig", "kid": kid}
+        found = keys.check({"keys": [jwk, open_shop.public("e1")]})
+        client_keys.replace(open_shop.session, client_id=open_shop.client_id, keys=found, now=db.now())
+        with pytest.raises(client_keys.OneTimeKeyTooSoonError):
+            client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
 
 
 def test_the_same_keys_again_change_nothing(open_shop: Shop) -> None:

@@ -30,7 +30,7 @@ NEWS: Final = """
     t.acked_sequence, t.told_version, t.told_state, t.told_erasure,
     w.mode AS told_mode, w.attributes AS told_attributes, w.expires_at AS told_expires_at,
     CASE WHEN g.erasure_asked_at IS NOT NULL AND NOT t.told_erasure THEN (
-        SELECT jsonb_agg(DISTINCT name) FROM grant_version v, jsonb_array_elements(v.attributes) AS name
+        SELECT jsonb_agg(DISTINCT each.name) FROM grant_version v, jsonb_array_elements(v.attributes) AS each(name)
          WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id) END AS ever_shared"""
 TOLD: Final = """
     LEFT JOIN LATERAL (

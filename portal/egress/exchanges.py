@@ -366,7 +366,9 @@ def _room_for(lines: int) -> int:
 
 @cache
 def default_trust() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    # Made by hand, for `create_default_context` writes keys down where the environment says.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])

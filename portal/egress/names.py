@@ -5,17 +5,18 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
 
     from portal.egress.guard import Resolver
 
-_THREADS = 32
+_THREADS = 64
+_THREADS_FOR_SLOW = 8
+_SLOW_SECONDS = 1.0
 _REMEMBERED_SECONDS = 5.0
 # A name that leads nowhere is forgotten sooner: its owner may be mending it.
 _REMEMBERED_PROBLEM_SECONDS = 1.0
@@ -30,7 +31,8 @@ class Names:
         self._resolve, self._wake = resolve, wake
         self._known: dict[Place, tuple[float, Future[Sequence[str]]]] = {}
         self._asked: set[Place] = set()
-        self._found: deque[tuple[Place, Future[Sequence[str]]]] = deque()
+        self._slow: set[str] = set()
+        self._found: deque[tuple[Place, Future[Sequence[str]], float]] = deque()
 
     def known(self, place: Place) -> bool:
         """Say whether `addresses` would answer now; if not, begin to ask."""
@@ -39,8 +41,9 @@ class Names:
             return True
         if place not in self._asked:
             self._asked.add(place)
-            asked = threads().submit(self._resolve, *place)
-            asked.add_done_callback(lambda done: self._note(place, done))
+            # A name whose server has hung before may not take a thread from those that never did.
+            asked_by = threads_for_slow() if place[0] in self._slow else threads()
+            asked_by.submit(self._ask, place)
         return False
 
     def addresses(self, host: str, port: int) -> Sequence[str]:
@@ -51,18 +54,26 @@ class Names:
         """Return the names that have been asked for and are known now."""
         places = []
         while self._found:
-            place, done = self._found.popleft()
+            place, answer, seconds = self._found.popleft()
             self._asked.discard(place)
-            lasts = _REMEMBERED_PROBLEM_SECONDS if done.exception() else _REMEMBERED_SECONDS
             self._known.pop(place, None)
-            self._known[place] = time.monotonic() + lasts, done
+            lasts = _REMEMBERED_PROBLEM_SECONDS if answer.exception() else _REMEMBERED_SECONDS
+            self._known[place] = time.monotonic() + lasts, answer
+            (self._slow.add if seconds > _SLOW_SECONDS else self._slow.discard)(place[0])
             places.append(place)
         if len(self._known) > _REMEMBERED:
             self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
+            self._slow &= {host for host, _ in self._known}
         return places
 
-    def _note(self, place: Place, done: Future[Sequence[str]]) -> None:
-        self._found.append((place, done))
+    def _ask(self, place: Place) -> None:
+        began = time.monotonic()
+        answer: Future[Sequence[str]] = Future()
+        try:
+            answer.set_result(self._resolve(*place))
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is used
+            answer.set_exception(error)
+        self._found.append((place, answer, time.monotonic() - began))
         self._wake()
 
 
@@ -75,3 +86,9 @@ def look_up(host: str, port: int) -> Sequence[str]:
 def threads() -> ThreadPoolExecutor:
     """Return where names are asked for; nobody there keeps a deadline."""
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="resolver")
+
+
+@cache
+def threads_for_slow() -> ThreadPoolExecutor:
+    """Return where names are asked for that kept a thread waiting the last time."""
+    return ThreadPoolExecutor(_THREADS_FOR_SLOW, thread_name_prefix="slow-resolver")

@@ -15,6 +15,7 @@ from tests.egress.servers import ACCEPTED, Authority, drip, reply, reset, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.egress.callers import Asker, Loop
     from tests.egress.servers import Server
@@ -122,9 +123,15 @@ def test_plain_server_is_not_talked_to_in_plain(ask: Asker, serve: Callable[...,
     assert b"POST" not in b"".join(server.requests)
 
 
-def test_what_is_trusted_by_default_is_nobody_here_and_nothing_old(ask: Asker, serve: Callable[..., Server]) -> None:
+def test_what_is_trusted_by_default_is_nobody_here_and_nothing_old(
+    ask: Asker, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     server = serve(say(ACCEPTED))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    exchanges.default_trust.cache_clear()
     context = exchanges.default_trust()
+    assert not (tmp_path / "keys").exists()
+    assert len(context.get_ca_certs()) > 0 or ssl.get_default_verify_paths().capath
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname

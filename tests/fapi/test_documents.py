@@ -8,8 +8,12 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import update
+
 from portal import db
 from portal.companies import client_keys
+from portal.companies.models import ClientKey
+from portal.vault import base64url
 from tests.fapi.cast import REDIRECT_URI
 from tests.oauth.rp import query
 
@@ -25,6 +29,8 @@ _MAKE_KEYS, _FIRST_TOKEN, _SIGN_IN, *_OTHERS = _PROGRAM.findall(_DOCUMENT)
 [_PROVE_KEYS] = [program for program in _OTHERS if "keys:manage" in program]
 [_CHECK_COPIES] = [program for program in _OTHERS if "ucm-drift-v1" in program]
 [_PULL_ONCE] = [program for program in _OTHERS if '"epk"' in program]
+[_CHOOSE] = [program for program in _OTHERS if "ssf-configuration" in program]
+[_FETCH] = [program for program in _OTHERS if "def fetch" in program]
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -50,6 +56,9 @@ def test_from_no_keys_to_a_persons_details(
     assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600, 0o600]
     with db.transaction(here.database_url) as session:
         client_keys.add(session, client_id=rp.client_id, jwks=json.loads(capsys.readouterr().out), now=db.now())
+        # The app had other keys, so that its new signing key is trusted with one-time keys a day later: that day is over.
+        signing = update(ClientKey).where(ClientKey.client_id == rp.client_id, ClientKey.use == "sig")
+        session.execute(signing.values(active_from=db.now()))
     _run(_FIRST_TOKEN, names, rp=rp)
     assert capsys.readouterr().out == "DPoP 600\n"
     _run(_PROVE_KEYS, names, rp=rp)
@@ -63,6 +72,15 @@ def test_from_no_keys_to_a_persons_details(
     assert tokens["grant_id"]
     assert tokens["sub"]
     assert (message.status_code, message.headers["Content-Type"]) == (200, "application/secevent+jwt")
+    _run(_CHOOSE, names, rp=rp)
+    assert capsys.readouterr().out == "urn:ietf:rfc:8936\n"
+    _run(_FETCH, names, rp=rp)
+    stored: list[str] = []
+    names["fetch"](stored.append)
+    claims = [json.loads(base64url.decode(message.split(".")[1])) for message in stored]
+    assert [each["sub_id"]["sub"] for each in claims] == [tokens["sub"]]
+    names["fetch"](stored.append)
+    assert len(stored) == 1
     _run(_CHECK_COPIES, names, rp=rp)
     own, held = names["own"]["access_token"], "aoife@example.org"
     [checked] = names["check_copies"](own, {tokens["sub"]: {"email.main": held}})

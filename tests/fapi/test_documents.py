@@ -56,7 +56,7 @@ def test_from_no_keys_to_a_persons_details(
     assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o600, 0o600]
     with db.transaction(here.database_url) as session:
         client_keys.add(session, client_id=rp.client_id, jwks=json.loads(capsys.readouterr().out), now=db.now())
-        # The app had other keys, so that its new signing key is trusted with one-time keys a day later: that day is over.
+        # The app had a signing key before: the new one may name one-time keys after a day, which is over.
         signing = update(ClientKey).where(ClientKey.client_id == rp.client_id, ClientKey.use == "sig")
         session.execute(signing.values(active_from=db.now()))
     _run(_FIRST_TOKEN, names, rp=rp)

@@ -98,5 +98,7 @@ class DeliveriesForm(_Looking):
 class ReplayForm(_Looking):
     """What to send again."""
 
-    scope = SelectField("Send again", choices=_SCOPES, default=replays.FAILED)
+    scope = SelectField(
+        "Send again", [InputRequired("Choose what to send again.")], choices=_SCOPES, default=replays.FAILED
+    )
     since = DayField("Failed since", [Optional()])

@@ -81,6 +81,7 @@ def test_from_no_keys_to_a_persons_details(
     assert [each["sub_id"]["sub"] for each in claims] == [tokens["sub"]]
     names["fetch"](stored.append)
     assert len(stored) == 1
+    _rest_and_end(names)
     _run(_CHECK_COPIES, names, rp=rp)
     own, held = names["own"]["access_token"], "aoife@example.org"
     [checked] = names["check_copies"](own, {tokens["sub"]: {"email.main": held}})
@@ -89,3 +90,24 @@ def test_from_no_keys_to_a_persons_details(
     told, etag = names["pull"](tokens["sub"], own)
     assert told["email.main"] == held
     assert names["pull"](tokens["sub"], own, etag) == (None, etag)
+
+
+def _rest_and_end(names: dict[str, Any]) -> None:
+    """Verify, pause, go on and delete (SSF 1.0 sections 8.1.2 and 8.1.4), as the document's own `ask` does it."""
+    told, token, stream_id = names["told"], names["manage"], names["stream"]["stream_id"]
+    events: list[dict[str, Any]] = []
+
+    def note(message: str) -> None:
+        events.append(json.loads(base64url.decode(message.split(".")[1]))["events"])
+
+    names["ask"]("POST", told["verification_endpoint"], token, {"stream_id": stream_id, "state": "ours"})
+    for status in ("paused", "enabled"):
+        names["fetch"](note)
+        names["ask"]("POST", told["status_endpoint"], token, {"stream_id": stream_id, "status": status})
+    names["fetch"](note)
+    verified, paused, enabled = (content for event in events for content in event.values())
+    assert verified == {"state": "ours"}
+    assert (paused["status"], enabled["status"]) == ("paused", "enabled")
+    assert names["ask"]("GET", told["status_endpoint"], token, stream_id=stream_id)["status"] == "enabled"
+    assert names["ask"]("DELETE", told["configuration_endpoint"], token, stream_id=stream_id) is None
+    assert names["ask"]("GET", told["configuration_endpoint"], token) == []

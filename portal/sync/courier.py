@@ -92,6 +92,7 @@ class Courier:
         self._narrowed: dict[UUID, tuple[int, float]] = {}
         self._look_at = self._look_at_streams = 0.0
         self._pause = _SOONEST_LOOK
+        self._after, self._found_in_round = "", False
         self._signer: tuple[float, Signer] | None = None
 
     def close(self) -> None:
@@ -107,6 +108,7 @@ class Courier:
     def drain(self, ends: float) -> bool:
         """Go on until nothing is due and nothing under way; after `ends` (monotonic) nothing new is begun."""
         self._look_at = self._look_at_streams = 0.0
+        self._after = ""
         try:
             while True:
                 now = time.monotonic()
@@ -143,13 +145,13 @@ class Courier:
         return now >= self._look_at or not self._under_way
 
     def _claim(self, now: float) -> bool:
-        """Take what is due and begin its requests; return whether there was anything."""
+        """Take what is due and begin its requests; return whether there was anything, or may be more."""
         at_streams = now >= self._look_at_streams
         with db.transaction(self.settings.database_url) as session:
             told = stream_events.claim(session, limit=_CLAIMED, lease_seconds=LEASE_SECONDS) if at_streams else []
             claimed = outbox.claim(
                 session, keyring=self._keyring, now=db.now(), limit=_CLAIMED, lease_seconds=LEASE_SECONDS,
-                narrowed=self._narrow(now),
+                narrowed=self._narrow(now), after=self._after,
             )  # fmt: skip
             if told or claimed.parcels:
                 self._find_signer(session, now)
@@ -164,7 +166,13 @@ class Courier:
             self._begin(consignment)
         for consignment in consignments.of_people(claimed.parcels, now):
             self._begin(consignment)
-        return found
+        return self._go_round(claimed.after, found=found)
+
+    def _go_round(self, after: str, *, found: bool) -> bool:
+        """Note how far the clients have been looked at; return whether a round has yet to find nothing."""
+        self._found_in_round = found or (self._found_in_round and self._after != "")
+        self._after = after
+        return self._found_in_round or after != ""
 
     def _find_signer(self, session: Session, now: float) -> None:
         # A key that was withdrawn signs nothing a second later.

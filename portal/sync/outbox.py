@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Refused for now and not by the person: looked at again later, and told at once when the grant changes.
 _HELD_SECONDS = 3600.0
+# A look at so many takes some milliseconds.
+_CLIENTS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +81,14 @@ class Sent:
 
 
 class Claimed(NamedTuple):
-    """What a claim took: messages to send, and how many rows it looked at for them."""
+    """What a claim took: messages to send, and how many rows it looked at for them.
+
+    `after` is the client up to which it looked, where the next claim goes on; empty when it saw the last one.
+    """
 
     parcels: list[Parcel]
     rows: int
+    after: str
 
 
 @dataclass(frozen=True)
@@ -102,14 +108,18 @@ def claim(
     limit: int,
     lease_seconds: float,
     narrowed: Mapping[UUID, int] | None = None,
+    after: str = "",
 ) -> Claimed:
     """Lease up to `limit` due deliveries and log them; the caller commits before it sends.
 
-    Streams in `narrowed` get no more messages in one request than it says.
+    Streams in `narrowed` get no more messages in one request than it says; `after` is where the last claim ended.
     """
-    able = [row.stream_id for row in push_statements.ABLE.within(session, {"limit": limit})]
+    [look] = push_statements.LOOK.within(session, {"after": after, "clients": _CLIENTS, "limit": limit})
+    ended = look.last if look.clients == _CLIENTS else ""
+    asked = {"stream_ids": look.able, "limit": limit}
+    able = [row.stream_id for row in push_statements.HOLD.within(session, asked)] if look.able else []
     if not able:
-        return Claimed([], 0)
+        return Claimed([], 0, ended)
     fewer = [{"stream_id": str(key), "batch": most} for key, most in (narrowed or {}).items()]
     asked = {"stream_ids": able, "limit": limit, "lease_seconds": lease_seconds, "narrowed": json.dumps(fewer)}
     rows = push_statements.CLAIM.within(session, asked)
@@ -123,7 +133,7 @@ def claim(
     flying = {parcel.lease_id for parcel in parcels}
     _note(session, notes, {(row.stream_id, row.lease_id) for row in rows if row.lease_id not in flying})
     faults.reach("claim.logged")
-    return Claimed(parcels, len(rows))
+    return Claimed(parcels, len(rows), ended)
 
 
 def still_allowed(row: Any, parcel: Parcel, *, now: datetime) -> bool:  # noqa: ANN401 - a row of `STILL_ALLOWED`

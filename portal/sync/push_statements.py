@@ -15,11 +15,11 @@ from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
 # A client's keys are looked up once, however many of its people there are.
 _ITS_CLIENT = CLIENT.replace("JOIN client c", "JOIN c")
 _FREE = "(d.leased_until IS NULL OR d.leased_until <= clock_timestamp())"
-# Every client that is owed something, with the day its longest wait ends: from one to the next by the index, so that
-# ten thousand rows for one of them are one step.
+# Clients that are owed something after one of them, with the day their longest wait ends: from one to the next by
+# the index, so that ten thousand rows for one of them are one step.
 _OWED = """
     RECURSIVE owed AS (
-        (SELECT client_id, due_at FROM delivery WHERE generation > acked_generation
+        (SELECT client_id, due_at FROM delivery WHERE generation > acked_generation AND client_id > {after}
           ORDER BY client_id, due_at LIMIT 1)
         UNION ALL
         SELECT n.client_id, n.due_at FROM owed o CROSS JOIN LATERAL (
@@ -35,12 +35,23 @@ _MAY_BE_SENT_TO = f"""
     e.state = 'enabled' AND e.method = 'push' AND (e.circuit_until IS NULL OR e.circuit_until <= clock_timestamp())
        AND {_TOKENS} >= 1 AND {_FLYING} < {_AT_ONCE}"""
 _ABLE = f"""
-    WITH {_OWED}
     SELECT e.stream_id FROM owed o JOIN stream e ON e.client_id = o.client_id
      WHERE o.due_at <= clock_timestamp() AND {_MAY_BE_SENT_TO}"""  # noqa: S608 - put together from constants
-DUE = text(f"SELECT EXISTS ({_ABLE})")
+_EVERYBODY = _OWED.format(after="''")
+DUE = text(f"WITH {_EVERYBODY} SELECT EXISTS ({_ABLE})")
+# A part of the round: however many clients are owed something, a look is short.
+_SOME = _OWED.format(after=":after").replace("owed", "found")
+LOOK = Prepared("look", f"""
+    WITH {_SOME}, owed AS MATERIALIZED (SELECT * FROM found LIMIT :clients)
+    SELECT (SELECT count(*) FROM owed) AS clients, (SELECT max(client_id) FROM owed) AS last,
+           to_jsonb(ARRAY({_ABLE} ORDER BY o.due_at LIMIT 2 * :limit)) AS able
+""")  # fmt: skip  # noqa: S608 - put together from constants
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
-ABLE = Prepared("able", f"{_ABLE} ORDER BY o.due_at LIMIT :limit FOR NO KEY UPDATE OF e SKIP LOCKED")
+HOLD = Prepared("hold", f"""
+    SELECT e.stream_id FROM unnest(CAST(:stream_ids AS uuid[])) WITH ORDINALITY AS a(stream_id, place)
+      JOIN stream e ON e.stream_id = a.stream_id
+     WHERE {_MAY_BE_SENT_TO} ORDER BY a.place LIMIT :limit FOR NO KEY UPDATE OF e SKIP LOCKED
+""")  # fmt: skip  # noqa: S608 - put together from constants
 # Streams take turns request by request.  Both locks skip what is taken: someone who stops sharing holds the grant and
 # then wants the delivery, so waiting here could end in a deadlock.  Leases run by the database's clock only, one for
 # each request.  `narrowed` are streams that take fewer messages at once than they said.

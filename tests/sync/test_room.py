@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, func, select, text, update
 
 from portal import db
-from portal.sync import jobs, push_statements
+from portal.sync import jobs, outbox, push_statements
 from portal.sync.models import Delivery, Flight, Stream
 from tests.sync.outbox_steps import claim
 
@@ -156,7 +156,9 @@ def test_a_long_backlog_hides_nobody(world: World, flooded: Sequence[Firm]) -> N
 
 def test_a_long_backlog_is_one_step_of_the_search(world: World, flooded: Sequence[Firm]) -> None:
     assert flooded
-    asked = push_statements.ABLE.sql.replace("$1", "200")
+    asked = push_statements.LOOK.sql
+    for number, value in enumerate(("''", "500", "200"), start=1):
+        asked = asked.replace(f"${number}", value)
     plan = world.transact(
         lambda session: session.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked}".replace(":", "\\:"))).scalar()
     )
@@ -177,3 +179,13 @@ def test_endpoints_take_turns(world: World) -> None:
         crowd(world, firm, 4)
     taken = [parcel.place.client_id for parcel in claim(world, limit=6)]
     assert sorted(taken.count(firm.client_id) for firm in firms) == [2, 2, 2]
+
+
+def test_a_round_of_many_looks_ends_with_everybody_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_CLIENTS", 2)
+    firms = [world.firm() for _ in range(5)]
+    person_id = world.person()
+    for firm in firms:
+        world.share(person_id, firm)
+    jobs.drain()
+    assert [len(firm.receiver.journal) for firm in firms] == [1] * 5

@@ -94,7 +94,8 @@ def _name(_cast: Cast) -> Arguments:
 
 _PURPOSE = {
     "sentence": "send you the right bill", "dpv": "PaymentManagement", "mode": "kept-up-to-date",
-    "retention_days": "30", "longest_days": "365", "want-name-full": "required", "why-name-full": "To write to you",
+    "retention_days": "30", "longest_days": "365", "pulls_a_day": "4", "want-name-full": "required",
+    "why-name-full": "To write to you",
 }  # fmt: skip
 _PURPOSE_NEEDED = ("sentence", "dpv", "mode", "retention_days", "longest_days", "want-name-full", "why-name-full")
 _COMPANY = {

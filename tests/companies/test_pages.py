@@ -171,7 +171,9 @@ def test_a_preview_saves_nothing(settings: Settings, staff: Browser, own: Compan
      ({"redirect_uris": ""}, "at least one redirect address"), ({"name": ""}, "Enter a name for the app"),
      ({"sentence": "we need it"}, "Start with what you do"), ({"dpv": ""}, "Choose the kind of purpose"),
      ({"why-address-home": ""}, "Give a reason people will understand"), ({"retention_days": "x"}, "Enter a number"),
-     ({"retention_days": "-1"}, "from 0 to"), ({"want-address-home": "", "want-email-main": ""}, "at least one detail"),
+     ({"retention_days": "-1"}, "from 0 to"), ({"pulls_a_day": "0"}, "from 1 to"),
+     ({"pulls_a_day": "often"}, "Enter a number, or leave it empty"),
+     ({"want-address-home": "", "want-email-main": ""}, "at least one detail"),
      ({"sentence": "send\x00bills"}, "cannot be shown")],
 )  # fmt: skip
 def test_an_app_that_is_not_right_is_not_kept(
@@ -183,6 +185,18 @@ def test_an_app_that_is_not_right_is_not_kept(
     assert "To send a copy" in answer.text
     with db.transaction(settings.database_url) as session:
         assert queries.clients_of(session, company_id=own.company_id) == []
+
+
+@pytest.mark.parametrize(("typed", "kept", "said"), [("4", 4, "4 times a day"), ("1", 1, "once a day"), ("", None, "")])
+def test_a_purpose_says_how_often_it_looks(
+    *, settings: Settings, staff: Browser, client: str, typed: str, kept: int | None, said: str
+) -> None:
+    assert staff.send(f"/org/apps/{client}/purposes/new", **APP | {"pulls_a_day": typed}).status_code == 303
+    with db.transaction(settings.database_url) as session:
+        assert [purpose.pulls_a_day for purpose in queries.purposes_of(session, client)] == [kept]
+    shown = staff.get(f"/org/apps/{client}").text
+    assert said in shown
+    assert ("Looks at most" in shown) is bool(said)
 
 
 def test_a_second_purpose_needs_its_own_words(staff: Browser, client: str) -> None:

@@ -274,7 +274,8 @@ def test_a_purpose_is_found_by_its_code(session: Session, client_id: str) -> Non
      ({"required": [("address.home", " ")]}, "/attributes/address.home"),
      ({"required": [("address.home", "r" * 161)]}, "/attributes/address.home"),
      ({"retention_days": -1}, "/retention_days"), ({"longest_days": 366}, "/longest_days"),
-     ({"longest_days": 0}, "/longest_days")],
+     ({"longest_days": 0}, "/longest_days"), ({"pulls_a_day": 0}, "/pulls_a_day"),
+     ({"pulls_a_day": 1001}, "/pulls_a_day")],
 )  # fmt: skip
 def test_a_purpose_people_could_not_judge_is_refused(
     session: Session, client_id: str, change: dict[str, Any], pointer: str

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
     from portal.events import EncryptionKeyInUse
 
-# In the order in which an edit and a drain lock them.
+# In the order in which an edit and a drain lock them.  Whoever polls has put them aside without a lease.
 _RELEASE = text("""
     WITH waiting AS (
         SELECT person_id, grant_id FROM delivery
          WHERE client_id = :client_id AND generation > acked_generation AND last_problem = :no_key
          ORDER BY person_id, grant_id FOR UPDATE)
-    UPDATE delivery d SET due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0
+    UPDATE delivery d
+       SET due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0,
+           leased_until = CASE WHEN d.lease_id IS NOT NULL THEN d.leased_until END
       FROM waiting w WHERE d.person_id = w.person_id AND d.grant_id = w.grant_id
 """)
 

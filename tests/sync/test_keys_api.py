@@ -24,6 +24,7 @@ from tests import possession
 from tests.sync.caller import Caller
 from tests.sync.receiver import new_key
 from tests.sync.test_one_time_key import proven
+from tests.sync.test_polling import open_stream
 
 if TYPE_CHECKING:
     from apiflask import APIFlask
@@ -197,8 +198,7 @@ def test_a_detail_of_a_department_is_sealed_to_nobody_else(world: World, firm: F
     _opens_only_its_own(message.claims["events"][messages.PROFILE], firm.receiver.key, billing)
     pulled = pulling.get(f"/api/v1/people/{shared.sub}")
     assert pulled.status_code == 200
-    claims = json.loads(base64url.decode(pulled.text.split(".")[1]))
-    _opens_only_its_own(claims["events"][messages.PROFILE], firm.receiver.key, billing)
+    _opens_only_its_own(_claims(pulled.text)["events"][messages.PROFILE], firm.receiver.key, billing)
 
 
 def _choose(session: Session, firm: Firm, groups: dict[str, str]) -> None:
@@ -254,3 +254,42 @@ def test_a_new_signing_key_names_no_key_of_one_answer_for_a_day(world: World, fi
     assert pulling.get(path).status_code == 200
     wait(world, firm)
     assert pulling.http.get(path, headers=one_time(pulling, "GET", path)).status_code == 200
+
+
+def test_polls_and_batches_wait_for_a_department_too(app: APIFlask, world: World) -> None:
+    events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
+    firm = world.firm(enabled=False)
+    pulling = Caller(app.test_client(), world, firm)
+    world.transact(lambda session: open_stream(session, firm))
+    billing = add(world, firm, "billing-1", group="billing")
+    world.transact(lambda session: _choose(session, firm, {"email.main": "billing"}))
+    shared = world.share(world.person(), firm)
+    assert _polled(pulling) == []
+    assert _pulled(pulling, shared.sub)["problem"] == "no-encryption-key"
+    prove(world, firm, billing)
+    wait(world, firm)
+    profiles = [claims["events"].get(messages.PROFILE) for claims in _polled(pulling)]
+    message = _pulled(pulling, shared.sub)["message"]
+    profiles.append(_claims(message)["events"][messages.PROFILE])
+    found = [profile for profile in profiles if profile]
+    assert len(found) == 2
+    for profile in found:
+        _opens_only_its_own(profile, firm.receiver.key, billing)
+
+
+def _polled(caller: Caller) -> list[dict[str, Any]]:
+    answer = caller.post("/api/v1/events", json={"maxEvents": 10, "returnImmediately": True})
+    assert answer.status_code == 200, answer.text
+    return [_claims(token) for token in answer.get_json()["sets"].values()]
+
+
+def _pulled(caller: Caller, sub: str) -> dict[str, Any]:
+    started = caller.post("/api/v1/pulls", json={"subjects": [sub]})
+    jobs.run_pull(started.get_json()["id"])
+    results: list[dict[str, Any]] = caller.get(started.headers["Location"] + "/result").get_json()["results"]
+    return results[0]
+
+
+def _claims(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = json.loads(base64url.decode(token.split(".")[1]))
+    return claims

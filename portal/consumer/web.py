@@ -43,7 +43,6 @@ class Row:
     confirmed_at: datetime | None = None
     version: int = 0
     confirmable: bool = False
-    stale: bool = False
     saved: int | None = None
 
     @property
@@ -236,7 +235,6 @@ def _row(entry: Attribute, held: CurrentValue | None, saved: int | None) -> Row:
         confirmed_at=held.confirmed_at,
         version=held.version,
         confirmable=not freshness.fresh(held.confirmed_at, now=now()),
-        stale=freshness.stale(entry.name, held.confirmed_at, now=now()),
         saved=saved,
     )
 

@@ -21,10 +21,14 @@ def test_stopping_acts_on_both_sides(world: World) -> None:
     person.go("/sharing")
     person.sharing(BRIGHTWELL).get_by_role("link", name="Stop sharing").click()
     person.sees("What happens if you stop")
+    expect(person.page.get_by_label("Ask them to delete what they have")).to_be_checked()
     person.page.get_by_role("button", name="Stop sharing").click()
+    person.sees("None of your details was on its way.")
+    person.sees("They must by")
 
     company.shows(company.find_number(sub), "Stopped – we must delete")
     expect(company.find_number(sub)).not_to_contain_text(person.name)
+    expect(company.find_number(sub)).to_contain_text("They asked on")
     refusal = company.refresh(company.find_number(sub))
     assert "refused" in refusal
 
@@ -38,7 +42,7 @@ def test_stopping_acts_on_both_sides(world: World) -> None:
     company.go()
     assert CANARY not in company.find_number(sub).inner_text()
     told = [row for row in Store(world.demo.customers_files()[0]).journal() if row["sub"] == sub]
-    assert told[0]["kind"] == "consent", "nothing came after the news that they stopped"
+    assert told[0]["kind"] == "consent erasure", "nothing came after the news that they stopped"
     assert [line for line in person.activity() if line["How"] == "Kept up to date"] == [
         line for line in lines if line["How"] == "Kept up to date"
     ]

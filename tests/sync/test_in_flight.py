@@ -79,7 +79,7 @@ def text_of(browser: Browser, shared: Shared) -> str:
 def test_nothing_on_its_way_is_said_to_be_nothing(browser: Browser, shared: Shared, verb: str, word: str) -> None:
     browser.send(f"/sharing/{shared.grant_id}/{verb}")
     page = " ".join(browser.get(f"/sharing/{shared.grant_id}").text.split())
-    assert f"{word} today at" in page
+    assert f"{word} on" in page
     assert "None of your details was on its way." in page
     assert "Look again" not in page
 

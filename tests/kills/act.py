@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -19,6 +20,9 @@ from portal.app import create_app
 from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.vault import keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def job(name: str, *arguments: str) -> None:
@@ -48,4 +52,5 @@ def request(method: str, path: str, headers: str, body: str) -> None:
 if __name__ == "__main__":
     wiring.wire()
     verb, *given = sys.argv[1:]
-    {"job": job, "save": save, "withdraw": withdraw, "request": request}[verb](*given)
+    verbs: dict[str, Callable[..., None]] = {"job": job, "save": save, "withdraw": withdraw, "request": request}
+    verbs[verb](*given)

@@ -14,7 +14,7 @@ from sqlalchemy import delete, text, update
 from portal import events
 from portal.db import new_id
 from portal.errors import InvalidError, NotFoundError, PortalError, RefusedError
-from portal.sync import health, messages, push_header, queries, services, stream_events
+from portal.sync import health, messages, push_header, queries, rules, services, stream_events
 from portal.sync.models import Stream, StreamEvent
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ CONFIGURATION: Final = "/api/v1/streams"
 STATUS: Final = "/api/v1/streams/status"
 VERIFICATION: Final = "/api/v1/streams/verification"
 EVENTS: Final = "/api/v1/events"
-MOST_IN_ONE: Final = 100
+MOST_IN_ONE: Final = rules.MOST_MESSAGES
 MOST_IN_FLIGHT: Final = 16
 MOST_PER_SECOND: Final = 1000
 BATCH: Final = 20

@@ -59,7 +59,6 @@ class Stream(Base):
     disabled_at: Mapped[datetime | None]
     people_told_at: Mapped[datetime | None]
     people_told_after: Mapped[UUID | None]
-    slow_until: Mapped[datetime | None]
     receipts_from: Mapped[datetime | None]
     receipts_at: Mapped[datetime | None]
     last_problem: Mapped[str] = mapped_column(default="")

@@ -154,7 +154,7 @@ def open_stream(session: Session, *, client_id: str, method: str, url: str | Non
     Whoever shares with it already is owed to it.
     """
     stream = queries.stream_held(session, client_id=client_id)
-    stream.method, stream.url, stream.verified_at, stream.slow_until = method, url, now, None
+    stream.method, stream.url, stream.verified_at = method, url, now
     health.returned(session, stream)
     session.execute(statements.BACKFILL, {"client_id": client_id})
     ring(session)

@@ -50,7 +50,7 @@ _STILL_OWED = text("""
 # What would come by itself in minutes or hours comes now; nothing else is changed.
 _TIME_PASSES = text("UPDATE delivery SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
 _CIRCUITS_TOO = text("""
-    UPDATE stream SET circuit_until = LEAST(circuit_until, clock_timestamp()), slow_until = NULL
+    UPDATE stream SET circuit_until = LEAST(circuit_until, clock_timestamp())
 """)
 _HELD = text("SELECT person_id, grant_id FROM delivery WHERE held")
 

@@ -137,7 +137,6 @@ class World:
     def due_now(self) -> None:
         """Let time pass: what waits for its next try is due."""
         self.transact(lambda session: session.execute(update(Delivery).values(due_at=db.now(), leased_until=None)))
-        self.transact(lambda session: session.execute(update(Stream).values(slow_until=None)))
 
     def disable(self, firms: Iterable[Firm]) -> None:
         """Send nothing more to these firms."""

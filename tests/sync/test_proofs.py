@@ -173,12 +173,12 @@ def test_a_failed_proof_leaves_every_mark_of_the_working_endpoint(world: World, 
 def test_a_proof_wipes_away_what_failed_before(world: World, browser: Browser, firm: Firm) -> None:
     assert prove(browser, firm) == 303
     failing = {"state": "disabled", "failures": 4, "failing_since": db.now(), "last_problem": "It answered 500."}
-    failing["slow_until"] = db.now() + timedelta(minutes=1)
+    failing["circuit_until"] = db.now() + timedelta(minutes=1)
     worse = update(Stream).where(Stream.client_id == firm.client_id).values(**failing)
     world.transact(lambda session: session.execute(worse))
     assert prove(browser, firm) == 303
     found = world.endpoint(firm)
-    assert (found.state, found.failures, found.failing_since, found.slow_until) == ("enabled", 0, None, None)
+    assert (found.state, found.failures, found.failing_since, found.circuit_until) == ("enabled", 0, None, None)
 
 
 def test_tidying_looks_at_no_sharing_when_no_endpoint_is_new(world: World, firm: Firm) -> None:

@@ -206,7 +206,7 @@ class Story:
     def _heal(self) -> None:
         well = {
             "failures": 0, "failing_since": None, "circuit_until": None, "circuit_step": 0, "recent": 0, "tries": 0,
-            "slow_until": None, "state": "enabled",
+            "state": "enabled",
         }  # fmt: skip
         theirs = update(Stream).where(Stream.client_id == self.firm.client_id).values(**well)
         self.world.transact(lambda session: session.execute(theirs))

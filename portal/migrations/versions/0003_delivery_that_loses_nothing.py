@@ -29,6 +29,8 @@ def _make_streams_of_endpoints() -> None:
     for kind in ("pkey", "client_id_key"):
         op.execute(f"ALTER TABLE stream RENAME CONSTRAINT endpoint_{kind} TO stream_{kind}")
     op.alter_column("stream", "url", nullable=True)
+    # There is one lane for all, and a circuit for each.
+    op.drop_column("stream", "slow_until")
     # An address that has never proved itself was never told anything.
     op.execute("UPDATE stream SET state = 'disabled' WHERE state = 'pending'")
     _fill("stream", method="'push'", description="''", reason="''")

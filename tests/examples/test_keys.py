@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from joserfc import jwe
+from joserfc.errors import JoseError
 
 import keys
 import make_keys
+import open_challenge
 
+ALGORITHMS = ("ECDH-ES+A256KW", "A256GCM")
 PROGRAM = Path(__file__).parents[2] / "examples" / "demo_company"
 
 
@@ -52,3 +56,14 @@ def test_the_company_knows_nothing_of_the_portals_code() -> None:
     for file in PROGRAM.glob("*.py"):
         assert "import portal\n" not in file.read_text()
         assert "from portal" not in file.read_text().replace("from portal_client", "")
+
+
+def test_a_challenge_is_opened_by_the_company_alone(tmp_path: Path) -> None:
+    ours, theirs = (keys.ensure(tmp_path / name) for name in ("ours", "theirs"))
+    header = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM", "kid": ours.encryption.kid}
+    challenge = jwe.encrypt_compact(header, b"what only they can read", ours.encryption, algorithms=list(ALGORITHMS))
+    command = [sys.executable, str(PROGRAM / "open_challenge.py"), "--folder", str(tmp_path / "ours")]
+    done = subprocess.run(command, input=challenge, text=True, check=True, capture_output=True, timeout=30)
+    assert done.stdout == "what only they can read\n"
+    with pytest.raises(JoseError):
+        open_challenge.open_challenge(challenge, theirs.encryption)

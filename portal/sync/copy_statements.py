@@ -71,20 +71,23 @@ LIVE = text(f"SELECT count(*) {_LIVE} WHERE {_IS_LIVE}")
 # Up to which change a copy is known to be right: by receipts where the client sends them, for what it acknowledged
 # before by its acknowledgement, as where it sends none.  Only copies that may be behind are compared with the record.
 STALE = text(f"""
+    WITH behind AS MATERIALIZED (
+        SELECT g.person_id, g.attributes,
+               CASE WHEN by.receipts THEN d.applied_sequence
+                    ELSE GREATEST(COALESCE(d.acked_sequence, 0), COALESCE(d.applied_sequence, 0)) END AS upto
+          {_LIVE}
+          LEFT JOIN delivery d ON d.person_id = g.person_id AND d.grant_id = g.grant_id
+          CROSS JOIN LATERAL (
+              SELECT COALESCE(n.receipts_at > :receipts_after AND d.acked_at >= n.receipts_from, false) AS receipts) by
+         WHERE {_IS_LIVE}
+           AND (d.person_id IS NULL OR d.generation > d.acked_generation OR d.applied_state = 'rejected'
+                OR by.receipts AND d.applied_sequence < d.acked_sequence))
     SELECT count(*) AS stale, count(*) FILTER (WHERE owed.since > :settled_before) AS fresh
-      {_LIVE}
-      LEFT JOIN delivery d ON d.person_id = g.person_id AND d.grant_id = g.grant_id
-      CROSS JOIN LATERAL (
-          SELECT COALESCE(n.receipts_at > :receipts_after AND d.acked_at >= n.receipts_from, false) AS receipts) by
-      CROSS JOIN LATERAL (
-          SELECT CASE WHEN by.receipts THEN d.applied_sequence
-                      ELSE GREATEST(COALESCE(d.acked_sequence, 0), COALESCE(d.applied_sequence, 0)) END AS upto) known
-      CROSS JOIN LATERAL (
+      FROM behind
+     CROSS JOIN LATERAL (
           SELECT min((entry.value ->> 'changed_at')::timestamptz) AS since
             FROM current_record r, jsonb_each(r.entries) AS entry
-           WHERE r.person_id = g.person_id AND jsonb_exists(g.attributes, entry.key)
-             AND (entry.value ->> 'sequence')::int > known.upto) owed
-     WHERE {_IS_LIVE} AND owed.since IS NOT NULL
-       AND (d.person_id IS NULL OR d.generation > d.acked_generation
-            OR d.applied_state = 'rejected' OR by.receipts AND d.applied_sequence < d.acked_sequence)
+           WHERE r.person_id = behind.person_id AND jsonb_exists(behind.attributes, entry.key)
+             AND (entry.value ->> 'sequence')::int > behind.upto) owed
+     WHERE owed.since IS NOT NULL
 """)  # noqa: S608 - put together from constants

@@ -16,7 +16,7 @@ from portal import cli, db
 from portal.app import create_app
 from portal.sync import copies, jobs
 from portal.sync.copies import Share
-from portal.sync.models import Stream
+from portal.sync.models import Delivery, Stream
 from tests.companies.browser import Browser
 from tests.counting import statements
 from tests.sync.caller import Caller
@@ -188,6 +188,10 @@ def test_what_is_not_shared_makes_no_copy_stale(world: World, firm: Firm) -> Non
     shared = world.share(world.person(), firm, attributes=("name.full", "email.main"))
     jobs.drain()
     world.save(shared.person_id, phone__mobile="+353850123456")
+    assert share(world, firm) == Share(1, 1, 0)
+    # Nor where the company is owed something else, as news of the consent.
+    owed = update(Delivery).where(Delivery.grant_id == shared.grant_id).values(generation=Delivery.generation + 1)
+    world.transact(lambda session: session.execute(owed))
     assert share(world, firm) == Share(1, 1, 0)
 
 

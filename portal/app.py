@@ -25,6 +25,7 @@ from portal.sync import (
     away_web,
     deliveries_web,
     drift_api,
+    event_schemas,
     events_api,
     health_web,
     in_flight_web,
@@ -119,6 +120,7 @@ def _register(app: APIFlask) -> None:
         app.register_blueprint(module.api)
     # Companies and the record are of one layer: the names of its details are handed over here.
     app.extensions["portal_catalogue"] = tuple((entry.name, entry.label) for entry in CATALOGUE.values())
+    openapi.told("message", event_schemas.webhook())
     slots.fill(app, "needs_attention", consent_web.needs_attention_slot)
     slots.fill(app, "sharing_summary", consent_web.sharing_summary_slot)
     slots.fill(app, "recent_uses", ledger_web.recent_uses_slot)

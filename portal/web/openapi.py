@@ -94,6 +94,7 @@ _WITH_BODY: Final = {413: "The body is too large.", 415: "The body is of another
 
 
 _MODELS: Final[dict[str, type[BaseModel]]] = {}
+_WEBHOOKS: Final[dict[str, dict[str, Any]]] = {}
 
 
 def init_app(app: APIFlask) -> None:
@@ -122,6 +123,11 @@ def shape(model: type[BaseModel]) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
+def told(name: str, path_item: dict[str, Any]) -> None:
+    """Say in the document what is posted to whoever reads it (OpenAPI 3.1, `webhooks`)."""
+    _WEBHOOKS[name] = path_item
+
+
 def noted(api: APIBlueprint, model: type[BaseModel], *, location: str) -> Callable[[View], View]:
     """Note what a view takes (`form`, `query` or `json`); the view reads it itself, by stricter rules."""
 
@@ -140,9 +146,14 @@ def answer(words: str, media_type: str, schema: dict[str, Any]) -> Answer:
     return {"description": words, "content": {media_type: {"schema": schema}}}
 
 
-def headers(words: Mapping[str, str]) -> dict[str, Any]:
+def headers(words: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return headers of an answer, each with what it says."""
     return {name: {"description": said, "schema": {"type": "string"}} for name, said in words.items()}
+
+
+def with_headers(words: str, told: dict[str, dict[str, Any]]) -> Answer:
+    """Return an answer that tells by its headers, whatever its body is."""
+    return {"description": words, "headers": told}
 
 
 def _refusal(status: int, words: str, media_type: str, schema: str) -> Answer:
@@ -155,4 +166,5 @@ def _complete(spec: dict[Any, Any] | str) -> dict[Any, Any] | str:
         schemas = spec.setdefault("components", {}).setdefault("schemas", {})
         schemas |= {"Problem": _PROBLEM, "OAuthError": _OAUTH_ERROR}
         schemas |= {name: model.model_json_schema() for name, model in _MODELS.items()}
+        spec["webhooks"] = dict(_WEBHOOKS)
     return spec

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jsonschema_rs import Draft202012Validator
+
+from portal.sync.event_schemas import SCHEMAS
 from tests.sync.receiver import CONSENT, PROFILE
 
 if TYPE_CHECKING:
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
 CONFIRMED = "urn:ucm:event:confirmed"
 ERASURE = "urn:ucm:event:erasure-requested"
+SHAPES = {kind: Draft202012Validator(schema) for kind, schema in SCHEMAS.items()}
 OVER = {"withdrawn": "stopped", "ended": "ended", "expired": "expired"}
 
 
@@ -32,6 +36,8 @@ class Believed:
     def apply(self, message: Message) -> None:
         """Take a message in the order in which its events make sense: first what holds, then the details."""
         events = message.claims["events"]
+        for kind, event in events.items():
+            SHAPES[kind].validate(event)
         if CONSENT in events:
             self._hear(events[CONSENT])
         if ERASURE in events:

@@ -83,7 +83,7 @@ def own_checks(view: View) -> View:
     "the public key `epk` (a JWK) among the claims of the DPoP proof.",
     responses={
         200: _MESSAGE | {"headers": _TOLD},
-        304: {"description": "Nothing has changed since the answer with this ETag.", "headers": _TOLD},
+        304: openapi.with_headers("Nothing has changed since the answer with this ETag.", _TOLD),
         **openapi.refusals(
             {
                 403: "The person does not share this; the problem's type says why.",
@@ -112,7 +112,7 @@ def person(sub: str) -> Response:
     summary="Pull many people",
     description="All answers are sealed to the public key `epk` (a JWK) of the DPoP proof, where it has one.",
     responses={
-        202: {"description": "It is being answered.", "headers": _BEGUN},
+        202: openapi.with_headers("It is being answered.", _BEGUN),
         **openapi.refusals(
             {
                 409: "`epk` is there, and a signing key of yours is not yet a day old.",
@@ -152,7 +152,7 @@ def start_pull(*, body: schemas.PullRequest) -> ResponseReturnValue:
 @api.output(schemas.PullState)
 @api.doc(
     summary="How far a pull is",
-    responses={200: {"description": "How far it is.", "headers": _PROGRESS}, **openapi.refusals(_NO_PULL)},
+    responses={200: openapi.with_headers("How far it is.", _PROGRESS), **openapi.refusals(_NO_PULL)},
     security=openapi.DPOP,
 )
 def pull_state(pull_id: UUID) -> ResponseReturnValue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,7 @@ def test_it_is_kept_as_a_hash_for_a_day(world: World, firm: Firm, shared: Shared
     assert (len(row.key_hash), len(row.fingerprint)) == (32, 32)
     assert timedelta(hours=23) < row.expires_at - db.now() <= timedelta(hours=24)
     for late, left in ((timedelta(hours=23), 1), (timedelta(hours=25), 0)):
-        world.transact(lambda session, late=late: idempotency.forget(session, now=db.now() + late))
+        world.transact(partial(idempotency.forget, now=db.now() + late))
         assert len(world.transact(lambda session: session.scalars(mine).all())) == left
 
 

@@ -51,7 +51,7 @@ def test_what_counts_as_the_endpoints_failure(result: Result, said: Says) -> Non
         ([FAILS] * 4 + [WORKS] + [FAILS] * 4, 0),
         ([WORKS, FAILS, FAILS] * 3, 0),  # nine are too few to say
         ([WORKS, FAILS, FAILS] * 4, 1),
-        ([FAILS, WORKS] * 20, 0),  # half is not more than half
+        ([WORKS, FAILS] * 20, 0),  # half is not more than half
         ([SILENT] * 5, 1),
         ([judge(422, milliseconds=1)] * 50, 0),
         ([judge(401, milliseconds=1)] * 5, 1),

@@ -144,10 +144,15 @@ def test_it_goes_on_where_the_last_committed_step_ended(world: World, monkeypatc
          WHERE replay_id = :replay_id"""
     world.transact(lambda session: session.execute(text(gone), {"replay_id": replay_id}))
     assert replay_id in world.transact(replays.unfinished)
-    jobs.run_replay(str(replay_id))
-    assert (state(world, replay_id).done, due(world, firm)) == (10, 10)
+    another = world.transact(lambda session: replays.take(session, replay_id=replay_id))
     # Whoever was only slow finds that it is no longer theirs.
     assert not world.transact(lambda session: replays.step(session, taken))
+    world.transact(lambda session: replays.release(session, taken, finished=True))
+    assert (state(world, replay_id).done, state(world, replay_id).finished_at) == (4, None)
+    assert world.transact(lambda session: replays.step(session, another))
+    world.transact(lambda session: replays.release(session, another, finished=False))
+    jobs.run_replay(str(replay_id))
+    assert (state(world, replay_id).done, due(world, firm)) == (10, 10)
 
 
 def test_a_stopped_one_makes_nothing_more_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,8 @@ def _use_utc(connection: Any, _record: object) -> None:  # noqa: ANN401 - the dr
 
 
 def _forget_prepared(connection: Connection, *_savepoint: object) -> None:
-    connection.info.pop("prepared", None)
+    if not connection.invalidated:
+        connection.info.pop("prepared", None)
 
 
 class _Line:

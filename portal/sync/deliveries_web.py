@@ -237,7 +237,7 @@ def _next_try(owed: Owed | None, stream: Stream | None) -> str:
     if stream.method == "poll":
         return "when you poll"
     if owed.held:
-        return "when you send it again: it is held back"
+        return f"{dates.moment(owed.due_at)}, or when you send it again: it is held back"
     at = max(owed.due_at, stream.circuit_until or owed.due_at)
     return dates.moment(at) if at > now() else "now"
 

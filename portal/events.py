@@ -118,6 +118,15 @@ class StreamStatusChanged:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncryptionKeyStopped:
+    """A client's key is in other hands, or none of its own: what is sealed to it must not leave any more."""
+
+    client_id: str
+    kid: str
+    at: datetime
+
+
 def listen(fact: type[Fact], listener: Callable[[Session, Fact], None]) -> None:
     """Call `listener` with every `fact` from now on; naming the same listener twice changes nothing."""
     if listener not in _listeners[fact]:

@@ -28,6 +28,7 @@ def wire() -> None:
     events.listen(events.SigningKeysChanged, stream_events.on_signing_keys_changed)
     events.listen(events.StreamStatusChanged, stream_events.on_status_changed)
     events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
+    events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

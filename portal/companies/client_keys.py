@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from portal import config
+from portal import config, events
 from portal.companies import key_states, letters
 from portal.companies import keys as keysets
 from portal.companies.keys import ENCRYPTION, SIGNING
@@ -189,6 +189,8 @@ def stop(session: Session, *, client_id: str, kid: str, now: datetime) -> None:
     found = _named(held(session, client_id), kid)
     found.retired_at, found.stopped_at, found.leaving_at = found.retired_at or now, found.stopped_at or now, None
     session.flush()
+    if found.use == ENCRYPTION:
+        events.announce(session, events.EncryptionKeyStopped(client_id=client_id, kid=kid, at=now))
 
 
 def was_usable(rows: Iterable[ClientKey]) -> bool:

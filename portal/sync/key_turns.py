@@ -11,7 +11,7 @@ from portal.sync import messages, services, stream_events
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from portal.events import EncryptionKeyInUse
+    from portal.events import EncryptionKeyInUse, EncryptionKeyStopped
 
 # In the order in which an edit and a drain lock them.  Whoever polls has put them aside without a lease.
 _RELEASE = text("""
@@ -24,6 +24,19 @@ _RELEASE = text("""
            leased_until = CASE WHEN d.lease_id IS NOT NULL THEN d.leased_until END
       FROM waiting w WHERE d.person_id = w.person_id AND d.grant_id = w.grant_id
 """)
+# Who has a message in hand asks once more before its first byte, and finds that it is no longer theirs to send.
+_TAKE_BACK = text("""
+    WITH away AS (
+        SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id AND lease_id IS NOT NULL
+         ORDER BY person_id, grant_id FOR UPDATE)
+    UPDATE delivery d SET lease_id = NULL, leased_until = NULL, due_at = LEAST(d.due_at, clock_timestamp())
+      FROM away a WHERE d.person_id = a.person_id AND d.grant_id = a.grant_id
+""")
+# Answers are sealed when they are made and fetched later.
+_KEEP_NO_RESULTS = text("""
+    UPDATE batch_pull SET expires_at = LEAST(expires_at, clock_timestamp())
+     WHERE client_id = :client_id AND state <> 'expired' AND COALESCE(epk, 'null') = 'null'
+""")
 
 
 def on_key_in_use(session: Session, fact: EncryptionKeyInUse) -> None:
@@ -34,4 +47,12 @@ def on_key_in_use(session: Session, fact: EncryptionKeyInUse) -> None:
     stream_events.announce(
         session, client_id=fact.client_id, kind=messages.ENCRYPTION_KEY_IN_USE, payload=told, now=fact.at
     )
+    services.ring(session)
+
+
+def on_key_stopped(session: Session, fact: EncryptionKeyStopped) -> None:
+    """Let nothing leave that is sealed already; it is made anew for a key that may be used."""
+    session.flush()
+    for statement in (_TAKE_BACK, _KEEP_NO_RESULTS):
+        session.execute(statement, {"client_id": fact.client_id})
     services.ring(session)

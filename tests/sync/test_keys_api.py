@@ -22,6 +22,7 @@ from portal.sync.models import StreamEvent
 from portal.vault import base64url
 from tests import possession
 from tests.sync.caller import Caller
+from tests.sync.outbox_steps import carry, claim
 from tests.sync.receiver import new_key
 from tests.sync.test_one_time_key import proven
 from tests.sync.test_polling import open_stream
@@ -147,6 +148,22 @@ def test_a_stopped_key_is_not_pulled_to(world: World, firm: Firm, caller: Caller
     assert caller.send("DELETE", "/api/v1/keys/enc-1").status_code == 204
     refused = pulling.get(f"/api/v1/people/{shared.sub}")
     assert (refused.status_code, refused.get_json()["type"].rpartition("/")[2]) == (409, "no-encryption-key")
+
+
+def test_what_is_sealed_to_a_stopped_key_does_not_leave(
+    world: World, firm: Firm, caller: Caller, pulling: Caller
+) -> None:
+    events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
+    shared = world.share(world.person(), firm)
+    begun = pulling.post("/api/v1/pulls", json={"subjects": [shared.sub]})
+    jobs.run_pull(begun.get_json()["id"])
+    in_hand = [parcel for parcel in claim(world) if parcel.grant_id == shared.grant_id]
+    assert len(in_hand) == 1
+    assert caller.send("DELETE", "/api/v1/keys/enc-1").status_code == 204
+    carry(in_hand)
+    assert firm.receiver.journal == []
+    assert world.delivery(shared).acked_generation == 0
+    assert pulling.get(begun.headers["Location"] + "/result").status_code == 410
 
 
 def test_what_waited_for_a_key_is_sent_when_one_is_in_use(world: World, firm: Firm) -> None:

@@ -143,10 +143,9 @@ class Reader:
         else:
             kept = False
             yield from self._read_until_end()
-        self.keep = kept and not self._buffer
-        self.done = True
+        self.keep, self.done = kept, True
         while True:
-            # Whatever comes now was not asked for.
+            # Whatever is there now was not asked for.
             self.keep = self.keep and not self._buffer
             yield
 
@@ -201,7 +200,7 @@ class Reader:
         left = HEAD_BYTES
         while line := (yield from self._until(b"\r\n", left)):
             left -= len(line) + 2
-            if left < 0 or not _TRAILER.fullmatch(line):
+            if not _TRAILER.fullmatch(line):
                 raise GarbageError(private="trailers", maybe_sent=True)
 
     def _admit(self, length: int) -> None:

@@ -73,6 +73,20 @@ def test_line_that_cannot_be_trusted_is_not_used_again(
         time.sleep(0.02)
 
 
+def test_line_on_which_a_message_was_cut_short_is_not_used_again(
+    looping: Callable[..., Loop], serve: Callable[..., Server]
+) -> None:
+    def refuse(line: socket.socket) -> None:
+        line.recv(1000)
+        line.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+
+    server = serve(lambda _line, _piece: None, greet=refuse)
+    loop = looping(allow=server.allow)
+    for number in (1, 2):
+        assert loop.ask(server.url, body=b"x" * 30_000_000).status == 413
+        assert len(server.lines) == number
+
+
 @pytest.mark.parametrize("looked", [False, True])
 @pytest.mark.parametrize("leave", [hang_up, reset, lambda line: line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")])
 def test_idle_line_that_was_left_or_spoken_on_is_found_before_it_is_used(

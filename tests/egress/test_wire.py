@@ -151,6 +151,7 @@ GARBAGE = {
     "trailers without an end": OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 5000,
     "odd trailer": OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA b\r\n\r\n",
     "switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "switch, then an answer": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + ACCEPTED,
     "only interim": b"HTTP/1.1 100 Continue\r\n\r\n",
     "flood of interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + ACCEPTED,
 }

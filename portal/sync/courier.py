@@ -7,6 +7,7 @@ docs/decisions/0013-one-loop-sends-without-threads.md says why.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -51,9 +52,11 @@ _SOONEST_LOOK, _LATEST_LOOK = 0.005, 0.04
 _STREAMS_LOOK = 0.1
 # Answers are noted together: so many, or what came in so long.
 _NOTED, _NOTED_SECONDS = 100, 0.01
+_IN_VAIN = 3
 _SIGNER_SECONDS = 1.0
 _NARROW_SECONDS = 600.0
 
+log = logging.getLogger(__name__)
 _own = threading.local()
 
 
@@ -89,6 +92,7 @@ class Courier:
         self._sent_since = 0.0
         self._landed: set[tuple[UUID, UUID]] = set()
         self._said: list[tuple[UUID, Result]] = []
+        self._in_vain = 0
         self._narrowed: dict[UUID, tuple[int, float]] = {}
         self._look_at = self._look_at_streams = 0.0
         self._pause = _SOONEST_LOOK
@@ -122,6 +126,7 @@ class Courier:
                     self._take(event)
         except BaseException:
             self._leave_unsent()
+            self._lose_what_cannot_be_noted()
             raise
 
     def _is_over(self, now: float, ends: float) -> bool:
@@ -312,6 +317,13 @@ class Courier:
             self._lines.drop(consignment.key)
             self._land(consignment, Result(outcome=Outcome.SUPPRESSED, detail="Not sent: the sender was disturbed."))
 
+    def _lose_what_cannot_be_noted(self) -> None:
+        """Leave to the reconciler what could not be noted three times over: it must not hold up the rest."""
+        self._in_vain = self._in_vain + 1 if self._sent else 0
+        if self._in_vain >= _IN_VAIN:
+            log.error("what became of %d messages cannot be noted", len(self._sent))
+            self._sent, self._landed, self._said, self._in_vain = [], set(), [], 0
+
     # Noting it.
 
     def _is_time_to_note(self, now: float) -> bool:
@@ -326,7 +338,7 @@ class Courier:
             outbox.finish(session, self._sent, landed=self._landed, now=at)
             unsaid = health.note(session, self._said)
             faults.reach("finish.noted")
-        self._sent, self._landed, self._said = [], set(), unsaid
+        self._sent, self._landed, self._said, self._in_vain = [], set(), unsaid, 0
         self._look_at = min(self._look_at, now + _SOONEST_LOOK)
         faults.reach("finish.committed")
 

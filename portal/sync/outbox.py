@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from portal import faults
@@ -265,7 +266,7 @@ def _later(row: Any, seconds: float, problem: str) -> dict[str, Any]:  # noqa: A
 
 def _row_note(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of `CLAIM`
     return {
-        "person_id": str(row.person_id), "grant_id": str(row.grant_id), "lease_id": str(row.lease_id), "done": False,
+        "person_id": row.person_id, "grant_id": row.grant_id, "lease_id": row.lease_id, "done": False,
         "generation": row.generation, "base_sequence": row.acked_sequence, "base_version": row.told_version,
         "erasure": False, "held": False, "renewed": 0, "problem": "",
     }  # fmt: skip
@@ -275,9 +276,9 @@ def _acknowledgement(parcel: Parcel, result: Result) -> dict[str, Any]:
     done = result.outcome is Outcome.COMPLETED
     then = rules.following(result, attempts=parcel.attempts)
     return {
-        "person_id": str(parcel.person_id),
-        "grant_id": str(parcel.grant_id),
-        "lease_id": str(parcel.lease_id),
+        "person_id": parcel.person_id,
+        "grant_id": parcel.grant_id,
+        "lease_id": parcel.lease_id,
         "done": done,
         "generation": parcel.generation,
         "sequence": parcel.news.sequence,
@@ -347,5 +348,9 @@ def _stream_attempt(parcel: StreamParcel, sent: Sent, now: datetime) -> NewAttem
 def _note(session: Session, notes: Sequence[dict[str, Any]], landed: Collection[tuple[UUID, UUID]]) -> None:
     if not notes and not landed:
         return
-    flights = [{"stream_id": str(stream_id), "lease_id": str(lease_id)} for stream_id, lease_id in landed]
-    push_statements.FINISH.within(session, {"rows": json.dumps(notes), "landed": json.dumps(flights)})
+    flights = [{"stream_id": stream_id, "lease_id": lease_id} for stream_id, lease_id in landed]
+    push_statements.FINISH.within(session, {"rows": _json(notes), "landed": _json(flights)})
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(rows, separators=(",", ":"), default=attrgetter("hex"))

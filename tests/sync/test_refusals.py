@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.sync import jobs, rules, services
+from portal.sync import jobs, outbox, rules, services
 from portal.sync.models import Attempt, Stream
 from portal.sync.rules import Outcome, Result
 from tests.sync.cast import allow
@@ -212,3 +212,20 @@ def test_following_never_waits_less_than_was_asked_for() -> None:
     assert rules.following(asked, attempts=0).delay == timedelta(hours=24)
     soon = Result(outcome=Outcome.FAILED, status=503, retry_after=timedelta(seconds=1))
     assert rules.following(soon, attempts=3).delay > timedelta(minutes=20)
+
+
+def test_what_cannot_be_noted_holds_up_nobody_for_long(
+    world: World, firm: Firm, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_session: object, **_rest: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox, "finish", refuse)
+        for _ in range(3):
+            with pytest.raises(RuntimeError):
+                jobs.drain()
+    world.due_now()
+    jobs.drain()
+    assert world.delivery(shared).acked_generation == world.delivery(shared).generation
+    assert len({message.jti for message in firm.receiver.journal}) == 1

@@ -19,7 +19,7 @@ from portal import events
 from portal.companies import key_states, letters
 from portal.companies.client_keys import held, hold_of, lock_client, was_usable
 from portal.companies.keys import ENCRYPTION, SIGNING
-from portal.companies.models import ClientKey
+from portal.companies.models import Client, ClientKey
 from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.vault import envelope
 
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from portal.companies.models import Client
-
 CHALLENGE_LIFE: Final = timedelta(hours=1)
 TRIES: Final = 5
+_ACTIVE: Final = "active"
 
 
 class ChallengeGoneError(RefusedError):
@@ -105,12 +104,17 @@ def signed(session: Session, *, client_id: str, kid: str, now: datetime) -> None
 
 def announce_due(session: Session, *, now: datetime) -> int:
     """Tell whoever has to know of keys whose hold is over, each once; return how many there were."""
-    over = select(ClientKey.client_id).where(
-        ClientKey.use == ENCRYPTION,
-        ClientKey.retired_at.is_(None),
-        ClientKey.proved_at.is_not(None),
-        ClientKey.active_from <= func.clock_timestamp(),
-        or_(ClientKey.announced_at.is_(None), ClientKey.announced_at < ClientKey.active_from),
+    over = (
+        select(ClientKey.client_id)
+        .join(Client, Client.client_id == ClientKey.client_id)
+        .where(
+            Client.state == _ACTIVE,
+            ClientKey.use == ENCRYPTION,
+            ClientKey.retired_at.is_(None),
+            ClientKey.proved_at.is_not(None),
+            ClientKey.active_from <= func.clock_timestamp(),
+            or_(ClientKey.announced_at.is_(None), ClientKey.announced_at < ClientKey.active_from),
+        )
     )
     return sum(_announce(session, client_id, now) for client_id in sorted(set(session.scalars(over))))
 

@@ -62,4 +62,3 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     if not isinstance(form, ConfirmForm):
         return words
     return words | {"replaces": "", "how": ask.how_now, "often": "", "answers": ["Approve", "Do not approve"]}
-

@@ -22,6 +22,7 @@ from portal import db
 from portal.app import create_app
 from portal.consumer.catalogue import CATALOGUE
 from portal.ledger import queries as ledger
+from portal.ledger import rules as words
 from portal.oauth import ceilings
 from portal.sync import drift, jobs
 from portal.sync.drift import Answer, Asked
@@ -431,3 +432,9 @@ def test_a_broken_seal_is_that_persons_alone(world: World, caller: Caller, firm:
     assert set(first) == {"sub", "problem"}
     assert second["attributes"] == {MAIL: "same"}
     assert [row.outcome for row in log(world, shared)] == []
+
+
+def test_people_read_that_it_was_a_check_and_no_more() -> None:
+    assert words.how("drift", None) == "They checked whether their copy is up to date (yes or no)"
+    assert words.outcome("drift", "completed", None) == "Answered, no detail was sent"
+    assert words.outcome("drift", "denied", "too-often").startswith("Refused: ")

@@ -7,7 +7,6 @@ import json
 import secrets
 import threading
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
@@ -169,8 +168,12 @@ def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
 
 def ring(session: Session) -> None:
     """Have what is due sent once `session` has committed."""
-    after_commit(session, partial(faults.reach, "save.committed"))
+    after_commit(session, _committed)
     queue.ring_once_after_commit(session, config.current().redis_url, queue.PUSH, DRAIN)
+
+
+def _committed() -> None:
+    faults.reach("save.committed")
 
 
 def _problem(client: Client, asked: Challenge) -> str:

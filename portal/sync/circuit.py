@@ -108,7 +108,7 @@ def after(health: Health, result: Result, *, now: datetime) -> Health:
 
 def pause(step: int) -> timedelta:
     """Return how long the circuit stays open for the `step`th time: 30 s doubling to 15 min, ±20 %."""
-    planned = min(FIRST_PAUSE * 2 ** min(step - 1, 10), LONGEST_PAUSE)
+    planned = min(FIRST_PAUSE * (1 << min(step - 1, 10)), LONGEST_PAUSE)
     return planned * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
 
 

@@ -48,7 +48,9 @@ class ReceiptIn(BaseModel):
     words: Annotated[str, StringConstraints(strict=True, max_length=80, pattern=_WORDS)] | None = Field(
         default=None, description="Letters only, never somebody's details."
     )
-    applied_at: Annotated[AwareDatetime, BeforeValidator(_written)]
+    applied_at: Annotated[AwareDatetime, BeforeValidator(_written)] | None = Field(
+        default=None, description="When you did it; left out, now."
+    )
 
     @model_validator(mode="after")
     def _says_why(self) -> ReceiptIn:
@@ -114,7 +116,7 @@ def _new(given: ReceiptIn) -> NewReceipt:
     return NewReceipt(
         jti=given.jti,
         status=Status(given.status),
-        applied_at=given.applied_at,
+        applied_at=given.applied_at or context.now(),
         reason=given.reason or "",
         words=given.words or "",
     )

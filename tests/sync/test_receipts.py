@@ -239,6 +239,14 @@ def test_a_moment_that_cannot_be_is_mended_or_refused(
         assert before <= at <= db.now()
 
 
+def test_without_a_moment_it_is_now(world: World, firm: Firm, caller: Caller, shared: Shared) -> None:
+    before = db.now()
+    assert results(send(caller, {"jti": pushed(world, firm), "status": "applied"})) == ["recorded"]
+    at = world.delivery(shared).applied_at
+    assert at is not None
+    assert before <= at <= db.now()
+
+
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 def test_the_ends_of_time_are_refused(*, world: World, firm: Firm, caller: Caller, shared: Shared, at: str) -> None:
     assert shared.sub

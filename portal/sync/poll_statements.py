@@ -16,11 +16,6 @@ from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
 _FREE: Final = """t.generation > t.acked_generation
        AND (t.leased_until IS NULL OR t.leased_until <= clock_timestamp())
        AND (NOT t.held OR t.due_at <= clock_timestamp() OR n.method = 'push')"""
-# Whoever was handed a message about another version of the consent, and never said whether it came, may believe either
-# what that said or what it knew before: it is told as if it knew nothing, once there is something newer to hand out.
-_DOUBT: Final = """t.sent_generation > t.acked_generation AND t.sent_generation < t.generation
-       AND t.sent_version <> t.told_version"""
-_NEWS: Final = NEWS.replace("t.told_state", f"CASE WHEN {_DOUBT} THEN '' ELSE t.told_state END AS told_state")
 # One after the other: only who holds the stream's row gives out positions, and commits before the next one does.
 HOLD_STREAM = text("SELECT last_position FROM stream WHERE client_id = :client_id FOR NO KEY UPDATE")
 # A statement of its own, after the lock: it sees what the one before it numbered.  What a transaction under way has
@@ -43,7 +38,7 @@ NUMBER = text("""
 # Both locks skip what is taken, as in a drain: whoever stops sharing holds the grant and wants the delivery.  What is
 # read here holds until the transaction ends: nobody stops between the look and the answer.
 CLAIM = text(f"""
-    SELECT {GRANT}, {_NEWS}, t.generation, t.attempts, t.position, s.sub, e.keys, p.key_groups
+    SELECT {GRANT}, {NEWS}, t.generation, t.attempts, t.position, s.sub, e.keys, p.key_groups
       FROM delivery t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id

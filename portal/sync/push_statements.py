@@ -98,7 +98,7 @@ CLAIM = Prepared("claim", f"""
           FROM numbered n JOIN request r USING (stream_id, strict, number)
          WHERE d.person_id = n.person_id AND d.grant_id = n.grant_id
         RETURNING d.person_id, d.grant_id, d.client_id, d.lease_id, d.generation, d.attempts, d.acked_sequence,
-                  d.told_version, d.told_state, d.told_erasure),
+                  d.told_version, d.told_state, d.told_erasure, d.acked_generation, d.sent_generation, d.sent_version),
     c AS MATERIALIZED (
         SELECT c.client_id, c.company_id, c.state, e.keys
           FROM client c {KEYS}
@@ -127,6 +127,7 @@ _STILL_ALLOWED = f"""
 STILL_ALLOWED = Prepared("still_allowed", _STILL_ALLOWED)
 # The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.
 HELD_ALLOWED = Prepared("held_allowed", f"{_STILL_ALLOWED} ORDER BY g.person_id, g.grant_id FOR SHARE OF g SKIP LOCKED")
+# What left and was not acknowledged may have arrived all the same (`statements.DOUBT`).
 # What is acknowledged counts for what was told since: whoever asked meanwhile for all of it gets all of it.
 # What was refused for good waits a day; a message refused by itself may not be sent again under its old id
 # (draft-deshpande-secevent-http-multi-set-push-03, "Uniqueness of SETs"), so it becomes a newer one.
@@ -141,6 +142,7 @@ FINISH = Prepared("finish", """
          WHERE f.stream_id = l.stream_id AND f.lease_id = l.lease_id),
     ours AS (
         SELECT d.person_id, d.grant_id, d.generation > v.generation AS newer,
+               NOT v.done AND v.version IS NOT NULL AND v.problem <> '' AS tried,
                v.done AND d.acked_sequence = v.base_sequence AND d.told_version = v.base_version AS heard
           FROM delivery d JOIN said v
             ON v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.lease_id = d.lease_id
@@ -151,6 +153,9 @@ FINISH = Prepared("finish", """
            told_version = CASE WHEN o.heard THEN v.version ELSE d.told_version END,
            told_state = CASE WHEN o.heard THEN v.state ELSE d.told_state END,
            told_erasure = d.told_erasure OR (o.heard AND v.erasure),
+           sent_jti = CASE WHEN o.tried THEN NULL ELSE d.sent_jti END,
+           sent_generation = CASE WHEN o.tried THEN v.generation ELSE d.sent_generation END,
+           sent_version = CASE WHEN o.tried THEN v.version ELSE d.sent_version END,
            acked_at = CASE WHEN v.done THEN clock_timestamp() ELSE d.acked_at END,
            lease_id = NULL, leased_until = NULL, last_problem = v.problem,
            attempts = CASE WHEN o.newer THEN d.attempts ELSE v.attempts END, held = v.held AND NOT o.newer,

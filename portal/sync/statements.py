@@ -23,15 +23,19 @@ KEYS: Final = """
                  WHERE client_id = c.client_id AND use = 'enc' AND retired_at IS NULL
                    AND proved_at IS NOT NULL AND active_from <= clock_timestamp()
                  ORDER BY key_group, active_from DESC, kid) n) e ON true"""
+# Whoever was sent a message about another version of the consent, and did not say that it came, may believe either
+# what that said or what it knew before: it is told as if it knew nothing, once there is something newer to tell.
+DOUBT: Final = """t.sent_generation > t.acked_generation AND t.sent_generation < t.generation
+       AND t.sent_version <> t.told_version"""
 # What `news.find` reads beside the grant `g` and its purpose `p`: of the outbox row `t`, of the stream `n`, and by
 # `TOLD` what the grant was when the company was told last, where it is another version now.
-NEWS: Final = """
+NEWS: Final = f"""
     g.changed_at, g.retention_days, g.erasure_asked_at, p.thin, n.events,
-    t.acked_sequence, t.told_version, t.told_state, t.told_erasure,
+    t.acked_sequence, t.told_version, CASE WHEN {DOUBT} THEN '' ELSE t.told_state END AS told_state, t.told_erasure,
     w.mode AS told_mode, w.attributes AS told_attributes, w.expires_at AS told_expires_at,
     CASE WHEN g.erasure_asked_at IS NOT NULL AND NOT t.told_erasure THEN (
         SELECT jsonb_agg(DISTINCT each.name) FROM grant_version v, jsonb_array_elements(v.attributes) AS each(name)
-         WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id) END AS ever_shared"""
+         WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id) END AS ever_shared"""  # noqa: S608 - put together from constants
 TOLD: Final = """
     LEFT JOIN LATERAL (
         SELECT v.mode, v.attributes, v.expires_at FROM grant_version v

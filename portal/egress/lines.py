@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from portal.egress.guard import Target
 
+# More than a record of TLS holds, so that nothing stays back above the socket: what is left there rings again.
 _READ_BYTES = 64 * 1024
 _AGENT = "Ultimate-Customer-Master"
 _SUCCESS = range(200, 300)
@@ -223,9 +224,6 @@ class Line:
             if not data and self.uses > 1 and not self._reader.began:
                 raise StaleError(private="left before it answered", maybe_sent=True)
             done = self._reader.feed(data)
-            # What is left in the socket rings again; what TLS holds back above it does not.
-            while not done and isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-                done = self._reader.feed(self._socket.recv(_READ_BYTES))
         except _WAITS:
             return
         if not done:

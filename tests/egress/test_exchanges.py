@@ -39,6 +39,14 @@ def test_line_is_kept_for_the_next_request(looping: Callable[..., Loop], serve: 
     assert (len(server.lines), len(server.requests)) == (1, 5)
 
 
+def test_ready_line_waits_for_as_long_as_it_is_left(looping: Callable[..., Loop], serve: Callable[..., Server]) -> None:
+    server = serve(say(ACCEPTED))
+    loop = looping(allow=server.allow)
+    loop.ready(server.url, seconds=0.1)
+    loop.rest(0.2)
+    assert loop.send(server.url).status == 202
+
+
 def test_line_given_back_unused_is_kept(looping: Callable[..., Loop], serve: Callable[..., Server]) -> None:
     server = serve(say(ACCEPTED))
     loop = looping(allow=server.allow)

@@ -26,17 +26,20 @@ if TYPE_CHECKING:
 
 pages = Blueprint("in_flight", __name__)
 
-_HALTED = ("paused", "withdrawn")
+_WORDS = {"paused": "Paused", "withdrawn": "Stopped"}
 # Longer than a request to a company may take; what is open then is settled by the reconciler, and by hand here.
 _CLOSE_LOOKS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Halt:
-    """A pause or a stop, and what was under way; `delay` is when the page looks again, empty when all is known."""
+    """A pause or a stop, and what was under way; `delay` is when the page looks again, empty when all is known.
+
+    `word` is empty where sharing goes on: it was resumed in another window, or never halted.
+    """
 
     grant_id: UUID
-    paused: bool
+    word: str
     at: datetime
     under_way: Sequence[UnderWay]
     turn: int
@@ -52,7 +55,7 @@ class Halt:
 @person_required
 def halted(grant_id: UUID) -> Response:
     held = consents.grant(session(), person_id=person_id(), grant_id=grant_id)
-    if held is None or held.state not in _HALTED:
+    if held is None:
         raise NotFoundError
     turn = request.args.get("turn", default=0, type=int)
     return page("sync/in_flight.html", "halt", halt=_halt(held, turn=turn + 1))
@@ -64,5 +67,10 @@ def in_flight_slot(held: Grant) -> str:
 
 
 def _halt(held: Grant, *, turn: int) -> Halt:
-    found = in_flight.at_halt(session(), person_id=held.person_id, grant_id=held.grant_id, halted_at=held.changed_at)
-    return Halt(grant_id=held.grant_id, paused=held.state == "paused", at=held.changed_at, under_way=found, turn=turn)
+    word = _WORDS.get(held.state, "")
+    under_way: Sequence[UnderWay] = ()
+    if word:
+        under_way = in_flight.at_halt(
+            session(), person_id=held.person_id, grant_id=held.grant_id, halted_at=held.changed_at
+        )
+    return Halt(grant_id=held.grant_id, word=word, at=held.changed_at, under_way=under_way, turn=turn)

@@ -194,7 +194,7 @@ def test_only_what_is_halted_is_shown_and_only_to_its_person(
     browser: Browser, app: Flask, settings: Settings, keys: Keyring, shared: Shared
 ) -> None:
     address = f"/updates/sharing/{shared.grant_id}"
-    assert browser.get(address).status_code == 404
+    assert "You have not paused or stopped this" in text_of(browser, shared)
     browser.send(f"/sharing/{shared.grant_id}/pause")
     assert browser.get(address).status_code == 200
     assert Browser(app, settings, keys, {}).get(address).status_code == 404

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portal import db
-from portal.sync import copies, jobs
+from portal import config, db
+from portal.sync import copies, courier, jobs
 from tests.sync.outbox_steps import carry, claim, entries
 
 if TYPE_CHECKING:
@@ -183,3 +183,15 @@ def test_twenty_hanging_endpoints_do_not_keep_another_waiting(world: World) -> N
     assert healthy.receiver.journal[0].at - began < 1.0
     assert healthy.receiver.newest(shared.sub)["email.main"][1] == "ada@example.org"
     assert [firm.receiver.requests for firm in hanging] == [3] * 20
+
+
+def test_a_drain_that_ends_leaves_what_hangs_to_the_next(world: World, firm: Firm, shared: Shared) -> None:
+    firm.receiver.behave = lambda _number: 1.0
+    world.save(shared.person_id, email__main="x@example.org")
+    began = time.monotonic()
+    assert courier.of(config.current()).drain(began + 0.1)
+    assert time.monotonic() - began < 0.8
+    jobs.drain()
+    assert firm.receiver.requests == 2
+    assert entries(world, shared.person_id)[0].outcome == "completed"
+    assert world.delivery(shared).acked_generation == world.delivery(shared).generation

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class Scene:
             self.world.due_now()
 
     def settle(self) -> None:
-        self.world.transact(lambda session: jobs.settle_stale(session, db.now() + 2 * jobs.STALE))
+        self.world.transact(lambda session: jobs.settle_stale(session, db.now() + timedelta(hours=1)))
 
     def assert_all_is_logged(self) -> None:
         logged = self.world.transact(lambda session: set(session.scalars(_LOGGED, {"ids": self.received})))

@@ -50,6 +50,8 @@ _SEALED = 64
 # How often is looked for what is due: often while there is something, and never too late for news.
 _SOONEST_LOOK, _LATEST_LOOK = 0.005, 0.04
 _STREAMS_LOOK = 0.1
+# Longer than any pause between looks: where news comes again and again, a job for each costs more than to stay.
+_STAY_SECONDS = 0.06
 # Answers are noted together: so many, or what came in so long.
 _NOTED, _NOTED_SECONDS = 100, 0.01
 _IN_VAIN = 3
@@ -94,7 +96,7 @@ class Courier:
         self._said: list[tuple[UUID, Result]] = []
         self._in_vain = 0
         self._narrowed: dict[UUID, tuple[int, float]] = {}
-        self._look_at = self._look_at_streams = 0.0
+        self._look_at = self._look_at_streams = self._stays_until = 0.0
         self._pause = _SOONEST_LOOK
         self._after, self._found_in_round = "", False
         self._signer: tuple[float, Signer] | None = None
@@ -111,7 +113,7 @@ class Courier:
 
     def drain(self, ends: float) -> bool:
         """Go on until nothing is due and nothing under way; after `ends` (monotonic) nothing new is begun."""
-        self._look_at = self._look_at_streams = 0.0
+        self._look_at = self._look_at_streams = self._stays_until = 0.0
         self._after = ""
         try:
             while True:
@@ -120,7 +122,7 @@ class Courier:
                     self._note(now)
                 found = self._claim(now) if now < ends and self._is_time_to_look(now) else False
                 self._depart()
-                if self._is_over(now, ends) and not found:
+                if self._is_over(now, ends) and not found and now >= min(self._stays_until, ends):
                     return now >= ends
                 for event in self._lines.poll(self._patience(time.monotonic())):
                     self._take(event)
@@ -137,7 +139,7 @@ class Courier:
 
     def _patience(self, now: float) -> float:
         """Return how long to wait for lines: until something else is to be done."""
-        if self._ready or not self._under_way:
+        if self._ready:
             return 0.0
         until = min(self._look_at, self._sent_since + _NOTED_SECONDS) if self._sent else self._look_at
         return min(max(0.0, until - now), _LATEST_LOOK)
@@ -147,7 +149,7 @@ class Courier:
     def _is_time_to_look(self, now: float) -> bool:
         if self._ready or len(self._under_way) >= _UNDER_WAY:
             return False
-        return now >= self._look_at or not self._under_way
+        return now >= self._look_at
 
     def _claim(self, now: float) -> bool:
         """Take what is due and begin its requests; return whether there was anything, or may be more."""
@@ -165,6 +167,8 @@ class Courier:
             faults.reach("claim.committed")
         self._pause = _SOONEST_LOOK if found else min(2 * self._pause, _LATEST_LOOK)
         self._look_at = now + self._pause
+        if found:
+            self._stays_until = now + _STAY_SECONDS
         if at_streams:
             self._look_at_streams = now + _STREAMS_LOOK
         for consignment in consignments.of_streams(told, self._keyring, now):
@@ -177,7 +181,10 @@ class Courier:
         """Note how far the clients have been looked at; return whether a round has yet to find nothing."""
         self._found_in_round = found or (self._found_in_round and self._after != "")
         self._after = after
-        return self._found_in_round or after != ""
+        unfinished = self._found_in_round or after != ""
+        if unfinished and not self._under_way:
+            self._look_at = 0.0
+        return unfinished
 
     def _find_signer(self, session: Session, now: float) -> None:
         # A key that was withdrawn signs nothing a second later.
@@ -340,6 +347,7 @@ class Courier:
             faults.reach("finish.noted")
         self._sent, self._landed, self._said, self._in_vain = [], set(), unsaid, 0
         self._look_at = min(self._look_at, now + _SOONEST_LOOK)
+        self._stays_until = now + _STAY_SECONDS
         faults.reach("finish.committed")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from portal import config, events
+from portal import events
 from portal.companies import key_states, letters
 from portal.companies import keys as keysets
 from portal.companies.keys import ENCRYPTION, SIGNING
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from portal.companies.keys import PublicKey
 
 _DAY = timedelta(days=1)
-_LIVE = "live"
 
 
 class KeyTakenError(InvalidError):
@@ -52,12 +51,6 @@ class TooManyKeysError(InvalidError):
     public = f"An app has at most {keysets.KEYS} keys, and as many new ones a day. Retire those you need no more."
 
 
-class OneTimeKeyTooSoonError(RefusedError):
-    code = "one-time-key-too-soon"
-    status = 409
-    public = "A signing key of the app is new. Until it has been there for a day, use the registered encryption key."
-
-
 class LastKeyError(RefusedError):
     code = "last-key"
     status = 409
@@ -74,24 +67,6 @@ class KeysElsewhereError(RefusedError):
     code = "keys-elsewhere"
     status = 409
     public = "The keys of this app are read from its jwks_uri. Change them there."
-
-
-def hold_of(environment: str) -> timedelta:
-    """Return how long a new key of a live or a test app waits."""
-    return key_states.HOLD if environment == _LIVE else timedelta(seconds=config.current().test_key_hold)
-
-
-def check_one_time_key(session: Session, *, client_id: str) -> None:
-    """Check that the client may name a key of one answer (`epk` in a DPoP proof); raise `OneTimeKeyTooSoonError`.
-
-    Whoever adds a signing key by a stolen session could else name their own at once, and the hold of encryption keys
-    would hold nobody.  A key that is retired again counts until its time is over: a token outlives it.
-    """
-    fresh = select(ClientKey.kid).where(
-        ClientKey.client_id == client_id, ClientKey.use == SIGNING, ClientKey.active_from > func.clock_timestamp()
-    )
-    if session.scalar(fresh.limit(1)) is not None:
-        raise OneTimeKeyTooSoonError
 
 
 def lock_client(session: Session, client_id: str) -> Client:
@@ -114,7 +89,7 @@ def held(session: Session, client_id: str) -> list[ClientKey]:
 
 def begin(session: Session, *, client_id: str, keys: Iterable[PublicKey], now: datetime) -> None:
     """Give a client that has none its first keys; nothing is sealed to them before they are proved."""
-    session.add_all(_row(key, client_id=client_id, now=now, trusted_from=now) for key in keys)
+    session.add_all(_row(key, client_id=client_id, now=now) for key in keys)
     session.flush()
 
 
@@ -154,8 +129,7 @@ def replace(session: Session, *, client_id: str, keys: Collection[PublicKey], no
     known = {(row.kid, row.thumbprint): row for row in rows}
     fresh = [key for name, key in wanted.items() if name not in known]
     _refuse_known(fresh, rows)
-    trusted_from = now + hold_of(client.environment)
-    anew = [known[name].kid for name in wanted if name in known and _bring_back(known[name], now, trusted_from)]
+    anew = [known[name].kid for name in wanted if name in known and _bring_back(known[name], now)]
     gone = [row for name, row in known.items() if name not in wanted and row.retired_at is None]
     _take_out(gone, [row for name, row in known.items() if name in wanted], fresh, now)
     _keep(session, client, rows, fresh, now=now, anew=anew)
@@ -208,25 +182,24 @@ def _keep(
     anew: Sequence[str] = (),
 ) -> None:
     _refuse_too_many(rows, fresh, now)
-    signs = any(row.use == SIGNING for row in rows)
-    trusted_from = now + hold_of(client.environment) if signs else now
-    session.add_all(_row(key, client_id=client.client_id, now=now, trusted_from=trusted_from) for key in fresh)
+    session.add_all(_row(key, client_id=client.client_id, now=now) for key in fresh)
     session.flush()
-    if signs and (signing := [key.kid for key in fresh if key.use == SIGNING]):
+    signing = [key.kid for key in fresh if key.use == SIGNING]
+    if signing and any(row.use == SIGNING for row in rows):
         letters.of_keys(session, client, letters.SIGNING_ADDED, kids=signing, at=now, now=now)
     sealed_to = [*(key.kid for key in fresh if key.use == ENCRYPTION), *anew]
     if sealed_to and was_usable(rows):
         letters.of_keys(session, client, letters.ADDED, kids=sealed_to, at=now, now=now)
 
 
-def _row(key: PublicKey, *, client_id: str, now: datetime, trusted_from: datetime) -> ClientKey:
+def _row(key: PublicKey, *, client_id: str, now: datetime) -> ClientKey:
     return ClientKey(
         client_id=client_id, kid=key.kid, use=key.use, jwk=key.jwk, thumbprint=key.thumbprint, key_group=key.group,
-        added_at=now, active_from=trusted_from if key.use == SIGNING else None,
+        added_at=now,
     )  # fmt: skip
 
 
-def _bring_back(row: ClientKey, now: datetime, trusted_from: datetime) -> bool:
+def _bring_back(row: ClientKey, now: datetime) -> bool:
     """Put a key back that stands in the set again; say whether it has to be proved anew.
 
     While it was away a hold stood still: it is over when the key has been there for all of it.
@@ -235,11 +208,9 @@ def _bring_back(row: ClientKey, now: datetime, trusted_from: datetime) -> bool:
     if row.retired_at is None:
         return False
     left, row.retired_at = row.retired_at, None
-    away = now - left >= key_states.AWAY
-    if row.use == SIGNING:
-        row.active_from = trusted_from if away else row.active_from
+    if row.use != ENCRYPTION:
         return False
-    if away:
+    if now - left >= key_states.AWAY:
         row.proved_at = row.active_from = row.challenge_hash = None
         return True
     if row.active_from is not None and row.active_from > left:

@@ -88,8 +88,7 @@ class ClientKey(Base):
     Nothing is sealed to an `enc` key before `proved_at`, when its holder showed that they can open what is sealed to
     it (`challenge_hash` is of the answer that is awaited), nor before `active_from`; `announced_at` is when whoever has
     to know was told that it is in use.  `key_group` names the department that holds it; empty for everything that no
-    other group is named for.  A `sig` key is proved by the first signature that was taken; until its `active_from` its
-    client may name no key of one answer.
+    other group is named for.  A `sig` key is proved by the first signature that was taken.
 
     `leaving_at` is when it went from the client's set while no other key could take its place: it stays in use until
     one can.  `stopped_at` is when staff said that it must never be used again.

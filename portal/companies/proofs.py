@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, or_, select, update
 
-from portal import events
+from portal import config, events
 from portal.companies import key_states, letters
-from portal.companies.client_keys import held, hold_of, lock_client, was_usable
+from portal.companies.client_keys import held, lock_client, was_usable
 from portal.companies.keys import ENCRYPTION, SIGNING
 from portal.companies.models import Client, ClientKey
 from portal.errors import InvalidError, NotFoundError, RefusedError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CHALLENGE_LIFE: Final = timedelta(hours=1)
 TRIES: Final = 5
+_LIVE = "live"
 _ACTIVE: Final = "active"
 
 
@@ -52,6 +53,11 @@ class Challenge:
     kid: str
     text: str = field(repr=False)
     expires_at: datetime
+
+
+def hold_of(environment: str) -> timedelta:
+    """Return how long a new key of a live or a test app waits before it is used."""
+    return key_states.HOLD if environment == _LIVE else timedelta(seconds=config.current().test_key_hold)
 
 
 def challenge(session: Session, *, client_id: str, kid: str, now: datetime) -> Challenge:

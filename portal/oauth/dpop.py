@@ -120,10 +120,11 @@ def verify(header: str | None, *, method: str, url: str, now: datetime, access_t
 
 
 def one_time_key(proof: Proof) -> Mapping[str, Any] | None:
-    """Return `{"kid", "jwk"}` of the public key that the answer is to be sealed to, None where the proof names none.
+    """Return `{"kid", "jwk"}` of the public key that the answer is sealed to as well, None where the proof names none.
 
     The proof is signed, and is for one request, so whoever holds the token's key chooses it and nobody else can.
-    Its `kid` is its RFC 7638 thumbprint.  Raises `OneTimeKeyError` for what a company could not register either.
+    It opens nothing alone: what is sealed to it is sealed to the client's registered key.  Its `kid` is
+    its RFC 7638 thumbprint.  Raises `OneTimeKeyError` for what a company could not register either.
     """
     if proof.epk is None:
         return None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from apiflask import APIBlueprint
 from flask import Response, g, request, url_for
 
-from portal.companies import client_keys
 from portal.errors import InvalidError, NotFoundError, PortalError
 from portal.oauth import dpop, protection
 from portal.oauth.errors import OAuthError
@@ -79,8 +78,8 @@ def own_checks(view: View) -> View:
 @own_checks
 @api.doc(
     summary="Pull one person",
-    description="Answers with a Security Event Token (RFC 8417) whose values are sealed to your encryption key, or to "
-    "the public key `epk` (a JWK) among the claims of the DPoP proof.",
+    description="Answers with a Security Event Token (RFC 8417) whose values are sealed to your encryption key, and "
+    "once more to the public key `epk` (a JWK) where it is among the claims of the DPoP proof.",
     responses={
         200: _MESSAGE | {"headers": _TOLD},
         304: openapi.with_headers("Nothing has changed since the answer with this ETag.", _TOLD),
@@ -110,12 +109,11 @@ def person(sub: str) -> Response:
 @api.output(schemas.PullState, 202)
 @api.doc(
     summary="Pull many people",
-    description="All answers are sealed to the public key `epk` (a JWK) of the DPoP proof, where it has one.",
+    description="What is sealed to your keys is sealed once more to the public key `epk` (a JWK) of the proof, if any.",
     responses={
         202: openapi.with_headers("It is being answered.", _BEGUN),
         **openapi.refusals(
             {
-                409: "`epk` is there, and a signing key of yours is not yet a day old.",
                 422: "A part needs mending, as errors[].pointer says, or the Idempotency-Key is another request's.",
                 429: "You have ten pulls waiting, or call too often; `Retry-After` says when there is room.",
             },
@@ -131,8 +129,6 @@ def start_pull(*, body: schemas.PullRequest) -> ResponseReturnValue:
         epk = dpop.one_time_key(g.token.proof)
     except OAuthError as error:
         return protection.challenge(error, pulls.SCOPE)
-    if epk is not None:
-        client_keys.check_one_time_key(context.session(), client_id=g.token.client_id)
     asked = {"subjects": body.subjects, "attributes": body.attributes, "epk": epk and epk["kid"]}
     pull = batch_requests.request_pull(
         context.session(),

@@ -46,7 +46,7 @@ def request_pull(
 ) -> BatchPull:
     """Keep a pull of many people for the job that answers it; no attributes means all that are shared.
 
-    `epk` is `{"kid", "jwk"}` of the key that these answers are sealed to, where it is not the registered one.  A
+    `epk` is `{"kid", "jwk"}` of the one-time key that these answers are sealed to as well, where there is one.  A
     `key` that the client has sent before stands for the pull it began then.  Raises `TooManyPullsError`, and
     `idempotency.KeyReusedError`.
     """

@@ -44,7 +44,7 @@ _PAGE_CHARACTERS = 3_000_000
 
 
 class Taken(NamedTuple):
-    """A batch pull under lease; `epk` is the key that its answers are sealed to, if it has one of its own."""
+    """A batch pull under lease; `epk` is the one-time key that its answers are sealed to as well, if any."""
 
     pull_id: UUID
     client_id: str

@@ -35,7 +35,7 @@ _TAKE_BACK = text("""
 # Answers are sealed when they are made and fetched later.
 _KEEP_NO_RESULTS = text("""
     UPDATE batch_pull SET expires_at = LEAST(expires_at, clock_timestamp())
-     WHERE client_id = :client_id AND state <> 'expired' AND COALESCE(epk, 'null') = 'null'
+     WHERE client_id = :client_id AND state <> 'expired'
 """)
 
 

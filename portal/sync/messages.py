@@ -5,7 +5,7 @@ Push, pull and batch answer with the same message; the plan of its events is in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -48,13 +48,15 @@ class Addressee:
     """Whom a message is for: the client, the subject as its company knows them, and its public keys.
 
     `keys` maps each key group to `{"kid", "jwk"}`, `groups` an attribute to its key group; the group of any other
-    is the one without a name.
+    is the one without a name.  `one_time` is a key like those, of this answer alone: what is sealed to the others is
+    sealed to it once more, so that nobody opens anything by one key.
     """
 
     client_id: str
     sub: str
     keys: Mapping[str, Mapping[str, Any]]
     groups: Mapping[str, str]
+    one_time: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +285,14 @@ def _sealed(
         raise NoKeyError
     entries = profile.entries
     fields = {name: envelope.Field(entries[name].version, entries[name].json_text) for name in names}
-    return sealing.seal(fields, kid=key["kid"], jwk=key["jwk"])
+    sealed = sealing.seal(fields, kid=key["kid"], jwk=key["jwk"])
+    return sealed if to.one_time is None else _twice(sealed, to.one_time, sealing)
+
+
+def _twice(sealed: envelope.Envelope, key: Mapping[str, Any], sealing: envelope.Sealing) -> envelope.Envelope:
+    # The content type of a compact JWE is application/jose (RFC 7515 section 9.2.1).
+    outer = sealing.seal_whole(sealed.keys.encode(), cty="jose", kid=key["kid"], jwk=key["jwk"])
+    return replace(sealed, keys=outer)
 
 
 def _attribute(entry: OpenedEntry, value: str) -> dict[str, Any]:

@@ -304,7 +304,7 @@ class Replay(Base):
 class BatchPull(Base):
     """A pull of many people, answered by a job; `state` is `queued`, `running`, `done` or `expired`.
 
-    `epk` is a public key for this pull alone (a JWK), where the client sent one: the answers are sealed to it.
+    `epk` is a public key for this pull alone (a JWK), where the client sent one: answers are sealed to it as well.
     """
 
     __tablename__ = "batch_pull"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from portal import db, faults
-from portal.companies import client_keys
 from portal.consent import rules as consent
 from portal.consent.rules import Channel, Decision, Proved, Refusal
 from portal.consumer import queries as consumer
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 SCOPE = "people:read"
 _ONCE = "once"
 _UNCHANGED = "unchanged"
-_ONE_TIME = "one-time"
 _WORDS = {
     Refusal.NO_CONSENT: "This person does not share details with you.",
     Refusal.REFUSED: "This person declined to share details with you.",
@@ -172,9 +170,6 @@ def pull(settings: Settings, question: Question, *, keyring: Keyring, pace: Call
     row = _admitted(found, credentials, question.now)
     if wait := pace(row.token_client):
         raise TooFastError(wait)
-    if key is not None:
-        with db.transaction(settings.database_url) as session:
-            client_keys.check_one_time_key(session, client_id=row.token_client)
     if row.grant_id is None:
         _turn_away(settings.database_url, row, question)
     case = _Case(row=row, question=question, settings=settings, keyring=keyring, to=addressee(row, question.sub, key))
@@ -195,10 +190,8 @@ class _Case:
 
 
 def addressee(row: Row[Any], sub: str, key: Mapping[str, Any] | None) -> Addressee:
-    """Return whom the answer for a row of `PULL` or `BATCH` is for; all of it is sealed to `key` where there is one."""
-    if key is not None:
-        return Addressee(client_id=row.client_id, sub=sub, keys={"": key}, groups={})
-    return Addressee(client_id=row.client_id, sub=sub, keys=row.keys or {}, groups=row.key_groups)
+    """Return whom the answer for a row of `PULL` or `BATCH` is for; `key` is the one-time key, where there is one."""
+    return Addressee(client_id=row.client_id, sub=sub, keys=row.keys or {}, groups=row.key_groups, one_time=key)
 
 
 def sealable(to: Addressee, names: Iterable[str]) -> bool:
@@ -308,9 +301,8 @@ def _log(case: _Case, decision: Decision) -> _Log:
     row, names, to = case.row, held(case.row, decision), case.to
     if decision.allowed and not (to.keys and sealable(to, names)):
         raise messages.NoKeyError
-    # A one-time key is of one answer: what the company has of an earlier one is as good as this would be.
-    sealed_to = [key["kid"] for key in to.keys.values()] if to.keys is row.keys else [_ONE_TIME]
-    validator = validators.opaque(case.keyring, row, names, sealed_to)
+    # A one-time key does not count: what the company has of an earlier answer is as good as this would be.
+    validator = validators.opaque(case.keyring, row, names, [key["kid"] for key in to.keys.values()])
     current = decision.allowed and validators.unchanged(validator, case.question.held)
     kind = ceilings.CHECK if current else ceilings.PULL
     ceiling = ceilings.of(row.pulls_a_day, case.settings.grant_pulls, kind)

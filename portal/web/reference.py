@@ -49,7 +49,6 @@ ENTRIES = (
     Entry("pull-expired", 410, "Result gone", "A result is kept for a limited time.", "Ask again."),
     Entry("consent-changed", 409, "Changed at this moment", "What the person shares changed while you asked.", "Ask again; you are answered by what holds now."),
     Entry("no-encryption-key", 409, "No encryption key", "Your app has no key that may be used: none is proved, or the new one waits.", "`GET /api/v1/keys` says what each key waits for."),
-    Entry("one-time-key-too-soon", 409, "One-time key too soon", "A signing key of your app is new, and the proof names a key of one answer (`epk`).", "Leave `epk` out until the signing key has been there for a day; your registered key works meanwhile."),
     Entry("challenge-gone", 409, "Challenge over", "The challenge to your key is older than an hour, was answered five times, or was never asked for.", "Ask for your keys again: a new challenge is there."),
     Entry("proof-wrong", 422, "Not what was in it", "The text you sent is not what the newest challenge to this key holds.", "Open the newest challenge with the private half of this key, and send the text inside."),
     Entry("no-stream", 404, "No stream", "Your app has no stream that could be polled.", "Make one: `POST /api/v1/streams`."),

@@ -422,27 +422,10 @@ def test_a_signing_key_is_proved_by_its_first_signature(shop: Shop) -> None:
     assert registration.by_program(shop.session, client_id=shop.client_id) is False
 
 
-def test_a_later_signing_key_is_written_about_and_names_no_key_of_one_answer(open_shop: Shop) -> None:
-    client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
+def test_a_later_signing_key_is_written_about(open_shop: Shop) -> None:
     jwk = {**ECKey.generate_key("P-256").as_dict(private=False), "use": "sig", "kid": "s2"}
     client_keys.add(open_shop.session, client_id=open_shop.client_id, jwks=jwk, now=db.now())
     assert open_shop.letters() == ["signing_key_added"]
-    with pytest.raises(client_keys.OneTimeKeyTooSoonError):
-        client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
-    open_shop.wait(HOLD)
-    client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
-
-
-def test_a_signing_key_that_was_away_for_a_day_is_new_again(open_shop: Shop) -> None:
-    first = open_shop.signing
-    for kid in ("s2", "s1"):
-        open_shop.wait(2 * DAY)
-        key = first if kid == "s1" else ECKey.generate_key("P-256")
-        jwk = {**key.as_dict(private=False), "use": "sig", "kid": kid}
-        found = keys.check({"keys": [jwk, open_shop.public("e1")]})
-        client_keys.replace(open_shop.session, client_id=open_shop.client_id, keys=found, now=db.now())
-        with pytest.raises(client_keys.OneTimeKeyTooSoonError):
-            client_keys.check_one_time_key(open_shop.session, client_id=open_shop.client_id)
 
 
 def test_the_same_keys_again_change_nothing(open_shop: Shop) -> None:

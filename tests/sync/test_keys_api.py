@@ -24,7 +24,6 @@ from tests import possession
 from tests.sync.caller import Caller
 from tests.sync.outbox_steps import carry, claim
 from tests.sync.receiver import new_key
-from tests.sync.test_one_time_key import proven
 from tests.sync.test_polling import open_stream
 
 if TYPE_CHECKING:
@@ -246,31 +245,6 @@ def test_a_department_must_be_there_and_the_detail_asked_for(world: World, firm:
     add(world, firm, "spare-1", group="spare")
     with pytest.raises(departments.DepartmentError):
         world.transact(lambda session: _choose(session, firm, groups))
-
-
-def one_time(caller: Caller, method: str, path: str) -> dict[str, str]:
-    """Return the headers of a request whose answer is to be sealed to a key of its own."""
-    return proven(caller, method, path, ECKey.generate_key("P-256").as_dict(private=False))
-
-
-def test_a_new_signing_key_names_no_key_of_one_answer_for_a_day(world: World, firm: Firm, pulling: Caller) -> None:
-    """Or whoever adds one by a stolen session would read at once, and the hold of encryption keys hold nobody."""
-    shared = world.share(world.person(), firm)
-    path, many = f"/api/v1/people/{shared.sub}", "/api/v1/pulls"
-    assert pulling.http.get(path, headers=one_time(pulling, "GET", path)).status_code == 200
-    jwk = ECKey.generate_key("P-256", {"kid": "sig-2", "use": "sig"}).as_dict(private=False)
-    world.transact(lambda session: client_keys.add(session, client_id=firm.client_id, jwks=jwk, now=db.now()))
-    # Its token outlives it.
-    world.transact(lambda session: client_keys.retire(session, client_id=firm.client_id, kid="sig-2", now=db.now()))
-    refused = [
-        pulling.http.get(path, headers=one_time(pulling, "GET", path)),
-        pulling.http.post(many, headers=one_time(pulling, "POST", many), json={"subjects": [shared.sub]}),
-    ]
-    for answer in refused:
-        assert (answer.status_code, answer.get_json()["type"].rpartition("/")[2]) == (409, "one-time-key-too-soon")
-    assert pulling.get(path).status_code == 200
-    wait(world, firm)
-    assert pulling.http.get(path, headers=one_time(pulling, "GET", path)).status_code == 200
 
 
 def test_polls_and_batches_wait_for_a_department_too(app: APIFlask, world: World) -> None:

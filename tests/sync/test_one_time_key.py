@@ -1,35 +1,37 @@
-"""A key of one answer: named by the proof that asks and by the answer; the registered one does not open it."""
+"""A key of one answer: what is sealed to the registered keys is sealed to it once more, and both are needed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
 from joserfc import jwe, jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from sqlalchemy import update
 
 from portal.app import create_app
 from portal.companies.models import ClientKey, Purpose
-from portal.sync import jobs
+from portal.sync import jobs, messages
 from portal.vault import base64url
 from tests.sync.caller import Caller
-from tests.sync.receiver import read
+from tests.sync.test_keys_api import add, prove, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
+    from joserfc.jwk import KeySetSerialization
     from werkzeug.test import TestResponse
 
     from portal.config import Settings
     from tests.sync.cast import Firm, Shared, World
 
+WRAP = ["ECDH-ES+A256KW", "A256GCM"]
 KINDS: dict[str, Callable[[], ECKey | OKPKey]] = {
     "P-256": lambda: ECKey.generate_key("P-256", private=True),
     "X25519": lambda: OKPKey.generate_key("X25519", private=True),
@@ -71,30 +73,58 @@ def ask(caller: Caller, shared: Shared, epk: object, **headers: str) -> TestResp
     return caller.http.get(path, headers=proven(caller, "GET", path, epk) | headers)
 
 
-def sealed_to(world: World, token: str, key: Any) -> str:  # noqa: ANN401 - a key of either kind
-    message = read(token, portal_keys=world.portal_keys(), key=key)
-    assert message.values["name.full"] == (1, "Ada Byrne")
-    assert message.profile
-    assert "group_keys" not in message.profile
-    header = jwe.decrypt_compact(message.profile["keys"], key, algorithms=["ECDH-ES+A256KW", "A256GCM"]).headers()
-    return str(header["kid"])
+def outer(sealed: str, key: ECKey | OKPKey) -> tuple[str, dict[str, Any]]:
+    """Return what is inside the layer of the one-time key, and the header of that layer."""
+    opened = jwe.decrypt_compact(sealed, key, algorithms=WRAP)
+    return (opened.plaintext or b"").decode(), opened.headers()
+
+
+def profile(world: World, token: str) -> dict[str, Any]:
+    """Return the event of details, its signature checked, nothing in it opened."""
+    published = KeySet.import_key_set(cast("KeySetSerialization", world.portal_keys()))
+    claims = json.loads(jws.deserialize_compact(token, published, algorithms=["ES256"]).payload)
+    event: dict[str, Any] = claims["events"][messages.PROFILE]
+    return event
+
+
+def names_in(sealed: str, key: ECKey | OKPKey) -> set[str]:
+    opened = jwe.decrypt_compact(sealed, key, algorithms=WRAP).plaintext or b""
+    return {each["kid"] for each in json.loads(opened)["keys"]}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_answer_is_sealed_to_the_key_of_the_proof(
+def test_it_takes_both_keys_to_open_an_answer(
     world: World, firm: Firm, shared: Shared, caller: Caller, kind: str
 ) -> None:
     key = KINDS[kind]()
     answer = ask(caller, shared, key.as_dict(private=False))
     assert answer.status_code == 200, answer.text
-    assert sealed_to(world, answer.text, key) == key.thumbprint()
+    told = profile(world, answer.text)
+    inside, header = outer(told["keys"], key)
+    assert (header["kid"], header["cty"]) == (key.thumbprint(), "jose")
+    opened = jwe.decrypt_compact(inside, firm.receiver.key, algorithms=WRAP)
+    assert opened.headers()["kid"] == firm.receiver.key.kid
+    [once] = [each for each in json.loads(opened.plaintext or b"")["keys"] if each["kid"].startswith("name.full")]
+    value = jwe.decrypt_compact(
+        told["attributes"]["name.full"]["value"], OctKey.import_key(once), algorithms=["dir", "A256GCM"]
+    )
+    assert json.loads(value.plaintext or b"") == "Ada Byrne"
+
+
+def test_neither_key_alone_opens_anything(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    key = KINDS["P-256"]()
+    told = profile(world, ask(caller, shared, key.as_dict(private=False)).text)
     with pytest.raises(JoseError):
-        read(answer.text, portal_keys=world.portal_keys(), key=firm.receiver.key)
+        jwe.decrypt_compact(told["keys"], firm.receiver.key, algorithms=WRAP)
+    with pytest.raises(JoseError):
+        jwe.decrypt_compact(outer(told["keys"], key)[0], key, algorithms=WRAP)
 
 
-def test_an_answer_to_nobody_else_is_as_before(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
-    answer = caller.get(f"/api/v1/people/{shared.sub}")
-    assert sealed_to(world, answer.text, firm.receiver.key) == firm.receiver.key.kid
+def test_an_answer_to_a_proof_that_names_none_is_as_before(
+    world: World, firm: Firm, shared: Shared, caller: Caller
+) -> None:
+    told = profile(world, caller.get(f"/api/v1/people/{shared.sub}").text)
+    assert "name.full#1" in names_in(told["keys"], firm.receiver.key)
 
 
 def test_all_of_a_batch_is_sealed_to_it(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
@@ -106,24 +136,34 @@ def test_all_of_a_batch_is_sealed_to_it(world: World, firm: Firm, shared: Shared
     assert started.status_code == 202, started.text
     jobs.run_pull(started.get_json()["id"])
     results = caller.get(started.headers["Location"] + "/result").get_json()["results"]
-    assert {sealed_to(world, each["message"], key) for each in results} == {key.thumbprint()}
+    assert len(results) == 2
+    for each in results:
+        inside, header = outer(profile(world, each["message"])["keys"], key)
+        assert header["kid"] == key.thumbprint()
+        assert "name.full#1" in names_in(inside, firm.receiver.key)
 
 
-def test_departments_are_one_for_this_answer(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+def test_departments_stay_apart(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    key, billing = KINDS["X25519"](), add(world, firm, "billing-1", group="billing")
+    prove(world, firm, billing)
+    wait(world, firm)
     parted = update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(key_groups={"email.main": "billing"})
     world.transact(lambda session: session.execute(parted))
-    assert caller.get(f"/api/v1/people/{shared.sub}").status_code == 409
-    key = KINDS["X25519"]()
-    assert sealed_to(world, ask(caller, shared, key.as_dict(private=False)).text, key) == key.thumbprint()
+    told = profile(world, ask(caller, shared, key.as_dict(private=False)).text)
+    theirs, header = outer(told["group_keys"]["billing"], key)
+    assert header["kid"] == key.thumbprint()
+    assert names_in(theirs, billing) == {"email.main#1"}
+    with pytest.raises(JoseError):
+        jwe.decrypt_compact(theirs, firm.receiver.key, algorithms=WRAP)
+    assert "email.main#1" not in names_in(outer(told["keys"], key)[0], firm.receiver.key)
 
 
-def test_a_client_without_a_key_in_use_can_be_answered(
-    world: World, firm: Firm, shared: Shared, caller: Caller
-) -> None:
+def test_it_stands_for_no_registered_key(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:
+    """Or whoever steals a token and its key reads by a key of their own, past the hold of new ones."""
     off = update(ClientKey).where(ClientKey.client_id == firm.client_id, ClientKey.use == "enc")
     world.transact(lambda session: session.execute(off.values(proved_at=None)))
-    assert caller.get(f"/api/v1/people/{shared.sub}").status_code == 409
-    assert ask(caller, shared, KINDS["P-256"]().as_dict(private=False)).status_code == 200
+    answer = ask(caller, shared, KINDS["P-256"]().as_dict(private=False))
+    assert (answer.status_code, answer.get_json()["type"].rpartition("/")[2]) == (409, "no-encryption-key")
 
 
 BAD: dict[str, Callable[[], object]] = {
@@ -173,11 +213,11 @@ def test_a_key_cannot_be_put_into_somebody_elses_proof(shared: Shared, caller: C
     assert caller.http.get(path, headers=headers).status_code == 401
 
 
-def test_what_came_by_one_key_is_current_by_the_next(shared: Shared, caller: Caller) -> None:
+def test_what_came_by_one_key_is_current_by_the_next_and_by_none(shared: Shared, caller: Caller) -> None:
     first = ask(caller, shared, KINDS["P-256"]().as_dict(private=False))
     held = {"If-None-Match": first.headers["ETag"]}
     assert ask(caller, shared, KINDS["P-256"]().as_dict(private=False), **held).status_code == 304
-    assert caller.get(f"/api/v1/people/{shared.sub}", headers=held).status_code == 200
+    assert caller.get(f"/api/v1/people/{shared.sub}", headers=held).status_code == 304
 
 
 def test_asking_again_by_the_same_idempotency_key_takes_the_same_key(shared: Shared, caller: Caller) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +31,19 @@ from portal.sync.models import Stream
 from portal.vault import keyring
 from tests.chaos import verdict
 from tests.chaos.actors import Actors
+from tests.chaos.pollers import Poller
 from tests.chaos.site import Site, site
 from tests.sync import cast
 from tests.sync.receiver import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from tests.chaos.verdict import Verdict
     from tests.sync.cast import Firm
 
 FIRMS, PEOPLE = 12, 60
+POLLING = (0, 3)
 _CALM_SECONDS = 90.0
 _STILL_OWED = text("""
     SELECT count(*) FROM delivery d JOIN stream s ON s.client_id = d.client_id
@@ -49,6 +51,10 @@ _STILL_OWED = text("""
 """)
 # What would come by itself in minutes or hours comes now; nothing else is changed.
 _TIME_PASSES = text("UPDATE delivery SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
+_HANDED_OUT_LONG_AGO = text("""
+    UPDATE delivery d SET leased_until = clock_timestamp() FROM stream s
+     WHERE s.client_id = d.client_id AND s.method = 'poll' AND d.leased_until < clock_timestamp() + interval '110 s'
+""")
 _CIRCUITS_TOO = text("""
     UPDATE stream SET circuit_until = LEAST(circuit_until, clock_timestamp())
 """)
@@ -85,7 +91,8 @@ class Chaos:
         return {
             "sender": (34, lambda: self._kill(self.chance.choice(["push 1", "push 2"]))),
             "both senders": (8, lambda: self._kill("push 1", "push 2")),
-            "work": (5, lambda: self._kill("work")),
+            "work": (3, lambda: self._kill("work")),
+            "serve": (5, lambda: self._kill("serve")),
             "reconciler": (10, lambda: self._kill("reconciler")),
             "hang": (12, self._hang),
             "postgres": (8, lambda: self._count("postgres killed", self.here.kill_postgres)),
@@ -126,6 +133,9 @@ class Run:
         ports = json.loads((self.receivers.stdout or sys.stdin).readline())
         self.firms = [self._firm(number, port) for number, port in enumerate(ports)]
         self.actors = Actors(self.world, self.firms, self.seed)
+        self.pollers = [
+            Poller(self.here, self.world, self.firms[number], self.journal, self.seed + number) for number in POLLING
+        ]
         self.chaos = Chaos(self.here, random.Random(self.seed))
 
     def go(self) -> Verdict:
@@ -133,6 +143,8 @@ class Run:
         self.actors.settle(PEOPLE)
         self.here.start()
         self.actors.start()
+        for poller in self.pollers:
+            poller.start()
         ends = time.monotonic() + self.seconds
         while time.monotonic() < ends:
             time.sleep(self.chaos.chance.uniform(0.7, 2.5))
@@ -140,12 +152,16 @@ class Run:
             self.sizes.append(self.here.memory())
         self.actors.end()
         self._order("calm")
+        for poller in self.pollers:
+            poller.calm = True
         self.drained_after = self._drain()
         self._settle()
         seen = verdict.arrivals(self.world, self.journal, self.firms)
         return verdict.judge(self.world, self.actors, seen, self.chaos.hung, self.sent_again)
 
     def close(self) -> None:
+        for poller in self.pollers:
+            poller.end()
         self.receivers.kill()
         self.receivers.wait()
 
@@ -162,9 +178,12 @@ class Run:
             signs = ECKey.generate_key("P-256", {"kid": "sig-1", "use": "sig"})
             firm = cast.register(session, signs, Address(port, new_key()), "kept-up-to-date")
             services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())
-            # A third take several messages in one request; a third have the consent held until they have answered.
-            batch = update(Stream).where(Stream.client_id == firm.client_id).values(batch=20 if number % 3 == 1 else 1)
-            session.execute(batch)
+            # A third take several messages in one request; a third have the consent held until they have answered;
+            # some fetch.
+            told: dict[str, Any] = {"batch": 20 if number % 3 == 1 else 1}
+            if number in POLLING:
+                told = {"method": "poll", "url": None}
+            session.execute(update(Stream).where(Stream.client_id == firm.client_id).values(**told))
             return firm
 
         cast.allow(f"127.0.0.1:{port}")
@@ -196,14 +215,15 @@ class Run:
             services.send_again(session, person_id=person_id, grant_id=grant_id)
             self.sent_again.add(str(grant_id))
         session.execute(_TIME_PASSES)
+        session.execute(_HANDED_OUT_LONG_AGO)
         session.execute(_CIRCUITS_TOO)
         owed: int = session.scalar(_STILL_OWED)
         return owed
 
     def _settle(self) -> None:
-        """Let what a dead worker could not say be settled, as it is when a lease is long over."""
-        later: timedelta = 2 * jobs.STALE
-        self.world.transact(lambda session: jobs.settle_stale(session, db.now() + later))
+        """Let what a dead worker could not say, and what nobody acknowledged, be settled as it is an hour later."""
+        later = db.now() + timedelta(hours=1)
+        self.world.transact(lambda session: jobs.settle_stale(session, later))
 
 
 def once(seed: int, seconds: float) -> list[str]:
@@ -230,6 +250,7 @@ def _report(run: Run, found: Verdict) -> None:
         f"{found.duplicates} ({found.under_another_id} under another id), open rows {found.open_rows}"
     )
     print(f"  live subscribers {found.subscribers}: stale {found.stale}; drained {run.drained_after:.1f} s after calm")
+    print(f"  pollers refused or cut off {sum(poller.refused for poller in run.pollers)} times")
     print(
         f"  stops {found.stops}: started after one {found.after_a_stop}, had set out {found.in_flight_at_a_stop}"
         f" (the latest {found.latest:.2f} s)"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from redis import Redis, RedisError
 
+from bench.ground import free_port
 from portal import config, db, events, queue, schema
 from portal.embedded.lifeline import tied
 from portal.embedded.postgres import APP, OWNER, Postgres
@@ -37,6 +38,7 @@ PROCESSES = {
     "push 2": ("worker", "--queue", queue.PUSH),
     "work": ("worker", "--queue", queue.WORK),
     "reconciler": ("reconciler",),
+    "serve": ("serve", "--workers", "1", "--blocking-threads", "4", "--port"),
 }
 
 
@@ -44,7 +46,7 @@ class Site:
     """PostgreSQL with fsync, Valkey, the workers and the reconciler; `settings` are this process's as well."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.port = folder, free_port()
         self.postgres, self.valkey = Postgres(folder), Valkey(folder)
         self.postgres.start()
         self.valkey.start()
@@ -78,7 +80,9 @@ class Site:
         self.postgres.stop()
 
     def kill(self, name: str) -> None:
-        self.running[name].kill()
+        # It may be dead already, and not yet started again.
+        with suppress(ProcessLookupError):
+            os.killpg(self.running[name].pid, signal.SIGKILL)
 
     def hang(self, name: str, seconds: float) -> None:
         """Stop a process in the middle of whatever it does; it goes on `seconds` later and knows nothing of it."""
@@ -119,7 +123,7 @@ class Site:
             "DATABASE_OWNER_URL": self.postgres.url(OWNER),
             "REDIS_URL": self.valkey.url,
             "KEYRING_FILE": str(self.folder / "keyring.json"),
-            "PORTAL_URL": "http://localhost:8000",
+            "PORTAL_URL": f"http://localhost:{self.port}",
         }
         config.current.cache_clear()
         settings = config.current()
@@ -134,13 +138,17 @@ class Site:
         self.starts[name] += 1
         with (self.folder / "log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "portal", *PROCESSES[name]],
+                [sys.executable, "-m", "portal", *self._command(name)],
                 cwd=ROOT,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
                 stdout=log,
                 stderr=log,
                 preexec_fn=tied(),  # noqa: PLW1509 - one prctl call; see lifeline
+                process_group=0,
             )
+
+    def _command(self, name: str) -> tuple[str, ...]:
+        return (*PROCESSES[name], str(self.port)) if name == "serve" else PROCESSES[name]
 
     def _watch(self) -> None:
         while not self._over.wait(0.1):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.sync.receiver import Message
 
 # A receiver that took a message and answered so has accepted it, whatever became of its answer.
-TOOK = frozenset({"202", "pause", "interim", "cut", "half", "silence", "drip", "endless"})
+TOOK = frozenset({"202", "pause", "interim", "cut", "half", "silence", "drip", "endless", "poll"})
 MOST_DUPLICATES = 0.01
 # Between the last look at a consent and the first byte there is no time on an idle machine; this one is not idle.
 _LATE_SECONDS = 1.0

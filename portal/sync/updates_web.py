@@ -109,7 +109,8 @@ def receipt_slot(entry: Entry, among: Sequence[Entry]) -> str:
     if found is None:
         return ""
     reason = REASONS.get(found.reason, REASONS["other"])
-    return render_template("sync/_receipt.html", receipt=found, reason=reason).rstrip()
+    news = entry.channel != "notice" or entry.reason == "changed"
+    return render_template("sync/_receipt.html", receipt=found, reason=reason, news=news).rstrip()
 
 
 def _watch(sequence: int, *, turn: int) -> Watch:

@@ -311,6 +311,19 @@ def test_the_log_shows_beside_a_row_what_became_of_its_message(
     assert "Not taken: they do not keep this detail" in words(browser.get(newest[1]).text)
 
 
+def test_what_held_no_details_was_noted_there_and_not_updated(
+    world: World, browser: Browser, firm: Firm, caller: Caller
+) -> None:
+    world.save(browser.person_id, name__full="Ada Byrne", email__main="ada@example.org")
+    shared = world.share(browser.person_id, firm)
+    jobs.drain()
+    world.step("pause", shared)
+    jobs.drain()
+    say(caller, firm)
+    page = words(browser.get("/activity").text)
+    assert "We told them what you decided Received Noted there today at" in page
+
+
 def test_a_longer_log_costs_no_more_queries(world: World, browser: Browser, firm: Firm, caller: Caller) -> None:
     settle(world, browser, firm, caller)
     with statements(world.settings) as short:

@@ -14,6 +14,7 @@ from portal import db
 from portal.app import create_app
 from portal.companies import services as companies
 from portal.sync import chart
+from portal.sync.consignments import MANY
 from portal.sync.models import Attempt, Delivery, Receipt, Stream
 from tests.companies.browser import Browser
 from tests.counting import statements
@@ -220,6 +221,12 @@ def test_one_message_shows_every_try_and_what_was_sent(world: World, browser: Br
         assert words in page
     assert str(shared.person_id) not in page
     assert "<b>" not in page
+
+
+def test_the_type_of_several_in_one_request_is_named_as_it_is_sent(world: World, browser: Browser, firm: Firm) -> None:
+    attempt(world, firm, shared_with(world, firm), jti="one")
+    set_stream(world, firm, batch=20)
+    assert f"{MANY}, several in one request" in browser.get(f"{PATH}/messages/{firm.client_id}/one").text
 
 
 def test_a_message_about_the_stream_is_about_nobody(world: World, browser: Browser, firm: Firm) -> None:

@@ -104,3 +104,15 @@ def test_one_that_was_turned_off_because_it_failed_is_not_simply_gone_on_with(
     world.transact(lambda session: session.execute(off.values(state="disabled", disabled_at=db.now())))
     assert "Go on" not in browser.get(here(firm)).text
     assert browser.send(here(firm, "/status"), status="enabled").status_code == 404
+
+
+def test_the_pages_of_an_app_say_that_its_endpoint_fails_and_lead_to_how_it_does(
+    world: World, browser: Browser, firm: Firm
+) -> None:
+    failing = update(Stream).where(Stream.client_id == firm.client_id)
+    values = {"last_problem": "It did not answer in time.", "failing_since": db.now()}
+    world.transact(lambda session: session.execute(failing.values(**values)))
+    for page in (here(firm), f"/org/apps/{firm.client_id}"):
+        text = browser.get(page).text
+        assert "It did not answer in time. No success since today at" in text
+        assert f"/org/deliveries/endpoints/{firm.client_id}" in text

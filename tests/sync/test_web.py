@@ -121,7 +121,7 @@ def test_whoever_may_no_longer_have_it_is_named_neither_before_nor_after(world: 
     assert firm.name not in browser.get("/details/name.full/edit").text
     sequence = world.save(browser.person_id, name__full="Ada Lovelace")
     page = browser.get(f"/updates/{sequence}").text
-    assert "No organisation is waiting for this change." in page
+    assert "No organisation gets this change now." in page
     assert "hx-get" not in page
 
 

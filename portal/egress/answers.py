@@ -40,7 +40,7 @@ _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+")
 class NoAnswerError(PortalError):
     """There was no answer; `maybe_sent` says whether the receiver may have got the request.
 
-    `stale` is a kept line that the other side had closed before it read anything: a new one may do at once.
+    `stale` is a kept line on which nothing came back: where nothing had left either, a new one may do at once.
     """
 
     code = "no-answer"

@@ -42,7 +42,7 @@ class Consignment:
     """One request under way to one endpoint: its messages, and how far it is.
 
     `began` is when it was claimed (monotonic seconds); `left` says that its first byte may have, `again` that a line
-    was closed before and another is tried; `held` is the transaction that keeps a strict one's consents as they were
+    was closed before any byte left and another is tried; `held` is the transaction that keeps a strict one's consents as they were
     checked.
     """
 

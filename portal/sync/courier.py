@@ -274,7 +274,9 @@ class Courier:
     def _fail(self, consignment: Consignment, error: NoAnswerError | UnsafeAddressError) -> None:
         if isinstance(error, UnsafeAddressError):
             self._land(consignment, _failed(error.public))
-        elif error.stale and not consignment.again:
+        elif error.stale and not error.maybe_sent and not consignment.again:
+            # Nothing of it left.  Where something may have, the receiver may have it all: that waits for its turn in
+            # the table, by when there is often newer news to send instead.
             self._release(consignment)
             consignment.again, consignment.left = True, False
             self._lines.connect(consignment.key, consignment.place.url, seconds=rules.CONNECT_SECONDS)

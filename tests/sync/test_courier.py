@@ -66,6 +66,19 @@ def test_failure_is_retried_with_the_same_id(world: World, firm: Firm, shared: S
     assert world.endpoint(firm).failures == 0
 
 
+def test_what_was_cut_without_a_word_is_not_sent_again_at_once(world: World, firm: Firm, shared: Shared) -> None:
+    def take_it_and_leave(_number: int) -> None:
+        raise ConnectionError
+
+    firm.receiver.behave = take_it_and_leave
+    world.save(shared.person_id, email__main="x@example.org")
+    jobs.drain()
+    assert firm.receiver.requests == 2
+    waits = world.delivery(shared)
+    assert 3 < (waits.due_at - db.now()).total_seconds() < 6.1
+    assert entries(world, shared.person_id)[0].outcome == "unknown"
+
+
 def test_retry_after_is_obeyed(world: World, firm: Firm, shared: Shared) -> None:
     firm.receiver.behave = lambda _number: (429, {"Retry-After": "120"}, b"")
     world.save(shared.person_id, email__main="x@example.org")

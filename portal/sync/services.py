@@ -153,6 +153,9 @@ def open_stream(session: Session, *, client_id: str, method: str, url: str | Non
     Whoever shares with it already is owed to it.
     """
     stream = queries.stream_held(session, client_id=client_id)
+    if url != stream.url:
+        # The header belongs to the address that it was given for, whoever names another one.
+        stream.authorization_version, stream.wrapped_authorization = None, None
     stream.method, stream.url, stream.verified_at = method, url, now
     health.returned(session, stream)
     session.execute(statements.BACKFILL, {"client_id": client_id})

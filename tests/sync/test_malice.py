@@ -1,0 +1,103 @@
+"""What a company's server, or whoever has got hold of a part of it, tries with its stream, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from portal.app import create_app
+from portal.companies import services as companies
+from portal.sync import jobs, push_header, streams
+from portal.sync.models import Attempt, Stream
+from tests.companies.browser import Browser
+from tests.sync.caller import Caller
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+    from tests.sync.cast import Firm, Shared, World
+
+SECRET = "Bearer secret-of-theirs"
+NOW: dict[str, Any] = {"returnImmediately": True}
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def firm(world: World) -> Firm:
+    return world.firm()
+
+
+def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
+    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
+    world.transact(lambda session: session.execute(change))
+
+
+def manager(app: Flask, world: World, firm: Firm) -> Caller:
+    return Caller(app.test_client(), world, firm, scope=streams.SCOPE)
+
+
+def told(world: World, shared: Shared) -> int:
+    """How many times this person's details were logged as having left."""
+    count = select(func.count()).select_from(Attempt).where(Attempt.grant_id == shared.grant_id)
+    found: int = world.transact(lambda session: session.scalar(count))
+    return found
+
+
+def test_a_header_stays_behind_when_staff_move_the_endpoint(
+    app: Flask, world: World, firm: Firm, settings: Settings, keys: Keyring
+) -> None:
+    """Whoever has a colleague's session would else read, at their own address, what no page shows."""
+    version, wrapped = push_header.wrap(keys, client_id=firm.client_id, header=SECRET)
+    put(world, firm, authorization_version=version, wrapped_authorization=wrapped)
+    browser = Browser(app, settings, keys)
+    world.transact(
+        lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=browser.person_id)
+    )
+    elsewhere = firm.receiver.url + "/mine"
+    assert browser.send(f"/org/apps/{firm.client_id}/endpoint", url=elsewhere).status_code == 303
+    stream = world.endpoint(firm)
+    assert (stream.url, stream.wrapped_authorization, stream.authorization_version) == (elsewhere, None, None)
+
+
+def test_who_polls_what_it_is_pushed_too_cannot_have_it_refused_into_the_log_again_and_again(
+    app: Flask, world: World, firm: Firm
+) -> None:
+    caller = Caller(app.test_client(), world, firm)
+    shared = world.share(world.person(), firm)
+    for _ in range(4):
+        sets = caller.post(streams.EVENTS, json=NOW).get_json()["sets"]
+        errors = {jti: {"err": "invalid_request"} for jti in sets}
+        caller.post(streams.EVENTS, json=NOW | {"maxEvents": 0, "setErrs": errors})
+    assert told(world, shared) == 1
+    assert world.delivery(shared).held
+
+
+def test_what_the_endpoint_refused_may_be_polled(app: Flask, world: World, firm: Firm) -> None:
+    firm.receiver.behave = lambda _number: (400, {}, b"")
+    world.share(world.person(), firm)
+    jobs.drain()
+    caller = Caller(app.test_client(), world, firm)
+    assert len(caller.post(streams.EVENTS, json=NOW).get_json()["sets"]) == 1
+
+
+def test_asking_for_everything_again_has_an_end(app: Flask, world: World, firm: Firm) -> None:
+    """Each makes every subscription due anew, and a row in somebody's log of each."""
+    caller = manager(app, world, firm)
+    stream_id = str(world.endpoint(firm).stream_id)
+    statuses = []
+    for number in range(60):
+        wanted = [streams.delivered([])[0]] if number % 2 else None
+        body = {"stream_id": stream_id, "events_requested": wanted}
+        answer = caller.send("PATCH", streams.CONFIGURATION, json=body)
+        statuses.append(answer.status_code)
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    assert "Retry-After" in answer.headers

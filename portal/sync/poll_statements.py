@@ -13,9 +13,10 @@ from portal.oauth.statements import GRANT
 from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
 
 # What its client refused waits for newer news, or a day; where the endpoint refused it, whoever polls may take it.
+# `sent_jti` tells them apart: it is of what was handed out last, unless it was pushed since.
 _FREE: Final = """t.generation > t.acked_generation
        AND (t.leased_until IS NULL OR t.leased_until <= clock_timestamp())
-       AND (NOT t.held OR t.due_at <= clock_timestamp() OR n.method = 'push')"""
+       AND (NOT t.held OR t.due_at <= clock_timestamp() OR n.method = 'push' AND t.sent_jti IS NULL)"""
 # One after the other: only who holds the stream's row gives out positions, and commits before the next one does.
 HOLD_STREAM = text("SELECT last_position FROM stream WHERE client_id = :client_id FOR NO KEY UPDATE")
 # A statement of its own, after the lock: it sees what the one before it numbered.  What a transaction under way has

@@ -40,6 +40,8 @@ _ONE_OR_ALL: Final = openapi.answer(
     {"anyOf": [openapi.shape(stream_schemas.StreamConfiguration), _LIST]},
 )
 _PROOFS = limits.Rate("stream-proof", 20, 60)
+# What is changed may make all of a client's people due anew.
+_CHANGES = limits.Rate("stream-change", 30, 600)
 
 
 class TooManyProofsError(PortalError):
@@ -49,6 +51,18 @@ class TooManyProofsError(PortalError):
     status = 429
     public = "You had endpoints proven twenty times within a minute. Wait a minute."
     headers = {"Retry-After": "60"}  # noqa: RUF012 - read only
+
+
+class TooManyChangesError(PortalError):
+    """A change may owe the client everything about everybody once more, each with a row in the log."""
+
+    code = "too-many-requests"
+    status = 429
+    public = "You changed your stream thirty times within ten minutes. Wait a few minutes."
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(wait)}
 
 
 @api.get("/.well-known/ssf-configuration")
@@ -70,6 +84,7 @@ def describe() -> Response:
 def create(*, body: StreamRequest) -> Response:
     if queries.stream_of(context.session(), client_id=g.token.client_id):
         raise streams.StreamExistsError
+    _count_change()
     wish = _described(_delivered(streams.Wish(method="poll"), body.delivery), body)
     proved = _prove(wish, None)
     made = streams.create(
@@ -134,6 +149,7 @@ def replace_all(*, body: StreamReplacement) -> Response:
 @openapi.noted(api, stream_schemas.StreamQuery, location="query")
 def end() -> Response:
     _stream(request.args.get("stream_id", ""))
+    _count_change()
     streams.end(context.session(), client_id=g.token.client_id)
     return Response(status=204)
 
@@ -162,6 +178,7 @@ def status() -> Response:
 @json_body(api, StatusRequest)
 def set_status(*, body: StatusRequest) -> Response:
     stream = _stream(body.stream_id)
+    _count_change()
     if body.status == "enabled":
         # One that was turned off because it failed shows that it is back.
         _prove(streams.wish_of(stream), stream)
@@ -196,11 +213,17 @@ def _stream(stream_id: str) -> Stream:
 def _change(stream: Stream, wish: Wish, body: StreamUpdate | StreamReplacement) -> Response:
     given = body.model_dump(exclude_unset=True)
     streams.check_ours(given, stream, issuer=context.settings().issuer)
+    _count_change()
     _prove(wish, stream)
     changed = streams.change(
         context.session(), keyring=context.keyring(), client_id=stream.client_id, wish=wish, now=context.now()
     )
     return _shown(changed)
+
+
+def _count_change() -> None:
+    if wait := limits.spend(_CHANGES, g.token.client_id):
+        raise TooManyChangesError(wait)
 
 
 def _prove(wish: Wish, stream: Stream | None) -> services.Challenge | None:

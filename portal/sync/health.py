@@ -63,6 +63,7 @@ _WRITE = text("""
                                   AND made_at > clock_timestamp() - interval '24 hours')
         ON CONFLICT DO NOTHING RETURNING letter_id
 """)
+# Whoever waited for an endpoint that was away has been put off for hours by then: nobody waits once it is back.
 _DUE_AT_ONCE = text("""
     UPDATE delivery SET due_at = clock_timestamp(), attempts = 0
      WHERE (person_id, grant_id) IN (
@@ -139,6 +140,8 @@ def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list
         warned = _tell(session, row, before, health)
         if any(result.refused for result in said):
             _write(session, row.client_id, "held", row.now)
+        if before.circuit_step and not health.circuit_step:
+            session.execute(_DUE_AT_ONCE, {"client_id": row.client_id})
         kept.append(asdict(health) | {"stream_id": row.stream_id, "warned": warned})
     if kept:
         session.execute(_KEEP, {"rows": json.dumps(kept, default=str)})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portal import config, events
+from portal.companies import letters
 from portal.consumer import services as consumer
 from portal.oauth import grant_management, ping
-from portal.sync import key_turns, stream_events
+from portal.sync import endpoint_letters, key_turns, stream_events
 from portal.sync import services as sync
 from portal.vault import keyring as keyrings
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def wire() -> None:
-    """Say who listens to what; every process calls it once before it works."""
+    """Say who listens to what, and who words which letters; every process calls it once before it works."""
     events.listen(events.PersonConfirmed, _begin_record)
     events.listen(events.RecordChanged, sync.on_record_changed)
     events.listen(events.RecordConfirmed, sync.on_record_changed)
@@ -29,6 +30,7 @@ def wire() -> None:
     events.listen(events.StreamStatusChanged, stream_events.on_status_changed)
     events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
     events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
+    letters.word(endpoint_letters.KINDS, endpoint_letters.words)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

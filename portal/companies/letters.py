@@ -1,64 +1,94 @@
-"""Letters to a company: to its contact address, once it has been checked, and to every owner's own.
+"""Letters to a company about its apps: each is kept in a table, leased by one sender, and noted when it is sent.
 
-They are kept with what they are about and sent by the mail worker; one that was sent is deleted, and one whose sender
-died is sent again.
+A sender that dies leaves its lease to run out and the letter is sent again with the same Message-ID, so that a mail
+program shows it once (RFC 5322 section 3.6.4).  What a letter says is settled when it is sent, by the words of its
+kind: those about keys are here, a slice above says what its own are (`wiring.py`).
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import select, text
 
 from portal import config, db, mail, queue
 from portal.companies.models import Company, CompanyLetter, Staff
+from portal.db import new_id
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.companies.models import Client
     from portal.config import Settings
     from portal.vault.keyring import Keyring
 
+    # Returns what is filled into which template, None when what the letter is about is over.
+    Wording = Callable[[Session, Row[Any], Settings], "Words | None"]
+
 log = logging.getLogger(__name__)
 
 SEND: Final = "portal.companies.jobs.send_letters"
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
-_AT_ONCE: Final = 20
-_LEASE: Final = timedelta(minutes=5)
-_MOST_TRIES: Final = 50
+_LONGEST_SECONDS: Final = 40
 _OWNER, _CHECKED = "owner", "verified"
-# The lease runs by the database's clock.
-_CLAIM = text("""
-    UPDATE company_letter SET due_at = clock_timestamp() + :lease, attempts = attempts + 1
-     WHERE letter_id IN (SELECT letter_id FROM company_letter WHERE due_at <= clock_timestamp()
-                          ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED)
-    RETURNING letter_id, company_id, person_id, template, about, attempts
+# An app that comes and goes is not written about each time, where a letter is `sparing`.
+_WRITE = text("""
+    INSERT INTO company_letter (letter_id, company_id, client_id, kind, about, once, written_at, due_at)
+    SELECT :letter_id, company_id, client_id, CAST(:kind AS text), CAST(:about AS jsonb), :once,
+           clock_timestamp(), clock_timestamp()
+      FROM client
+     WHERE client_id = :client_id AND NOT (:sparing AND EXISTS (
+           SELECT 1 FROM company_letter WHERE client_id = :client_id AND kind = CAST(:kind AS text)
+                                          AND written_at > clock_timestamp() - interval '24 hours'))
+        ON CONFLICT DO NOTHING RETURNING letter_id
 """)
+# What could not be sent within a day is news no longer.  The lease runs by the database's clock.
+_DUE: Final = "sent_at IS NULL AND due_at <= clock_timestamp() AND written_at > clock_timestamp() - interval '24 hours'"
+_CLAIM = text(f"""
+    UPDATE company_letter SET due_at = clock_timestamp() + interval '5 minutes'
+     WHERE letter_id = (SELECT letter_id FROM company_letter WHERE {_DUE} ORDER BY due_at LIMIT 1
+                           FOR UPDATE SKIP LOCKED)
+    RETURNING letter_id, company_id, client_id, person_id, kind, about
+""")  # noqa: S608 - put together from constants
+_ANY_DUE = text(f"SELECT EXISTS (SELECT 1 FROM company_letter WHERE {_DUE})")  # noqa: S608 - put together from constants
+_SENT = text("UPDATE company_letter SET sent_at = clock_timestamp() WHERE letter_id = :letter_id")
+_DROP = text("DELETE FROM company_letter WHERE letter_id = :letter_id")
+_FORGET = text("DELETE FROM company_letter WHERE written_at < clock_timestamp() - interval '400 days'")
+
+
+class Words(NamedTuple):
+    """A folder of `templates/mail`, and what is filled in."""
+
+    template: str
+    values: Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Letter:
-    """A letter that has been taken to be sent; without an address there is nobody left to send it to."""
+    """A letter that has been taken to be sent."""
 
     letter_id: UUID
-    address: str | None = field(repr=False)
-    template: str
-    about: Mapping[str, str]
+    address: str = field(repr=False)
+    subject: str
+    body: str = field(repr=False)
 
 
-def write(session: Session, *, company_id: UUID, template: str, about: Mapping[str, str], now: datetime) -> None:
-    """Keep a letter for each who is to get it, and have them sent once `session` has committed.
+def write(
+    session: Session, *, company_id: UUID, client_id: str, kind: str, about: Mapping[str, str], now: datetime
+) -> None:
+    """Keep a letter about a client for each who is to get it, and have them sent once `session` has committed.
 
     The contact address of a company that nobody has checked may be a stranger's: it gets none.
     """
@@ -67,66 +97,111 @@ def write(session: Session, *, company_id: UUID, template: str, about: Mapping[s
     readers: list[UUID | None] = [*owners, *([None] if company.state == _CHECKED else [])]
     session.add_all(
         CompanyLetter(
-            company_id=company_id, person_id=person_id, template=template, written_at=now, due_at=now,
+            company_id=company_id, client_id=client_id, person_id=person_id, kind=kind, written_at=now, due_at=now,
             about={"company": company.trading_name, **about},
         )
         for person_id in readers
     )  # fmt: skip
     session.flush()
-    queue.ring_once_after_commit(session, config.current().redis_url, queue.MAIL, SEND)
+    _ring(session)
 
 
-def of_keys(
-    session: Session, client: Client, template: str, *, kids: Sequence[str], at: datetime, now: datetime
+def write_once(
+    session: Session, *, client_id: str, kind: str, about: Mapping[str, str], once: str, sparing: bool
 ) -> None:
+    """Keep a letter to a client's contact address, unless one is there that is `once` too, and have it sent.
+
+    A `sparing` one is not written within a day of another of its kind about that client.
+    """
+    named = {"client_id": client_id, "kind": kind, "about": json.dumps(about), "once": once, "sparing": sparing}
+    if session.execute(_WRITE, named | {"letter_id": new_id()}).one_or_none() is not None:
+        _ring(session)
+
+
+def of_keys(session: Session, client: Client, kind: str, *, kids: Sequence[str], at: datetime, now: datetime) -> None:
     """Write a letter about encryption keys of a client; `at` is when what it says happens."""
     about = {
         "app": client.name, "client_id": client.client_id, "keys": ", ".join(kids),
         "at": f"{at:%d %B %Y, %H:%M} UTC", "live": "live" if client.environment == "live" else "test",
     }  # fmt: skip
-    write(session, company_id=client.company_id, template=template, about=about, now=now)
+    write(session, company_id=client.company_id, client_id=client.client_id, kind=kind, about=about, now=now)
+
+
+def word(kinds: Iterable[str], wording: Wording) -> None:
+    """Say how letters of these kinds are worded."""
+    _WORDINGS.update(dict.fromkeys(kinds, wording))
 
 
 def send_due(settings: Settings) -> int:
-    """Send letters that are due and return how many were taken; none is under way twice within five minutes."""
-    keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        taken = _take(session, keyring)
-    return sum(_sent(settings, letter) for letter in taken)
+    """Send letters that are due and return how many went; none is under way twice within five minutes."""
+    keyring, ends, sent = keyrings.load(settings.keyring_file), time.monotonic() + _LONGEST_SECONDS, 0
+    while settings.smtp_url and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            row = session.execute(_CLAIM).one_or_none()
+            letter = _worded(settings, session, keyring, row) if row else None
+            if row and letter is None:
+                session.execute(_DROP, {"letter_id": row.letter_id})
+        if row is None:
+            break
+        # The database is not held while a mail server takes its time.
+        sent += letter is not None and _send(settings, letter)
+    return sent
 
 
 def due(session: Session) -> bool:
-    """Say whether a letter waits for somebody to send it; one that was tried too often is given up."""
-    session.execute(delete(CompanyLetter).where(CompanyLetter.attempts >= _MOST_TRIES))
-    waiting = select(CompanyLetter.letter_id).where(CompanyLetter.due_at <= func.clock_timestamp()).limit(1)
-    return session.scalar(waiting) is not None
+    """Say whether a letter waits for somebody to send it."""
+    return bool(session.scalar(_ANY_DUE))
 
 
-def _take(session: Session, keyring: Keyring) -> list[_Letter]:
-    rows = session.execute(_CLAIM, {"lease": _LEASE, "most": _AT_ONCE}).all()
-    theirs = select(Company.company_id, Company.contact_email)
-    found = session.execute(theirs.where(Company.company_id.in_({row.company_id for row in rows})))
-    contacts = {row.company_id: row.contact_email for row in found}
-    return [
-        _Letter(
-            letter_id=row.letter_id, template=row.template, about=row.about,
-            address=contacts[row.company_id] if row.person_id is None
-            else identity.email_of(session, keyring=keyring, person_id=row.person_id),
-        )
-        for row in rows
-    ]  # fmt: skip
+def forget(session: Session) -> None:
+    """Forget what was written more than a year ago."""
+    session.execute(_FORGET)
 
 
-def _sent(settings: Settings, letter: _Letter) -> bool:
-    if letter.address:
-        subject, body = mail.compose(
-            letter.template, service_name=settings.service_name, url=settings.url, **letter.about
-        )
-        try:
-            mail.send(settings, to=letter.address, subject=subject, body=body, reference=letter.letter_id.hex)
-        except mail.MailNotSentError as error:
-            log.warning("a letter to a company was not taken: %s", error.private)
-            return False
+def sent(session: Session, *, client_id: str, kinds: Iterable[str], limit: int = 10) -> Sequence[CompanyLetter]:
+    """Return the letters of some kinds that have been sent about a client, newest first."""
+    mine = select(CompanyLetter).where(
+        CompanyLetter.client_id == client_id, CompanyLetter.kind.in_(kinds), CompanyLetter.sent_at.is_not(None)
+    )
+    return session.scalars(mine.order_by(CompanyLetter.sent_at.desc()).limit(limit)).all()
+
+
+def _ring(session: Session) -> None:
+    # People wait for the codes that the mail worker sends: nothing that a company can pile up stands before those.
+    queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, SEND)
+
+
+def _of_key(_session: Session, row: Row[Any], _settings: Settings) -> Words:
+    return Words(row.kind, row.about)
+
+
+_WORDINGS: dict[str, Wording] = dict.fromkeys((ADDED, HELD, IN_USE, SIGNING_ADDED), _of_key)
+
+
+def _worded(settings: Settings, session: Session, keyring: Keyring, row: Row[Any]) -> _Letter | None:
+    address = _address(session, keyring, row)
+    words = _WORDINGS[row.kind](session, row, settings)
+    if not address or words is None:
+        return None
+    subject, body = mail.compose(
+        words.template, **({"service_name": settings.service_name, "url": settings.url} | dict(words.values))
+    )
+    return _Letter(letter_id=row.letter_id, address=address, subject=subject, body=body)
+
+
+def _address(session: Session, keyring: Keyring, row: Row[Any]) -> str | None:
+    """Return whom a letter goes to; None when there is nobody left."""
+    if row.person_id is None:
+        return session.get_one(Company, row.company_id).contact_email
+    return identity.email_of(session, keyring=keyring, person_id=row.person_id)
+
+
+def _send(settings: Settings, letter: _Letter) -> bool:
+    try:
+        mail.send(settings, to=letter.address, subject=letter.subject, body=letter.body, reference=letter.letter_id.hex)
+    except mail.MailNotSentError as error:
+        log.warning("a letter to a company was not taken: %s", error.private)
+        return False
     with db.transaction(settings.database_url) as session:
-        session.execute(delete(CompanyLetter).where(CompanyLetter.letter_id == letter.letter_id))
+        session.execute(_SENT, {"letter_id": letter.letter_id})
     return True

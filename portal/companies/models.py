@@ -118,23 +118,29 @@ class ClientKey(Base):
 
 
 class CompanyLetter(Base):
-    """A letter to a company that is to be sent: to `person_id`, who acts for it, or else to its contact address.
+    """A letter to a company about one of its apps: to `person_id`, who acts for it, or else to its contact address.
 
-    `template` is a folder of `templates/mail`, `about` what is filled in: names of apps and keys, moments, and nothing
-    of any person.  `due_at` is put off while somebody sends it; a letter that has been sent is deleted.
+    `kind` says which words it has, `about` what is filled in: names of apps and keys, moments, and nothing of any
+    person.  At most one letter is written about what `once` names.  `due_at` is put off while somebody sends it.
     """
 
     __tablename__ = "company_letter"
-    __table_args__ = ({"info": {"directory": "found by when it is due; names whom of a company's staff to write to"}},)
+    __table_args__ = (
+        Index("company_letter_client_id_idx", "client_id", "kind", "written_at"),
+        Index("company_letter_due_idx", "due_at", postgresql_where=text("sent_at IS NULL")),
+        {"info": {"directory": "found by when it is due; names whom of a company's staff to write to"}},
+    )
 
     letter_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     company_id: Mapped[UUID] = mapped_column(ForeignKey("company.company_id"), index=True)
+    client_id: Mapped[str]
     person_id: Mapped[UUID | None]
-    template: Mapped[str]
+    kind: Mapped[str]
     about: Mapped[dict[str, str]]
+    once: Mapped[str | None] = mapped_column(unique=True)
     written_at: Mapped[datetime]
-    due_at: Mapped[datetime] = mapped_column(index=True)
-    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
 
 
 class Purpose(Base):

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text, tuple_, union_all
 
 from portal.db import Base
 from portal.sync import messages
-from portal.sync.models import Attempt, Delivery, Letter, Receipt, Stream
+from portal.sync.models import Attempt, Delivery, Receipt, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -149,12 +149,6 @@ def figures(session: Session, *, client_id: str) -> Row[Any]:
 def backlog(session: Session, *, client_id: str) -> Row[Any]:
     """Return how many subscriptions are owed something, and how many of these are held."""
     return session.execute(_BACKLOG, {"client_id": client_id}).one()
-
-
-def letters(session: Session, *, client_id: str, limit: int = 10) -> Sequence[Letter]:
-    """Return the letters that have been sent about a client's endpoint, newest first."""
-    sent = select(Letter).where(Letter.client_id == client_id, Letter.sent_at.is_not(None))
-    return session.scalars(sent.order_by(Letter.sent_at.desc()).limit(limit)).all()
 
 
 def days(session: Session, *, client_ids: Collection[str], since: datetime, zone: str) -> list[tuple[date, str, int]]:

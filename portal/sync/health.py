@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, text
 
-from portal import config, events, faults, queue
-from portal.db import new_id
-from portal.sync import circuit
+from portal import events, faults
+from portal.sync import circuit, endpoint_letters
 from portal.sync.circuit import Health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from portal.sync.models import Stream
     from portal.sync.rules import Result
 
-SEND_LETTER: Final = "portal.sync.jobs.send_letter"
 _COLUMNS: Final = tuple(field.name for field in fields(Health))
 _WELL: Final = """state = 'enabled' AND failures = 0 AND recent = 0 AND tries = 20 AND failing_since IS NULL
            AND circuit_until IS NULL AND circuit_step = 0 AND last_problem = ''"""
@@ -53,15 +50,6 @@ _KEEP = text("""
            stream_id uuid, state text, reason text, failures int, recent int, tries int, failing_since timestamptz,
            circuit_until timestamptz, circuit_step int, disabled_at timestamptz, last_problem text, warned int)
      WHERE s.stream_id = v.stream_id
-""")
-# An endpoint that comes and goes is not written about each time; that it was turned off always is.
-_WRITE = text("""
-    INSERT INTO letter (letter_id, client_id, kind, about, made_at)
-    SELECT :letter_id, CAST(:client_id AS text), CAST(:kind AS text), :about, clock_timestamp()
-     WHERE CAST(:kind AS text) = 'disabled' OR NOT EXISTS (
-           SELECT 1 FROM letter WHERE client_id = :client_id AND kind = :kind
-                                  AND made_at > clock_timestamp() - interval '24 hours')
-        ON CONFLICT DO NOTHING RETURNING letter_id
 """)
 # Whoever waited for an endpoint that was away has been put off for hours by then: nobody waits once it is back.
 _DUE_AT_ONCE = text("""
@@ -123,11 +111,11 @@ def returned(session: Session, stream: Stream) -> None:
 
 
 def warn_of_silence(session: Session) -> None:
-    """Write the letters that time alone makes due, and ring for those that nobody has sent."""
+    """Write the letters that time alone makes due."""
     for row in session.execute(_SILENT, {"warned_after": circuit.WARNED_AFTER[0].total_seconds()}).all():
         due = circuit.warnings_due(Health(failing_since=row.failing_since), now=row.now)
         if due > row.warned:
-            _write(session, row.client_id, f"failing-{due}", row.failing_since)
+            endpoint_letters.write(session, client_id=row.client_id, kind=f"failing-{due}", about=row.failing_since)
             session.execute(_WARNED, {"stream_id": row.stream_id, "warned": due})
 
 
@@ -139,7 +127,7 @@ def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list
         health = circuit.after_all(before, said, now=row.now)
         warned = _tell(session, row, before, health)
         if any(result.refused for result in said):
-            _write(session, row.client_id, "held", row.now)
+            endpoint_letters.write(session, client_id=row.client_id, kind="held", about=row.now)
         if before.circuit_step and not health.circuit_step:
             session.execute(_DUE_AT_ONCE, {"client_id": row.client_id})
         kept.append(asdict(health) | {"stream_id": row.stream_id, "warned": warned})
@@ -152,19 +140,12 @@ def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list
 def _tell(session: Session, row: Row[Any], before: Health, health: Health) -> int:
     """Write what the company is to read of the change; return how many warnings it has had by then."""
     if health.state == "disabled" and before.state != "disabled":
-        _write(session, row.client_id, "disabled", row.now)
+        endpoint_letters.write(session, client_id=row.client_id, kind="disabled", about=row.now)
         off = events.StreamStatusChanged(client_id=row.client_id, status="disabled", reason=health.reason, at=row.now)
         events.announce(session, off)
     if health.failing_since is None or health.state == "disabled":
         return 0
     due = circuit.warnings_due(health, now=row.now)
     if due > row.warned:
-        _write(session, row.client_id, f"failing-{due}", health.failing_since)
+        endpoint_letters.write(session, client_id=row.client_id, kind=f"failing-{due}", about=health.failing_since)
     return max(due, int(row.warned))
-
-
-def _write(session: Session, client_id: str, kind: str, about: datetime) -> None:
-    letter_id = new_id()
-    named = {"letter_id": letter_id, "client_id": client_id, "kind": kind, "about": about}
-    if session.execute(_WRITE, named).one_or_none() is not None:
-        queue.ring_after_commit(session, config.current().redis_url, queue.WORK, SEND_LETTER, str(letter_id))

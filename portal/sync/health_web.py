@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, redirect, url_for
 
+from portal.companies import letters
 from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.errors import NotFoundError
 from portal.sync import chart, deliveries, health, queries, replays, services
@@ -46,7 +47,7 @@ def panel(client_id: str) -> Response:
         circuit=_circuit(stream),
         figures=deliveries.figures(session(), client_id=client_id),
         backlog=deliveries.backlog(session(), client_id=client_id),
-        letters=deliveries.letters(session(), client_id=client_id),
+        letters=letters.sent(session(), client_id=client_id, kinds=LETTERS),
         words=LETTERS,
         running=replays.running(session(), client_id=client_id),
         chart=None if wants_fragment() else _chart(client_id),

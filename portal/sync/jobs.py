@@ -11,8 +11,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import config, db, faults, queue
-from portal.companies import key_source, proofs
-from portal.companies import letters as company_letters
+from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
 from portal.consent import approvals
 from portal.consent import services as consent
@@ -27,7 +26,6 @@ from portal.sync import (
     courier,
     health,
     idempotency,
-    letters,
     outbox,
     polling,
     pull_statements,
@@ -109,11 +107,6 @@ def run_replay(replay_id: str) -> None:
         replays.release(session, taken, finished=not more)
 
 
-def send_letter(letter_id: str) -> None:
-    """Send one letter to a company about its endpoint; nothing happens when it is sent or over."""
-    letters.send(config.current(), UUID(letter_id))
-
-
 def tell_people() -> None:
     """Write to people whose details an organisation no longer takes, or for as long as a job may run."""
     settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
@@ -128,9 +121,9 @@ def _take_turns(settings: Settings) -> None:
     # Whoever reads at this moment sees a key come into use by the clock; this tells those who have to know.
     with db.transaction(settings.database_url) as session:
         proofs.announce_due(session, now=db.now())
-        letters_due = company_letters.due(session)
-    if letters_due:
-        queue.ring_once(settings.redis_url, queue.MAIL, company_letters.SEND, within=10)
+        unsent = bool(settings.smtp_url) and letters.due(session)
+    if unsent:
+        queue.ring_once(settings.redis_url, queue.WORK, letters.SEND, within=10)
 
 
 def reconcile() -> None:
@@ -212,8 +205,7 @@ def _catch_up(session: Session, now: datetime) -> None:
 
 def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - the database's clock decides
     health.warn_of_silence(session)
-    for letter_id in letters.unsent(session):
-        queue.ring_once(config.current().redis_url, queue.WORK, health.SEND_LETTER, str(letter_id), within=60)
+    letters.forget(session)
     if away_letters.pending(session):
         queue.ring_once(config.current().redis_url, queue.WORK, away_letters.TELL_PEOPLE, within=60)
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
@@ -182,28 +182,6 @@ class StreamEvent(Base):
     leased_until: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     last_problem: Mapped[str] = mapped_column(default="")
-
-
-class Letter(Base):
-    """A letter to a company about one of its streams, written once however many workers see why.
-
-    `kind` is `failing-1`, `failing-2`, `failing-3` (one hour, a day, four days), `disabled` or `held`, `about` the
-    moment it is about.  `leased_until` is of the job that hands it to the mail server.
-    """
-
-    __tablename__ = "letter"
-    __table_args__ = (
-        UniqueConstraint("client_id", "kind", "about"),
-        Index("letter_unsent_idx", "made_at", postgresql_where=text("sent_at IS NULL")),
-    )
-
-    letter_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    client_id: Mapped[str]
-    kind: Mapped[str]
-    about: Mapped[datetime]
-    made_at: Mapped[datetime]
-    leased_until: Mapped[datetime | None]
-    sent_at: Mapped[datetime | None]
 
 
 class AwayLetter(Base):

@@ -92,8 +92,8 @@ class Shop:
     def letters(self) -> list[str]:
         client = queries.client(self.session, self.client_id)
         assert client
-        mine = select(CompanyLetter.template).where(CompanyLetter.company_id == client.company_id)
-        return list(self.session.scalars(mine.order_by(CompanyLetter.written_at, CompanyLetter.template)))
+        mine = select(CompanyLetter.kind).where(CompanyLetter.company_id == client.company_id)
+        return list(self.session.scalars(mine.order_by(CompanyLetter.written_at, CompanyLetter.kind)))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select, text, update
 
 from portal import db
+from portal.companies.models import CompanyLetter
 from portal.sync import health, jobs
-from portal.sync.models import Delivery, Letter, Stream
+from portal.sync.models import Delivery, Stream
 from portal.sync.rules import Outcome, Result, judge
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def age(world: World, firm: Firm, **ages: timedelta) -> None:
 
 
 def letters(world: World, firm: Firm) -> list[str]:
-    mine = select(Letter.kind).where(Letter.client_id == firm.client_id).order_by(Letter.made_at)
+    mine = (
+        select(CompanyLetter.kind).where(CompanyLetter.client_id == firm.client_id).order_by(CompanyLetter.written_at)
+    )
     found: list[str] = world.transact(lambda session: list(session.scalars(mine)))
     return found
 
@@ -189,8 +192,8 @@ def test_refused_messages_are_written_about_once_a_day(world: World) -> None:
         note(world, firm, REFUSES)
     assert letters(world, firm) == ["held"]
     for hours, kinds in ((23, ["held"]), (25, ["held", "held"])):
-        earlier = update(Letter).where(Letter.client_id == firm.client_id)
-        world.transact(partial(_run, earlier.values(made_at=db.now() - timedelta(hours=hours))))
+        earlier = update(CompanyLetter).where(CompanyLetter.client_id == firm.client_id)
+        world.transact(partial(_run, earlier.values(written_at=db.now() - timedelta(hours=hours))))
         note(world, firm, REFUSES)
         assert letters(world, firm) == kinds
 

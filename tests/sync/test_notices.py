@@ -94,7 +94,9 @@ def test_a_message_held_back_is_nobodys_failure(world: World, firm: Firm, shared
     assert (endpoint.failures, endpoint.failing_since, endpoint.last_problem) == (0, None, "")
 
 
-def test_a_message_held_back_forgets_no_earlier_failure_of_its_endpoint(world: World, firm: Firm, shared: Shared) -> None:
+def test_a_message_held_back_forgets_no_earlier_failure_of_its_endpoint(
+    world: World, firm: Firm, shared: Shared
+) -> None:
     firm.receiver.behave = lambda _number: (500, {}, b"")
     jobs.drain()
     world.due_now()

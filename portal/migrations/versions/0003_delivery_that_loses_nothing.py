@@ -89,17 +89,22 @@ def _widen_what_others_keep() -> None:
         "company_letter",
         sa.Column("letter_id", sa.Uuid(), nullable=False),
         sa.Column("company_id", sa.Uuid(), nullable=False),
+        sa.Column("client_id", sa.String(), nullable=False),
         sa.Column("person_id", sa.Uuid()),
-        sa.Column("template", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("about", postgresql.JSONB(), nullable=False),
+        sa.Column("once", sa.String()),
         sa.Column("written_at", _MOMENT, nullable=False),
         sa.Column("due_at", _MOMENT, nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("sent_at", _MOMENT),
         sa.PrimaryKeyConstraint("letter_id", name="company_letter_pkey"),
+        sa.UniqueConstraint("once", name="company_letter_once_key"),
         sa.ForeignKeyConstraint(["company_id"], ["company.company_id"], name="company_letter_company_id_fkey"),
     )
-    for column in ("company_id", "due_at"):
-        op.create_index(f"company_letter_{column}_idx", "company_letter", [column])
+    op.create_index("company_letter_company_id_idx", "company_letter", ["company_id"])
+    op.create_index("company_letter_client_id_idx", "company_letter", ["client_id", "kind", "written_at"])
+    unsent = sa.text("sent_at IS NULL")
+    op.create_index("company_letter_due_idx", "company_letter", ["due_at"], postgresql_where=unsent)
     op.add_column("purpose", sa.Column("pulls_a_day", sa.Integer()))
     _fill_one("purpose", "key_groups", postgresql.JSONB(), "'{}'")
     for column in ("thin", "strict"):
@@ -160,20 +165,7 @@ def _add_what_was_sent() -> None:
     op.create_index("stream_event_client_id_idx", "stream_event", ["client_id"])
     waiting = sa.text("delivered_at IS NULL")
     op.create_index("stream_event_due_idx", "stream_event", ["due_at"], postgresql_where=waiting)
-    op.create_table(
-        "letter",
-        sa.Column("letter_id", sa.Uuid(), nullable=False),
-        sa.Column("client_id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("about", _MOMENT, nullable=False),
-        sa.Column("made_at", _MOMENT, nullable=False),
-        sa.Column("leased_until", _MOMENT),
-        sa.Column("sent_at", _MOMENT),
-        sa.PrimaryKeyConstraint("letter_id", name="letter_pkey"),
-        sa.UniqueConstraint("client_id", "kind", "about", name="letter_client_id_kind_about_key"),
-    )
     unsent = sa.text("sent_at IS NULL")
-    op.create_index("letter_unsent_idx", "letter", ["made_at"], postgresql_where=unsent)
     op.create_table(
         "away_letter",
         sa.Column("person_id", sa.Uuid(), nullable=False),

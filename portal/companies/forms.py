@@ -64,7 +64,7 @@ class CompanyForm(RefusableForm):
         "Registration number", [Checked(partial(rules.line, what="the registration number", longest=60))]
     )
     country = SelectField("Country", [Checked(rules.country)], validate_choice=False)
-    contact_email = StringField("Contact e-mail address", [Checked(rules.email)])
+    contact_email = StringField("Contact email address", [Checked(rules.email)])
     privacy_url = StringField("Address of your privacy page", [Checked(partial(rules.web_address, pointer=""))])
     stop_effect = TextAreaField("What happens for a person who stops sharing?", [Checked(rules.stop_effect)])
 

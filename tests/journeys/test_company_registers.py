@@ -35,7 +35,7 @@ def registered(world: World) -> tuple[Person, str]:
         "Legal name": f"{name} Ltd",
         "Trading name": name,
         "Registration number": "IE 700001",
-        "Contact e-mail address": "people@larkspur.example.org",
+        "Contact email address": "people@larkspur.example.org",
         "Address of your privacy page": "https://larkspur.example.org/privacy",
         "What happens for a person who stops sharing?": "We send books to the last address we have.",
     }

@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 MANY = "application/secevents+json"
 # Their names, their quotes and what stands around them.
 _AROUND = 100
-_LONGEST_WORDS = 200
 
 
 @dataclass(eq=False, kw_only=True)
@@ -42,8 +41,8 @@ class Consignment:
     """One request under way to one endpoint: its messages, and how far it is.
 
     `began` is when it was claimed (monotonic seconds); `left` says that its first byte may have, `again` that a line
-    was closed before any byte left and another is tried; `held` is the transaction that keeps a strict one's consents as they were
-    checked.
+    was closed before any byte left and another is tried; `held` is the transaction that keeps a strict one's consents
+    as they were checked.
     """
 
     key: UUID
@@ -198,6 +197,6 @@ def _own(jti: str, result: Result, acknowledged: Collection[str], errors: Mappin
 
 def _words(error: object) -> str:
     code = error.get("err") if isinstance(error, dict) else None
-    if not isinstance(code, str) or not code.isascii() or not code.isprintable():
+    if not isinstance(code, str) or not rules.ERROR_CODE.fullmatch(code):
         return "It refused this one of the messages."
-    return f"It refused this one of the messages: {code[:_LONGEST_WORDS]}."
+    return f"It refused this one of the messages: {code}."

@@ -7,7 +7,6 @@ a newer one in its place.  Order is that of `Delivery.position`, and of one pers
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from contextlib import contextmanager
@@ -50,7 +49,6 @@ _NUMBERED: Final = 5000
 _SOON_SECONDS: Final = 60.0
 _LATER_SECONDS: Final = 3600.0
 _ANSWERED_WITHIN: Final = timedelta(minutes=10)
-_ERROR = re.compile(r"[A-Za-z_]{1,40}", re.ASCII)
 
 
 class NoStreamError(NotFoundError):
@@ -343,8 +341,7 @@ def _write(session: Session, statement: Any, rows: Sequence[dict[str, Any]], **v
 
 
 def _words(error: str) -> str:
-    # A description could hold anything: the code alone is kept, and only what looks like one.
-    return f"It was refused: {error}." if _ERROR.fullmatch(error) else "It was refused."
+    return f"It was refused: {error}." if rules.ERROR_CODE.fullmatch(error) else "It was refused."
 
 
 def _report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -27,6 +28,9 @@ PUSH_SECONDS = 10.0
 # A person who stops may have to wait for so long.
 STRICT_SECONDS = 5.0
 MOST_MESSAGES = 50
+# What a company says of a message could be anything, somebody's details too: it is kept where it looks like a code
+# (RFC 8935 section 2.4).
+ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,40}", re.ASCII)
 MOST_BYTES = 512 * 1024
 RESULT_KEPT = timedelta(hours=24)
 MOST_SUBJECTS = 1000

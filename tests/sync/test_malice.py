@@ -67,6 +67,20 @@ def test_a_header_stays_behind_when_staff_move_the_endpoint(
     assert (stream.url, stream.wrapped_authorization, stream.authorization_version) == (elsewhere, None, None)
 
 
+@pytest.mark.parametrize("words", ["ada@example.org lives at 1 High St", "invalid_key\x7f", "a" * 41, "<b>", 7])
+def test_what_a_receiver_says_of_a_message_is_kept_only_where_it_is_a_code(
+    world: World, firm: Firm, words: object
+) -> None:
+    """Else a company could write somebody's details down here, in plain, and have staff read its letters."""
+    put(world, firm, batch=20)
+    firm.receiver.says = lambda jtis: {"ack": [], "setErrs": {jti: {"err": words} for jti in jtis}}
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    assert world.delivery(shared).last_problem == "It refused this one of the messages."
+    details = select(Attempt.detail).where(Attempt.grant_id == shared.grant_id)
+    assert set(world.transact(lambda session: session.scalars(details).all())) == {world.delivery(shared).last_problem}
+
+
 def test_who_polls_what_it_is_pushed_too_cannot_have_it_refused_into_the_log_again_and_again(
     app: Flask, world: World, firm: Firm
 ) -> None:

@@ -109,9 +109,7 @@ class _Offers:
         return self._shown[purpose.purpose_id]
 
 
-def _add_company(
-    session: Session, company: DemoCompany, metadata_file: Path, offers: _Offers, now: datetime
-) -> None:
+def _add_company(session: Session, company: DemoCompany, metadata_file: Path, offers: _Offers, now: datetime) -> None:
     metadata: dict[str, Any] = json.loads(metadata_file.read_text())
     facts = registering.register_company(
         session,

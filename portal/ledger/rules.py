@@ -88,7 +88,7 @@ def how(channel: str, reason: str | None) -> str:
     """Return how details left, or who decided."""
     if channel == "consent" and reason in _OTHERS_DECIDE:
         return "Sharing ended"
-    if channel == "notice" and reason in _NOTICES:
+    if channel == "notice" and reason is not None and reason in _NOTICES:
         return _NOTICES[reason]
     return HOW.get(channel, channel)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -12,7 +13,14 @@ from portal.sync import jobs
 from portal.sync.models import Delivery, Stream
 
 if TYPE_CHECKING:
+    from sqlalchemy import Executable
+    from sqlalchemy.orm import Session
+
     from tests.sync.cast import World
+
+
+def _run(statement: Executable, session: Session) -> None:
+    session.execute(statement)
 
 
 def test_the_first_that_arrives_lets_those_follow_that_were_put_off_for_hours(world: World) -> None:
@@ -26,7 +34,7 @@ def test_the_first_that_arrives_lets_those_follow_that_were_put_off_for_hours(wo
     later = put_off.values(due_at=db.now() + timedelta(hours=20), attempts=8)
     probe = put_off.where(Delivery.grant_id == shared[0].grant_id).values(due_at=db.now())
     for statement in (over, later, probe):
-        world.transact(lambda session, statement=statement: session.execute(statement))
+        world.transact(partial(_run, statement))
     firm.receiver.behave = None
     jobs.drain()
     assert all(world.delivery(one).acked_generation == world.delivery(one).generation for one in shared)

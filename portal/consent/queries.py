@@ -171,6 +171,9 @@ def _recipient(
 
 def person_of(session: Session, *, company_id: UUID, sub: str) -> UUID | None:
     """Return whom a company means by `sub`; another company's identifier means nobody."""
+    # PostgreSQL holds no text with this character.
+    if "\0" in sub:
+        return None
     theirs = select(Subject.person_id).where(Subject.sub == sub, Subject.company_id == company_id)
     return session.scalars(theirs).one_or_none()
 

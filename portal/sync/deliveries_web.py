@@ -134,7 +134,7 @@ def message(client_id: str, jti: str) -> Response:
 def send_again() -> ResponseReturnValue:
     """Send one person's state anew; the company names them as it knows them, and only its own sharing is found."""
     company_id, sub = g.company.company_id, request.form.get("sub", "")
-    who = None if "\0" in sub else consents.person_of(session(), company_id=company_id, sub=sub)
+    who = consents.person_of(session(), company_id=company_id, sub=sub)
     held = consents.grant(session(), person_id=who, grant_id=_id(request.form.get("sharing", ""))) if who else None
     if held is None or held.company_id != company_id:
         raise NotFoundError

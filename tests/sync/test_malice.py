@@ -51,16 +51,23 @@ def told(world: World, shared: Shared) -> int:
     return found
 
 
+@pytest.fixture
+def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
+    made = Browser(app, settings, keys)
+    world.transact(lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=made.person_id))
+    return made
+
+
+def test_an_identifier_that_is_no_text_is_nobodys(browser: Browser) -> None:
+    assert browser.get("/org/deliveries?person=%00").status_code == 200
+
+
 def test_a_header_stays_behind_when_staff_move_the_endpoint(
-    app: Flask, world: World, firm: Firm, settings: Settings, keys: Keyring
+    world: World, browser: Browser, firm: Firm, keys: Keyring
 ) -> None:
     """Whoever has a colleague's session would else read, at their own address, what no page shows."""
     version, wrapped = push_header.wrap(keys, client_id=firm.client_id, header=SECRET)
     put(world, firm, authorization_version=version, wrapped_authorization=wrapped)
-    browser = Browser(app, settings, keys)
-    world.transact(
-        lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=browser.person_id)
-    )
     elsewhere = firm.receiver.url + "/mine"
     assert browser.send(f"/org/apps/{firm.client_id}/endpoint", url=elsewhere).status_code == 303
     stream = world.endpoint(firm)

@@ -15,7 +15,6 @@ from sqlalchemy.dialects.postgresql import insert
 from portal import config, faults, queue
 from portal.db import after_commit, new_id
 from portal.egress import client as outbound
-from portal.egress import guard
 from portal.errors import InvalidError
 from portal.sync import health, messages, queries, statements
 from portal.sync.models import Stream
@@ -100,11 +99,10 @@ def on_client_ended(session: Session, fact: ClientEnded) -> None:
 def challenge(
     session: Session, *, keyring: Keyring, client_id: str, url: str, now: datetime, authorization: str | None = None
 ) -> Challenge:
-    """Return the signed challenge by which `url` can prove itself; nothing is kept.
+    """Return the signed challenge by which `url` can prove itself; nothing is kept, and nobody is asked.
 
-    Raises `guard.UnsafeAddressError`.  The caller ends its transaction before it asks by `await_echo`.
+    The caller ends its transaction before it asks by `await_echo`.
     """
-    outbound.shared(config.current().egress_allow).check(url)
     state = secrets.token_urlsafe(32)
     known = queries.stream_of(session, client_id=client_id)
     stream_id = known.stream_id if known else new_id()
@@ -120,7 +118,8 @@ def challenge(
 def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
     """Send a challenge and return when it came back as JSON `{"state": …}` with 200, within ten seconds.
 
-    No transaction may be open meanwhile.  Raises `ProofFailedError` or `BusyProvingError`.
+    No transaction may be open meanwhile, not even to resolve a stranger's name.  Raises `guard.UnsafeAddressError`,
+    `ProofFailedError` or `BusyProvingError`.
     """
     if not _PROVING.acquire(blocking=False):
         raise BusyProvingError
@@ -187,7 +186,7 @@ def _problem(client: Client, asked: Challenge) -> str:
             content_type=messages.MEDIA_TYPE, accept="application/json", seconds=_PROOF_SECONDS,
             authorization=asked.authorization,
         )  # fmt: skip
-    except (outbound.NoAnswerError, guard.UnsafeAddressError) as error:
+    except outbound.NoAnswerError as error:
         return f"The endpoint could not be proven. {error.public}"
     if answer.status != _OK:
         return f"The endpoint could not be proven. It answered {answer.status} where 200 was expected."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from joserfc import jws
+from joserfc.jwk import OKPKey
 
 from portal import db
 from portal.companies import queries as companies
@@ -24,6 +25,7 @@ from portal.oauth import introspection
 from portal.sync import jobs, messages, outbox, statements
 from portal.sync.models import Stream
 from portal.vault import signing
+from tests import possession
 from tests.oauth import afar
 from tests.oauth.conftest import NEEDED, REDIRECT_URI, WISHED
 from tests.oauth.rp import RelyingParty, ec_key, metadata
@@ -63,13 +65,14 @@ class Ear:
 @pytest.fixture
 def sibling(rp: RelyingParty, settings: Settings) -> RelyingParty:
     """Another client of the first one's company."""
-    key = ec_key()
+    key, encryption = ec_key(), OKPKey.generate_key("X25519")
     with db.transaction(settings.database_url) as session:
         first = companies.client(session, rp.client_id)
         assert first
         client_id = registering.register_client(
-            session, company_slug=first.company_slug, metadata=metadata(key, [REDIRECT_URI]), now=db.now()
+            session, company_slug=first.company_slug, metadata=metadata(key, [REDIRECT_URI], encryption), now=db.now()
         )
+        possession.prove(session, client_id, encryption)
         registering.declare_purpose(
             session, client_id=client_id, code="letters", sentence="send you letters", dpv="ServiceProvision",
             mode="kept-up-to-date", required=NEEDED, optional=WISHED, retention_days=30, catalogue=CATALOGUE,
@@ -150,9 +153,8 @@ def pushed(session: Session, ear: Ear, keys: Keyring, issuer: str) -> str:
     session.add(endpoint)
     session.flush()
     session.execute(statements.BACKFILL, {"client_id": ear.rp.client_id})
-    (parcel,) = outbox.claim(
-        session, keyring=keys, now=db.now(), limit=10, lease_seconds=20, stream_id=endpoint.stream_id
-    )
+    claimed = outbox.claim(session, keyring=keys, now=db.now(), limit=1000, lease_seconds=20).parcels
+    (parcel,) = [each for each in claimed if each.place.stream_id == endpoint.stream_id]
     token = messages.build(
         signing.current(session, keyring=keys), issuer=issuer, to=parcel.to, jti=parcel.jti, now=parcel.at,
         news=parcel.news,

@@ -102,7 +102,7 @@ def test_endpoint_passes_the_guard_again_at_each_delivery(world: World, monkeypa
 def _challenge(world: World, url: str) -> None:
     firm = world.firm(enabled=False)
 
-    def make(session: Session) -> None:
-        services.challenge(session, keyring=world.keyring, client_id=firm.client_id, url=url, now=db.now())
+    def make(session: Session) -> services.Challenge:
+        return services.challenge(session, keyring=world.keyring, client_id=firm.client_id, url=url, now=db.now())
 
-    world.transact(make)
+    services.await_echo(world.transact(make))

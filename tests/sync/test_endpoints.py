@@ -45,7 +45,7 @@ def prove(world: World, firm: Firm) -> Stream:
 @pytest.mark.parametrize("url", ["http://example.org/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
 def test_unsafe_address_is_not_kept(world: World, firm: Firm, url: str) -> None:
     with pytest.raises(guard.UnsafeAddressError):
-        ask(world, firm, url)
+        services.await_echo(ask(world, firm, url))
     assert world.endpoint(firm) is None
 
 

@@ -84,7 +84,7 @@ PUT_ASIDE = text("""
 # what it built on is still acknowledged: whoever asked meanwhile for everything again gets everything.
 ACKNOWLEDGE = text("""
     WITH ours AS (
-        SELECT person_id, grant_id, acked_sequence = sent_after AS heard FROM delivery
+        SELECT person_id, grant_id, acked_sequence IS NOT DISTINCT FROM sent_after AS heard FROM delivery
          WHERE client_id = :client_id AND sent_jti = ANY(:jtis) AND sent_generation > acked_generation
          ORDER BY person_id, grant_id FOR UPDATE)
     UPDATE delivery d

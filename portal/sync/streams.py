@@ -41,9 +41,12 @@ MOST_IN_FLIGHT: Final = 16
 MOST_PER_SECOND: Final = 1000
 BATCH: Final = 20
 VERIFICATION_INTERVAL: Final = timedelta(seconds=60)
-# What is asked for anew was left out until now: all of it is told, as if nothing had been received.
+# What is asked for anew was left out until now: all of it is told, as if nothing had been received.  What is under
+# way was made without it, and its acknowledgement says nothing of it.
 _TELL_ALL = text("""
-    UPDATE delivery SET generation = generation + 1, acked_sequence = 0, due_at = LEAST(due_at, clock_timestamp())
+    UPDATE delivery
+       SET generation = generation + 1, acked_sequence = 0, due_at = LEAST(due_at, clock_timestamp()),
+           lease_id = NULL, leased_until = NULL, sent_after = NULL
      WHERE (person_id, grant_id) IN (
            SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id
             ORDER BY person_id, grant_id FOR UPDATE)
@@ -257,7 +260,13 @@ def verify(session: Session, *, client_id: str, state: str | None, now: datetime
 
 
 def end(session: Session, *, client_id: str) -> None:
-    """Delete a client's stream; what it had received is remembered, for the next one it makes."""
+    """Delete a client's stream; what it had received is remembered, for the next one it makes.
+
+    Of what it had asked to be left out it received nothing.
+    """
+    stream = queries.stream_held(session, client_id=client_id)
+    if delivered(stream.events) != list(messages.EVENTS):
+        session.execute(_TELL_ALL, {"client_id": client_id})
     session.execute(delete(StreamEvent).where(StreamEvent.client_id == client_id))
     session.execute(delete(Stream).where(Stream.client_id == client_id))
     session.execute(_LET_GO, {"client_id": client_id})

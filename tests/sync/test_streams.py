@@ -12,7 +12,10 @@ from portal import db
 from portal.app import create_app
 from portal.sync import jobs, messages, push_header, streams
 from portal.sync.models import Delivery, Stream, StreamEvent
+from portal.sync.outbox import Sent
+from portal.sync.rules import judge
 from tests.sync.caller import Caller
+from tests.sync.outbox_steps import claim, finish
 from tests.sync.receiver import CONSENT, PROFILE
 
 if TYPE_CHECKING:
@@ -209,6 +212,30 @@ def test_what_is_asked_for_again_is_told_in_full(caller: Caller, world: World, f
     jobs.drain()
     assert firm.receiver.newest(shared.sub) == {}
     send(caller, "PATCH", {"stream_id": made["stream_id"], "events_requested": [CONSENT, PROFILE]})
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub).keys() == {"name.full", "email.main"}
+
+
+def test_what_was_left_out_is_told_by_the_next_stream(caller: Caller, world: World, firm: Firm) -> None:
+    made = make(caller, delivery=push(firm), events_requested=[CONSENT])
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    caller.http.delete(
+        streams.CONFIGURATION,
+        query_string={"stream_id": made["stream_id"]},
+        headers=caller.headers("DELETE", streams.CONFIGURATION),
+    )
+    make(caller, delivery=push(firm))
+    jobs.drain()
+    assert firm.receiver.newest(shared.sub).keys() == {"name.full", "email.main"}
+
+
+def test_an_acknowledgement_of_what_left_it_out_does_not_count_for_it(caller: Caller, world: World, firm: Firm) -> None:
+    made = make(caller, delivery=push(firm), events_requested=[CONSENT])
+    shared = world.share(world.person(), firm)
+    parcels = claim(world)
+    send(caller, "PATCH", {"stream_id": made["stream_id"], "events_requested": [CONSENT, PROFILE]})
+    finish(world, [Sent(parcel, judge(202, milliseconds=1)) for parcel in parcels])
     jobs.drain()
     assert firm.receiver.newest(shared.sub).keys() == {"name.full", "email.main"}
 

@@ -69,10 +69,11 @@ _IS_LIVE: Final = """
     AND (CAST(:client_id AS text) IS NULL OR g.client_id = :client_id)"""
 LIVE = text(f"SELECT count(*) {_LIVE} WHERE {_IS_LIVE}")
 # Up to which change a copy is known to be right: by receipts where the client sends them, for what it acknowledged
-# before by its acknowledgement, as where it sends none.  Only copies that may be behind are compared with the record.
+# before by its acknowledgement, as where it sends none.  One that is only told that something changed, and sends no
+# receipts, has what it fetched.  Only copies that may be behind are compared with the record.
 STALE = text(f"""
     WITH behind AS MATERIALIZED (
-        SELECT g.person_id, g.attributes,
+        SELECT g.person_id, g.grant_id, g.attributes, p.thin AND NOT by.receipts AS fetches,
                CASE WHEN by.receipts THEN d.applied_sequence
                     ELSE GREATEST(COALESCE(d.acked_sequence, 0), COALESCE(d.applied_sequence, 0)) END AS upto
           {_LIVE}
@@ -81,13 +82,21 @@ STALE = text(f"""
               SELECT COALESCE(n.receipts_at > :receipts_after AND d.acked_at >= n.receipts_from, false) AS receipts) by
          WHERE {_IS_LIVE}
            AND (d.person_id IS NULL OR d.generation > d.acked_generation OR d.applied_state = 'rejected'
-                OR by.receipts AND d.applied_sequence < d.acked_sequence))
+                OR by.receipts AND d.applied_sequence < d.acked_sequence OR p.thin))
     SELECT count(*) AS stale, count(*) FILTER (WHERE owed.since > :settled_before) AS fresh
       FROM behind
      CROSS JOIN LATERAL (
           SELECT min((entry.value ->> 'changed_at')::timestamptz) AS since
             FROM current_record r, jsonb_each(r.entries) AS entry
            WHERE r.person_id = behind.person_id AND jsonb_exists(behind.attributes, entry.key)
-             AND (entry.value ->> 'sequence')::int > behind.upto) owed
+             AND CASE WHEN behind.fetches THEN NOT EXISTS (
+                          SELECT 1 FROM disclosure l
+                            LEFT JOIN disclosure_outcome o
+                              ON o.person_id = l.person_id AND o.at = l.at AND o.disclosure_id = l.disclosure_id
+                           WHERE l.person_id = behind.person_id AND l.grant_id = behind.grant_id
+                             AND l.at >= (entry.value ->> 'changed_at')::timestamptz
+                             AND 'completed' IN (l.outcome, o.outcome)
+                             AND (l.given ->> entry.key)::int >= (entry.value ->> 'version')::int)
+                      ELSE (entry.value ->> 'sequence')::int > behind.upto END) owed
      WHERE owed.since IS NOT NULL
 """)  # noqa: S608 - put together from constants

@@ -14,6 +14,7 @@ from sqlalchemy import update
 
 from portal import cli, db
 from portal.app import create_app
+from portal.companies.models import Purpose
 from portal.sync import copies, jobs
 from portal.sync.copies import Share
 from portal.sync.models import Delivery, Stream
@@ -182,6 +183,21 @@ def test_the_share_follows_acknowledgements(world: World, firm: Firm) -> None:
     assert (found, found.now, found.settled) == (Share(4, 3, 1), 0.75, 1.0)
     late = share(world, firm, later=timedelta(seconds=61))
     assert (late, late.now, late.settled) == (Share(4, 3, 0), 0.75, 0.75)
+
+
+def test_a_thin_copy_equals_the_master_when_it_was_fetched(world: World, firm: Firm, caller: Caller) -> None:
+    thin = update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(thin=True)
+    world.transact(lambda session: session.execute(thin))
+    shared = world.share(world.person(), firm)
+    for name in ("Ada King", "Ada Lovelace"):
+        world.save(shared.person_id, name__full=name)
+        jobs.drain()
+        delivery = world.delivery(shared)
+        assert delivery.acked_generation == delivery.generation
+        assert (share(world, firm).equal, share(world, firm).fresh) == (0, 1)
+        assert share(world, firm, later=timedelta(minutes=2)).settled == 0
+        assert caller.get(f"/api/v1/people/{shared.sub}").status_code == 200
+        assert share(world, firm) == Share(total=1, equal=1, fresh=0)
 
 
 def test_what_is_not_shared_makes_no_copy_stale(world: World, firm: Firm) -> None:

@@ -43,17 +43,22 @@ ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
 _LONGEST_SECONDS: Final = 40
 _OWNER, _CHECKED = "owner", "verified"
-# An app that comes and goes is not written about each time, where a letter is `sparing`.
-_WRITE = text("""
-    INSERT INTO company_letter (letter_id, company_id, client_id, kind, about, once, written_at, due_at)
-    SELECT :letter_id, company_id, client_id, CAST(:kind AS text), CAST(:about AS jsonb), :once,
+# An app that comes and goes is not written about each time: its company can have it come and go as it likes.
+_WRITE = text(f"""
+    INSERT INTO company_letter (letter_id, company_id, client_id, person_id, kind, about, once, written_at, due_at)
+    SELECT :letter_id, c.company_id, c.client_id, o.person_id, CAST(:kind AS text), CAST(:about AS jsonb), :once,
            clock_timestamp(), clock_timestamp()
-      FROM client
-     WHERE client_id = :client_id AND NOT (:sparing AND EXISTS (
-           SELECT 1 FROM company_letter WHERE client_id = :client_id AND kind = CAST(:kind AS text)
-                                          AND written_at > clock_timestamp() - interval '24 hours'))
+      FROM client c
+      JOIN company co ON co.company_id = c.company_id
+      LEFT JOIN LATERAL (
+          SELECT person_id FROM staff WHERE company_id = c.company_id AND role = '{_OWNER}' AND co.state <> '{_CHECKED}'
+           ORDER BY person_id LIMIT 1) o ON true
+     WHERE c.client_id = :client_id AND (co.state = '{_CHECKED}' OR o.person_id IS NOT NULL)
+       AND :most > (SELECT count(*) FROM company_letter l
+                     WHERE l.client_id = c.client_id AND l.kind = CAST(:kind AS text)
+                       AND l.written_at > clock_timestamp() - interval '24 hours')
         ON CONFLICT DO NOTHING RETURNING letter_id
-""")
+""")  # noqa: S608 - put together from constants
 # What could not be sent within a day is news no longer.  The lease runs by the database's clock.
 _DUE: Final = "sent_at IS NULL AND due_at <= clock_timestamp() AND written_at > clock_timestamp() - interval '24 hours'"
 _CLAIM = text(f"""
@@ -106,14 +111,13 @@ def write(
     _ring(session)
 
 
-def write_once(
-    session: Session, *, client_id: str, kind: str, about: Mapping[str, str], once: str, sparing: bool
-) -> None:
+def write_once(session: Session, *, client_id: str, kind: str, about: Mapping[str, str], once: str, most: int) -> None:
     """Keep a letter to a client's contact address, unless one is there that is `once` too, and have it sent.
 
-    A `sparing` one is not written within a day of another of its kind about that client.
+    At most `most` of a kind are written about a client in a day.  Of a company that nobody has checked an owner gets
+    it, if there is one.
     """
-    named = {"client_id": client_id, "kind": kind, "about": json.dumps(about), "once": once, "sparing": sparing}
+    named = {"client_id": client_id, "kind": kind, "about": json.dumps(about), "once": once, "most": most}
     if session.execute(_WRITE, named | {"letter_id": new_id()}).one_or_none() is not None:
         _ring(session)
 

@@ -26,6 +26,7 @@ _LAST_WARNING = "failing-3"
 # Nothing has arrived for an hour, a day, four days.
 WARNINGS: Final = ("failing-1", "failing-2", _LAST_WARNING)
 KINDS: Final = (*WARNINGS, DISABLED, HELD)
+_MOST_DISABLED: Final = 3
 _TEMPLATES = {DISABLED: "endpoint_disabled", HELD: "messages_held"}
 _HELD_BACK = text(
     "SELECT count(*) FROM delivery WHERE client_id = :client_id AND held AND generation > acked_generation"
@@ -35,11 +36,11 @@ _HELD_BACK = text(
 def write(session: Session, *, client_id: str, kind: str, about: datetime) -> None:
     """Write one letter of `KINDS` about the moment `about`, once however many workers see why.
 
-    An endpoint that comes and goes is written about once a day; that it was turned off is always said.
+    An endpoint that comes and goes is written about once a day, that it was turned off three times.
     """
     letters.write_once(
         session, client_id=client_id, kind=kind, about={"at": about.isoformat()},
-        once=f"{client_id} {kind} {about.isoformat()}", sparing=kind != DISABLED,
+        once=f"{client_id} {kind} {about.isoformat()}", most=_MOST_DISABLED if kind == DISABLED else 1,
     )  # fmt: skip
 
 

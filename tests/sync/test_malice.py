@@ -9,12 +9,15 @@ from sqlalchemy import func, select, update
 
 from portal.app import create_app
 from portal.companies import services as companies
+from portal.companies.models import Company, CompanyLetter
 from portal.sync import jobs, push_header, streams
 from portal.sync.models import Attempt, Stream
 from tests.companies.browser import Browser
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from flask import Flask
 
     from portal.config import Settings
@@ -122,3 +125,47 @@ def test_asking_for_everything_again_has_an_end(app: Flask, world: World, firm: 
     assert statuses[0] == 200
     assert statuses[-1] == 429
     assert "Retry-After" in answer.headers
+
+
+def test_an_endpoint_that_is_gone_and_back_again_and_again_makes_few_letters(
+    app: Flask, world: World, firm: Firm
+) -> None:
+    """Letters go to an address that its company named: nobody's mailbox is to be filled by toggling a stream."""
+    caller = manager(app, world, firm)
+    stream_id = str(world.endpoint(firm).stream_id)
+    shared = world.share(world.person(), firm)
+    firm.receiver.behave = lambda _number: (410, {}, b"")
+    for number in range(6):
+        world.save(shared.person_id, email__main=f"a{number}@example.org")
+        world.due_now()
+        jobs.drain()
+        assert world.endpoint(firm).state == "disabled"
+        for status in ("paused", "enabled"):
+            caller.post(streams.STATUS, json={"stream_id": stream_id, "status": status})
+    assert len(letters(world, firm)) == 3
+
+
+def test_what_an_unchecked_company_calls_its_address_gets_no_letter(world: World, firm: Firm) -> None:
+    """It may be a stranger's: one of the owners gets it, where there is one."""
+    unchecked = update(Company).where(Company.company_id == firm.company_id).values(state="draft")
+    world.transact(lambda session: session.execute(unchecked))
+    firm.receiver.behave = lambda _number: (410, {}, b"")
+    world.share(world.person(), firm)
+    jobs.drain()
+    assert world.endpoint(firm).state == "disabled"
+    assert letters(world, firm) == []
+    owner = world.person()
+    world.transact(
+        lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=owner, role="owner")
+    )
+    put(world, firm, state="enabled", disabled_at=None)
+    world.due_now()
+    jobs.drain()
+    assert letters(world, firm) == [owner]
+
+
+def letters(world: World, firm: Firm) -> list[UUID | None]:
+    """Who was written to, None for the contact address."""
+    mine = select(CompanyLetter.person_id).where(CompanyLetter.client_id == firm.client_id)
+    found: list[UUID | None] = world.transact(lambda session: session.scalars(mine).all())
+    return found

@@ -78,3 +78,20 @@ def test_every_wanted_package_is_pinned(name: str) -> None:
     wanted = re.findall(r"^([a-zA-Z][\w.-]*)", (ROOT / "requirements" / f"{name}.in").read_text(), re.MULTILINE)
     pinned = re.findall(r"^([\w.-]+)(?:\[.*\])?==", (ROOT / "requirements" / f"{name}.txt").read_text(), re.MULTILINE)
     assert {package.lower() for package in wanted} <= set(pinned)
+
+
+_DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+_LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#]*)(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#{1,4} (.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
+    for place, heading in _LINK.findall(document.read_text()):
+        target = (document.parent / place).resolve() if place else document
+        assert target.exists(), place
+        if heading:
+            there = {
+                re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in _HEADING.findall(target.read_text())
+            }
+            assert heading in there, f"{place}#{heading}"

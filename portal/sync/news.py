@@ -104,7 +104,7 @@ def _wants(row: Row[Any], kind: str) -> bool:
 
 
 def _state(row: Row[Any], now: datetime) -> str:
-    """Return what is true of a grant now, as docs/companies.md names it, though no step has written it yet."""
+    """Return what is true of a grant now, as docs/companies/messages.md names it, though no step has written it yet."""
     if row.state not in {"active", "paused"}:
         return str(row.state)
     if row.expires_at is not None and row.expires_at <= now:

@@ -1,4 +1,4 @@
-"""The programs that docs/companies.md gives engineers to copy run as they stand."""
+"""The programs that the guide for companies gives engineers to copy run as they stand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import update
 
 from portal import db
@@ -18,19 +19,17 @@ from tests.fapi.cast import REDIRECT_URI
 from tests.oauth.rp import query
 
 if TYPE_CHECKING:
-    import pytest
-
     from portal.config import Settings
     from tests.fapi.cast import Party, Person
 
-_DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies.md").read_text()
+_DOCS = Path(__file__).parents[2] / "docs"
 _PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_MAKE_KEYS, _FIRST_TOKEN, _SIGN_IN, *_OTHERS = _PROGRAM.findall(_DOCUMENT)
-[_PROVE_KEYS] = [program for program in _OTHERS if "keys:manage" in program]
-[_CHECK_COPIES] = [program for program in _OTHERS if "ucm-drift-v1" in program]
-[_PULL_ONCE] = [program for program in _OTHERS if '"epk"' in program]
-[_CHOOSE] = [program for program in _OTHERS if "ssf-configuration" in program]
-[_FETCH] = [program for program in _OTHERS if "def fetch" in program]
+_GUIDE, _PULLS, _STREAMS, _COPIES = (
+    _PROGRAM.findall((_DOCS / name).read_text())
+    for name in ("companies.md", "companies/pulls.md", "companies/streams.md", "companies/copies.md")
+)
+_MAKE_KEYS, _FIRST_TOKEN, _PROVE_KEYS, _SIGN_IN, _READ, _BE_TOLD, _SAY = _GUIDE
+[_PULL_ONCE], [_BE_POSTED_TO], [_CHECK_COPIES] = _PULLS, _STREAMS, _COPIES
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -60,34 +59,39 @@ def test_from_no_keys_to_a_persons_details(
     assert capsys.readouterr().out == "DPoP 600\n"
     _run(_PROVE_KEYS, names, rp=rp)
     assert capsys.readouterr().out == f"{names['encryption_key'].kid} held\n"
+    _let_the_hold_end(here, rp, names["encryption_key"].kid)
     _run(_SIGN_IN, names, rp=rp)
     [address] = capsys.readouterr().out.split()
     assert address.startswith(f"{rp.issuer}/oauth/authorize?client_id={rp.client_id}&request_uri=")
-    tokens, message = names["arrive"](
-        query(rp.press(person, names["pushed"]["request_uri"], attributes=["email.main"]))
-    )
+    tokens = names["arrive"](query(rp.press(person, names["pushed"]["request_uri"], attributes=["email.main"])))
     assert tokens["grant_id"]
-    assert tokens["sub"]
-    assert (message.status_code, message.headers["Content-Type"]) == (200, "application/secevent+jwt")
-    _run(_CHOOSE, names, rp=rp)
-    assert capsys.readouterr().out == "urn:ietf:rfc:8936\n"
-    _run(_FETCH, names, rp=rp)
-    stored: list[str] = []
-    names["fetch"](stored.append)
-    claims = [json.loads(base64url.decode(message.split(".")[1])) for message in stored]
-    assert [each["sub_id"]["sub"] for each in claims] == [tokens["sub"]]
-    names["fetch"](stored.append)
-    assert len(stored) == 1
-    _rest_and_end(names)
+    sub, own, held = tokens["sub"], names["own"]["access_token"], "aoife@example.org"
+    for program in (_READ, _BE_TOLD, _SAY):
+        _run(program, names, rp=rp)
+    assert names["customers"][sub]["email.main"] == (1, held)
+    jtis = [names["read"](names["ask"]("GET", f"{names['api']}/people/{sub}", by))["jti"] for by in
+            (tokens["access_token"], own)]  # fmt: skip
+    assert [names["applied"](jti) for jti in (*jtis, jtis[0], "none")] == [
+        "recorded", "recorded", "already-recorded", "unknown",
+    ]  # fmt: skip
+    _choose(names, rp)
     _run(_CHECK_COPIES, names, rp=rp)
-    own, held = names["own"]["access_token"], "aoife@example.org"
-    [checked] = names["check_copies"](own, {tokens["sub"]: {"email.main": held}})
-    assert checked == {"sub": tokens["sub"], "attributes": {"email.main": "same"}}
-    _let_the_hold_end(here, rp, names["encryption_key"].kid)
+    [checked] = names["check_copies"](own, {sub: {"email.main": held}})
+    assert checked == {"sub": sub, "attributes": {"email.main": "same"}}
     _run(_PULL_ONCE, names, rp=rp)
-    told, etag = names["pull"](tokens["sub"], own)
+    told, etag = names["pull"](sub, own)
     assert told["email.main"] == held
-    assert names["pull"](tokens["sub"], own, etag) == (None, etag)
+    assert names["pull"](sub, own, etag) == (None, etag)
+
+
+def test_a_refusal_is_read_and_not_stumbled_over(rp: Party, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sig.json").write_text(json.dumps(rp.key.as_dict(private=True) | {"kid": "s1"}))
+    names: dict[str, Any] = {}
+    for program in (_FIRST_TOKEN, _CHECK_COPIES):
+        _run(program, names, rp=rp)
+    with pytest.raises(SystemExit, match="attribute-guessable"):
+        names["check_copies"](names["own"]["access_token"], {"somebody": {"birth.date": "1984-03-27"}})
 
 
 def _let_the_hold_end(here: Settings, rp: Party, kid: str) -> None:
@@ -96,8 +100,11 @@ def _let_the_hold_end(here: Settings, rp: Party, kid: str) -> None:
         session.execute(mine.values(active_from=db.now()))
 
 
-def _rest_and_end(names: dict[str, Any]) -> None:
+def _choose(names: dict[str, Any], rp: Party) -> None:
     """Verify, pause, go on and delete (SSF 1.0 sections 8.1.2 and 8.1.4), as the document's own `ask` does it."""
+    _run(_BE_POSTED_TO, names, rp=rp)
+    with pytest.raises(SystemExit, match="https"):
+        names["be_posted_to"]("ftp://www.brightwell.example/events")
     told, token, stream_id = names["told"], names["manage"], names["stream"]["stream_id"]
     events: list[dict[str, Any]] = []
 
@@ -113,5 +120,5 @@ def _rest_and_end(names: dict[str, Any]) -> None:
     assert verified == {"state": "ours"}
     assert (paused["status"], enabled["status"]) == ("paused", "enabled")
     assert names["ask"]("GET", told["status_endpoint"], token, stream_id=stream_id)["status"] == "enabled"
-    assert names["ask"]("DELETE", told["configuration_endpoint"], token, stream_id=stream_id) is None
+    assert names["ask"]("DELETE", told["configuration_endpoint"], token, stream_id=stream_id) == ""
     assert names["ask"]("GET", told["configuration_endpoint"], token) == []

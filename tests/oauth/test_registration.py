@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tests.oauth.conftest import Person
     from tests.oauth.rp import Answer
 
-DOCS = Path(__file__).parents[2] / "docs" / "companies.md"
+DOCS = Path(__file__).parents[2] / "docs" / "companies" / "registration.md"
 REDIRECT_URI = "https://app.linden.example/callback"
 CIBA = "urn:openid:params:grant-type:ciba"
 SECONDS = "portal.companies.key_source._SECONDS"

@@ -311,7 +311,7 @@ def test_the_whole_way_of_a_narrow_request__rfc9396_7(rp: RelyingParty, person: 
 
 def test_the_example_of_the_documents_is_taken_as_it_is(rp: RelyingParty, settings: Settings) -> None:
     found = re.search(
-        r"^```json\n(\[{.*?)^```$", (ROOT / "docs" / "companies.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^```json\n(\[{.*?)^```$", (ROOT / "docs" / "companies" / "asking.md").read_text(), re.DOTALL | re.MULTILINE
     )
     assert found
     wanted = read(rp, settings, found[1].replace("https://<the portal>", rp.issuer))

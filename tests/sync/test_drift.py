@@ -393,7 +393,7 @@ def test_the_answer_follows_from_what_was_saved_and_what_was_told(
     assert one(ask(caller, (shared.sub, {MAIL: f"v{asked}@example.org"}), key=key))["attributes"] == {MAIL: expected}
 
 
-_DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies.md").read_text()
+_DOCUMENT = (Path(__file__).parents[2] / "docs" / "companies" / "copies.md").read_text()
 _VECTORS = re.findall(r"^\| `([a-z.]+)` \| `(.+)` \| `([\w-]{43})` \|$", _DOCUMENT, re.MULTILINE)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from portal.db import new_id
 from portal.ledger.models import DisclosureContext
+from portal.ledger.refusals import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
 MONTHS_AHEAD = 3
 
 # One statement with one parameter, however many rows: the driver neither loops nor builds long SQL.
-_RECORD = text("""
+# A refusal by the person is a step of theirs, and never one too many.
+_RECORD = text(f"""
     INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version,
                             channel, outcome, reason, asked, given, message_id)
     SELECT person_id, at, disclosure_id, context_id, grant_id, grant_version,
            channel, outcome, reason, asked, given, message_id
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n(
            person_id uuid, at timestamptz, disclosure_id uuid, context_id uuid, grant_id uuid, grant_version int,
            channel text, outcome text, reason text, asked jsonb, given jsonb, message_id text)
-""")
+     WHERE outcome <> 'denied' OR channel = 'consent' OR
+           {ROOM.format(person_id="n.person_id", context_id="n.context_id", at="n.at")}
+""")  # noqa: S608 - put together from constants
 _REPORT = text("""
     INSERT INTO disclosure_outcome (person_id, at, disclosure_id, outcome, reported_at, detail, milliseconds)
     SELECT person_id, at, disclosure_id, outcome, :now, detail, milliseconds

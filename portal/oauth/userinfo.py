@@ -193,7 +193,7 @@ def _answered(url: str, row: Row[Any], question: _Question) -> _Answer:
     counted = dict(ceilings.UNCOUNTED) if answer.refusal else ceiling.parameters(question.now)
     done = statements.USERINFO_LOG.one(url, spent | counted | _logged(answer, question.now))
     _check_fresh(done)
-    if not done.logged:
+    if not done.unchanged:
         return _anew(url, row, question)
     if answer.refusal is None and done.used is None:
         raise TooOftenError(ceiling, question.now)

@@ -320,7 +320,7 @@ def _used(done: Row[Any]) -> int | None:
 def _check(done: Row[Any]) -> None:
     if not done.fresh:
         raise ProofReplayedError
-    if not done.logged:
+    if not done.unchanged:
         raise ChangedMeanwhileError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from portal.app import create_app
 from portal.companies import services as companies
@@ -102,6 +102,42 @@ def test_who_polls_what_it_is_pushed_too_cannot_have_it_refused_into_the_log_aga
         caller.post(streams.EVENTS, json=NOW | {"maxEvents": 0, "setErrs": errors})
     assert told(world, shared) == 1
     assert world.delivery(shared).held
+
+
+@pytest.mark.parametrize("way", ["pull", "batch"])
+def test_refusals_have_an_end_in_the_log_and_none_outside(app: Flask, world: World, firm: Firm, way: str) -> None:
+    """Whoever is refused could hide under thousands of rows what did leave."""
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.step("withdraw", shared)
+    fill(world, shared, 98)
+    caller = Caller(app.test_client(), world, firm)
+    for _ in range(4):
+        if way == "pull":
+            answer = caller.get(f"/api/v1/people/{shared.sub}")
+            assert (answer.status_code, answer.get_json()["type"].rpartition("/")[2]) == (403, "consent-withdrawn")
+        else:
+            begun = caller.post("/api/v1/pulls", json={"subjects": [shared.sub]}).get_json()
+            jobs.run_pull(begun["id"])
+            result = caller.get(begun["links"]["self"] + "/result").get_json()["results"]
+            assert result == [{"sub": shared.sub, "problem": "consent-withdrawn"}]
+    assert refusals(world, shared) == 100
+
+
+def fill(world: World, shared: Shared, count: int) -> None:
+    """Log so many refusals of the same sharing."""
+    made = text("""
+        INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel, outcome,
+                                reason, asked, given)
+        SELECT person_id, clock_timestamp(), gen_random_uuid(), context_id, grant_id, version, 'pull', 'denied',
+               'withdrawn', '[]', '{}' FROM "grant", generate_series(1, :count) WHERE grant_id = :grant_id""")
+    world.transact(lambda session: session.execute(made, {"count": count, "grant_id": shared.grant_id}))
+
+
+def refusals(world: World, shared: Shared) -> int:
+    mine = text("SELECT count(*) FROM disclosure WHERE person_id = :person_id AND outcome = 'denied'")
+    found: int = world.transact(lambda session: session.scalar(mine, {"person_id": shared.person_id}))
+    return found
 
 
 def test_what_the_endpoint_refused_may_be_polled(app: Flask, world: World, firm: Firm) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Refused for now and not by the person: looked at again later, and told at once when the grant changes.
 _HELD_SECONDS = 3600.0
+_PUSHED = ("push", "notice")
 # A look at so many takes some milliseconds.
 _CLIENTS = 500
 
@@ -187,6 +188,12 @@ def settle(session: Session, *, before: datetime, after: datetime, now: datetime
         if row.message_id is not None
     ]  # fmt: skip
     attempts.record(session, *tries)
+    # What was polled is noted when it is handed out.
+    left = {(row.person_id, row.grant_id): row for row in sorted(rows, key=attrgetter("at")) if row.channel in _PUSHED}
+    unsure = [
+        {"person_id": row.person_id, "grant_id": row.grant_id, "version": row.grant_version} for row in left.values()
+    ]
+    session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure)})
 
 
 def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Any]:

@@ -166,4 +166,18 @@ FINISH = Prepared("finish", """
      WHERE o.person_id = v.person_id AND o.grant_id = v.grant_id
        AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
 """)  # fmt: skip
+# Nobody noted what a worker had sent that then died: whoever may believe another version of the consent than it
+# acknowledged is told again (`statements.DOUBT`), under a newer generation than any it may have had.
+MAY_BELIEVE = text("""
+    WITH unsure AS (
+        SELECT d.person_id, d.grant_id, v.version
+          FROM delivery d JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(person_id uuid, grant_id uuid, version int)
+            ON v.person_id = d.person_id AND v.grant_id = d.grant_id
+         WHERE d.told_version <> v.version
+         ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
+    UPDATE delivery d
+       SET sent_generation = d.generation + 1, sent_version = u.version, sent_jti = NULL,
+           generation = d.generation + 2, due_at = LEAST(d.due_at, clock_timestamp())
+      FROM unsure u WHERE d.person_id = u.person_id AND d.grant_id = u.grant_id
+""")
 FORGET_FLIGHTS = text("DELETE FROM flight WHERE leased_until < clock_timestamp() - interval '1 hour'")

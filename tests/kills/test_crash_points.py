@@ -179,6 +179,21 @@ def test_a_push(scene: Scene, point: str, *, had_left: bool) -> None:
     scene.assert_all_is_logged()
 
 
+@pytest.mark.parametrize("point", ["send.written", "finish.reported"])
+def test_a_push_of_what_is_over_before_anybody_noted_it(scene: Scene, point: str) -> None:
+    """The company believes what the dead worker told it, and what it had acknowledged is true again."""
+    scene.world.step("pause", scene.shared)
+    die(point, "job", "portal.sync.jobs.drain")
+    _until(lambda: len(scene.received) == 1)
+    scene.world.step("resume", scene.shared)
+    scene.recover()
+    scene.settle()
+    scene.recover()
+    told = [message.consent["state"] for message in scene.firm.receiver.journal if message.consent]
+    assert told == ["paused", "active"]
+    scene.assert_all_is_logged()
+
+
 def test_an_endpoint_that_is_turned_off(scene: Scene) -> None:
     scene.firm.receiver.behave = lambda _number: (410, {}, b"")
     scene.save()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import orjson
 from psycopg import OperationalError, errors
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PGconn, TransactionStatus
 from sqlalchemy import DateTime, MetaData, Uuid, create_engine, event, make_url
@@ -139,13 +139,12 @@ def _idle(_url: str) -> deque[_Line]:
     return deque()
 
 
-_JSON = json.JSONDecoder().decode
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _read_tree(value: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
     # The first byte is the version of the form.
-    return _JSON(value[1:].decode())
+    return orjson.loads(value[1:])
 
 
 # The binary form of each type, by PostgreSQL's own number of it; any other is text.
@@ -155,7 +154,7 @@ _READ: dict[int, Callable[[bytes], Any]] = {
     20: lambda value: int.from_bytes(value, signed=True),
     21: lambda value: int.from_bytes(value, signed=True),
     23: lambda value: int.from_bytes(value, signed=True),
-    114: lambda value: _JSON(value.decode()),
+    114: orjson.loads,
     1184: lambda value: _EPOCH + timedelta(microseconds=int.from_bytes(value, signed=True)),
     2950: lambda value: UUID(bytes=value),
     3802: _read_tree,

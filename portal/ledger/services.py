@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -122,13 +123,7 @@ def _custom_uuid(digest: bytes) -> UUID:
 
 
 def _rows(rows: Sequence[NewDisclosure | NewOutcome]) -> str:
-    return json.dumps([vars(row) for row in rows], ensure_ascii=False, separators=(",", ":"), default=_member)
-
-
-def _member(value: Any) -> object:  # noqa: ANN401 - json hands over whatever it does not know
-    if isinstance(value, UUID):
-        return value.hex
-    return value.isoformat() if hasattr(value, "isoformat") else _collection(value)
+    return orjson.dumps(rows, default=_collection).decode()
 
 
 def _json(value: object) -> str:

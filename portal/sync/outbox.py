@@ -6,10 +6,11 @@ therefore lose an outcome, never a row: the reconciler turns such rows into `unk
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from portal import faults
 from portal.db import new_id
@@ -123,7 +124,7 @@ def claim(
     if not able:
         return Claimed([], 0, ended)
     fewer = [{"stream_id": str(key), "batch": most} for key, most in (narrowed or {}).items()]
-    asked = {"stream_ids": able, "limit": limit, "lease_seconds": lease_seconds, "narrowed": json.dumps(fewer)}
+    asked = {"stream_ids": able, "limit": limit, "lease_seconds": lease_seconds, "narrowed": _json(fewer)}
     rows = push_statements.CLAIM.within(session, asked)
     faults.reach("claim.leased")
     records = _records(session, {row.person_id for row in rows})
@@ -360,4 +361,4 @@ def _note(session: Session, notes: Sequence[dict[str, Any]], landed: Collection[
 
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps(rows, separators=(",", ":"), default=attrgetter("hex"))
+    return orjson.dumps(rows).decode()

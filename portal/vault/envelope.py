@@ -12,12 +12,12 @@ Messages that leave in one request share one key agreement, and nothing else doe
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
@@ -36,7 +36,6 @@ _TAG_BYTES = 16
 _COORDINATE_BYTES = 32
 _WRAP = "ECDH-ES+A256KW"
 _OTHER_INFO = len(_WRAP).to_bytes(4) + _WRAP.encode() + bytes(4) + bytes(4) + (_KEY_BYTES * 8).to_bytes(4)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class UnusableKeyError(InvalidError):
@@ -93,14 +92,14 @@ class Sealing:
                 for name, secret in secrets.items()
             ]
         }
-        return Envelope(values=values, keys=self._seal_to(_json(key_set), kid, jwk, "jwk-set+json", outer))
+        return Envelope(values=values, keys=self._seal_to(orjson.dumps(key_set), kid, jwk, "jwk-set+json", outer))
 
     def seal_whole(self, plain: bytes, *, cty: str, kid: str, jwk: Mapping[str, str]) -> str:
         """Return `plain`, a thing of content type `cty`, as one JWE to the company's public `jwk` named `kid`."""
         return self._seal_to(plain, kid, jwk, cty, *_secrets(1))
 
     def _seal_to(self, plain: bytes, kid: str, jwk: Mapping[str, str], cty: str, secret: _Secret) -> str:
-        known = _json(jwk)
+        known = orjson.dumps(jwk)
         agreed = self._agreed.get(known)
         if agreed is None:
             agreed = self._agreed[known] = _agree(recipient(known))
@@ -125,7 +124,7 @@ def seal_whole(plain: bytes, *, cty: str, kid: str, jwk: Mapping[str, str]) -> s
 def recipient(jwk: bytes) -> ec.EllipticCurvePublicKey | x25519.X25519PublicKey:
     """Parse a public JWK (RFC 7518 section 6.2, RFC 8037); raise `UnusableKeyError` for any other."""
     try:
-        members = json.loads(jwk)
+        members = orjson.loads(jwk)
         x = base64url.decode(members["x"])
         if (members["kty"], members["crv"]) == ("OKP", "X25519"):
             key = x25519.X25519PublicKey.from_public_bytes(x)
@@ -177,14 +176,10 @@ def _derive(shared: bytes) -> bytes:
 
 
 def _protected(header: dict[str, Any]) -> str:
-    return base64url.encode(_json(header))
+    return base64url.encode(orjson.dumps(header))
 
 
 def _compact(protected: str, wrapped: bytes, secret: _Secret, plain: bytes) -> str:
     sealed = AESGCM(secret.key).encrypt(secret.nonce, plain, protected.encode())
     body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
     return ".".join((protected, *(base64url.encode(part) for part in (wrapped, secret.nonce, body, tag))))
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return _ENCODER.encode(value).encode()

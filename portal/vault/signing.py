@@ -7,12 +7,12 @@ for days.  Its private part is forgotten soon after it signed last.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -44,7 +44,6 @@ _COORDINATE_BYTES = 32
 _LOCK = 0x55434D01
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _ES256 = ec.ECDSA(SHA256())
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class RotationUnderWayError(PortalError):
@@ -62,7 +61,7 @@ class Signer:
 
     def sign(self, claims: dict[str, Any], *, typ: str) -> str:
         """Return the compact JWS of `claims` with protected header `{alg: ES256, kid, typ}`."""
-        signed = _header(self.kid, typ) + "." + base64url.encode(_json(claims))
+        signed = _header(self.kid, typ) + "." + base64url.encode(orjson.dumps(claims))
         r, s = decode_dss_signature(self._key.sign(signed.encode(), _ES256))
         return signed + "." + base64url.encode(r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES))
 
@@ -206,8 +205,4 @@ def _parse(keyring: Keyring, kid: str, version: int, wrapped: bytes) -> Signer:
 
 @lru_cache(maxsize=64)
 def _header(kid: str, typ: str) -> str:
-    return base64url.encode(_json({"alg": ALGORITHM, "kid": kid, "typ": typ}))
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return _ENCODER.encode(value).encode()
+    return base64url.encode(orjson.dumps({"alg": ALGORITHM, "kid": kid, "typ": typ}))

@@ -43,7 +43,7 @@ _LONGEST_SECONDS = 40.0
 # Whoever has not answered by then is left to the next drain.
 _PROMPT_SECONDS = 0.25
 # Messages claimed at once; requests under way, and strict ones among them; messages sealed before they leave.
-_CLAIMED = 200
+_CLAIMED = 400
 _UNDER_WAY = 512
 _STRICT = 8
 _SEALED = 64

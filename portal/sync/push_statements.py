@@ -52,9 +52,10 @@ HOLD = Prepared("hold", f"""
       JOIN stream e ON e.stream_id = a.stream_id
      WHERE {_MAY_BE_SENT_TO} ORDER BY a.place LIMIT :limit FOR NO KEY UPDATE OF e SKIP LOCKED
 """)  # fmt: skip  # noqa: S608 - put together from constants
-# Streams take turns request by request.  Both locks skip what is taken: someone who stops sharing holds the grant and
-# then wants the delivery, so waiting here could end in a deadlock.  Leases run by the database's clock only, one for
-# each request.  `narrowed` are streams that take fewer messages at once than they said.
+# Streams take turns request by request, and a request is as full as it can be.  No stream has more rows looked at than
+# its share, or one request: others read them again next time.  Both locks skip what is taken: someone who stops sharing
+# holds the grant and then wants the delivery, so waiting here could end in a deadlock.  Leases run by the database's
+# clock only, one for each request.  `narrowed` are streams that take fewer messages at once than they said.
 CLAIM = Prepared("claim", f"""
     WITH able AS MATERIALIZED (
         SELECT e.stream_id, e.client_id, {_TOKENS} AS tokens,
@@ -64,20 +65,23 @@ CLAIM = Prepared("claim", f"""
             ON n.stream_id = e.stream_id
          WHERE e.stream_id = ANY(CAST(:stream_ids AS uuid[]))),
     waiting AS (
-        SELECT a.stream_id, a.size, d.person_id, d.grant_id, d.due_at,
-               row_number() OVER (PARTITION BY a.stream_id ORDER BY d.due_at) - 1 AS turn
+        SELECT a.stream_id, a.size, d.person_id, d.grant_id,
+               row_number() OVER (PARTITION BY a.stream_id ORDER BY d.due_at) - 1 AS turn,
+               min(d.due_at) OVER (PARTITION BY a.stream_id) AS since
           FROM able a CROSS JOIN LATERAL (
                SELECT d.person_id, d.grant_id, d.due_at FROM delivery d
                 WHERE d.client_id = a.client_id AND d.generation > d.acked_generation
                   AND d.due_at <= clock_timestamp() AND {_FREE}
-                ORDER BY d.due_at LIMIT a.room * a.size) d),
+                ORDER BY d.due_at
+                LIMIT LEAST(a.room * a.size, GREATEST(a.size, 1 + :limit / cardinality(CAST(:stream_ids AS uuid[]))))
+               ) d),
     due AS MATERIALIZED (
         SELECT d.person_id, d.grant_id, w.stream_id, w.size, w.turn, g.purpose_id
           FROM waiting w
           JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id
           JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
          WHERE d.generation > d.acked_generation AND {_FREE}
-         ORDER BY w.turn / w.size, w.due_at LIMIT :limit
+         ORDER BY w.turn / w.size, w.since, w.stream_id LIMIT :limit
            FOR UPDATE OF d SKIP LOCKED FOR SHARE OF g SKIP LOCKED),
     numbered AS (
         SELECT due.person_id, due.grant_id, due.stream_id, p.strict,

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text, tuple_, union_all
 
 from portal.db import Base
 from portal.sync import messages
-from portal.sync.models import Attempt, Delivery, Receipt, Stream
+from portal.sync.models import Attempt, Delivery, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -125,14 +125,6 @@ def message(session: Session, *, client_id: str, jti: str) -> Sequence[Attempt]:
     """Return every attempt of one message, in the order they were made."""
     mine = select(Attempt).where(Attempt.client_id == client_id, Attempt.jti == jti)
     return session.scalars(mine.order_by(Attempt.at, Attempt.attempt_id)).all()
-
-
-def receipts(session: Session, *, attempt: Attempt) -> Sequence[Receipt]:
-    """Return what the company reported of having used the message."""
-    of_it = select(Receipt).where(
-        Receipt.person_id == attempt.person_id, Receipt.grant_id == attempt.grant_id, Receipt.jti == attempt.jti
-    )
-    return session.scalars(of_it.order_by(Receipt.received_at)).all()
 
 
 def streams(session: Session, client_ids: Collection[str]) -> dict[str, Stream]:

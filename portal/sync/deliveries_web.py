@@ -14,7 +14,7 @@ from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
 from portal.consent import queries as consents
 from portal.errors import NotFoundError
-from portal.sync import chart, deliveries, queries, services
+from portal.sync import chart, copies, deliveries, queries, receipts, services
 from portal.sync.deliveries import OWED, Wanted
 from portal.sync.forms import DeliveriesForm
 from portal.web import cursor, dates
@@ -23,13 +23,14 @@ from portal.web.dates import ZONE
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from flask import Response
     from flask.typing import ResponseReturnValue
     from sqlalchemy import Row
 
     from portal.companies.queries import ClientFacts
+    from portal.sync.copies import Share
     from portal.sync.deliveries import Owed
     from portal.sync.models import Attempt, Stream
 
@@ -77,6 +78,7 @@ class Line:
     tries: int
     problem: str
     next_try: str = ""
+    receipt: str = ""
 
 
 @pages.get("/org/deliveries")
@@ -99,6 +101,7 @@ def log() -> Response:
         owed=chosen.get("result") in OWED,
         places=_places(clients, streams),
         chart=None if wants_fragment() else _chart(clients),
+        shares=[] if wants_fragment() else _shares(clients, streams),
     )
 
 
@@ -125,7 +128,7 @@ def message(client_id: str, jti: str) -> Response:
         sub=_subs([newest]).get(newest.person_id, ""),
         next_try=_next_try(owed, stream) if newest.outcome != "completed" else "",
         payload=_pretty(newest.payload),
-        receipts=deliveries.receipts(session(), attempt=newest) if pair else [],
+        receipt=receipts.of_messages(session(), client_id=client_id, jtis=[jti]).get(jti),
     )
 
 
@@ -200,7 +203,7 @@ def _lines(
 def _attempts(
     found: Sequence[Row[Any]], clients: Mapping[str, ClientFacts], streams: Mapping[str, Stream]
 ) -> list[Line]:
-    tries, subs = deliveries.tries(session(), found), _subs(found)
+    tries, subs, said = deliveries.tries(session(), found), _subs(found), _receipts(found)
     owed = deliveries.still_owed(session(), {(one.person_id, one.grant_id) for one in found if one.grant_id})
     lines = []
     for one in found:
@@ -213,9 +216,21 @@ def _attempts(
                 kinds=[deliveries.kind(uri) for uri in one.kinds], result=_result(one), tone=_tone(one),
                 milliseconds=one.milliseconds, tries=tries[one.attempt_id], problem=one.detail,
                 next_try=_next_try(next_one, streams.get(one.client_id)) if one.outcome != "completed" else "",
+                receipt=said.get((one.client_id, one.jti), ""),
             )
         )  # fmt: skip
     return lines
+
+
+def _receipts(found: Sequence[Row[Any]]) -> dict[tuple[str, str], str]:
+    """Return by (client_id, jti) what each app says that it did with its messages."""
+    return {
+        (client_id, jti): said.status
+        for client_id in {one.client_id for one in found}
+        for jti, said in receipts.of_messages(
+            session(), client_id=client_id, jtis=[one.jti for one in found if one.client_id == client_id]
+        ).items()
+    }
 
 
 def _result(attempt: Row[Any] | Attempt) -> str:
@@ -259,6 +274,12 @@ def _places(clients: Mapping[str, ClientFacts], streams: Mapping[str, Stream]) -
         for client_id, stream in streams.items()
     ]
     return sorted(found, key=lambda place: (not place.failing, place.client.name))
+
+
+def _shares(clients: Mapping[str, ClientFacts], streams: Iterable[str]) -> list[tuple[str, Share]]:
+    """Return how many of the copies that each app holds, by its name, are as people have their details now."""
+    found = [(clients[one].name, copies.share(session(), now=now(), client_id=one)) for one in streams]
+    return [(name, share) for name, share in found if share.total]
 
 
 def _chart(clients: Collection[str]) -> chart.Chart:

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from portal import db
 from portal.app import create_app
 from portal.companies import services as companies
-from portal.sync import chart
+from portal.sync import chart, jobs
 from portal.sync.consignments import MANY
 from portal.sync.models import Attempt, Delivery, Receipt, Stream
 from tests.companies.browser import Browser
@@ -309,6 +309,25 @@ def test_a_longer_table_costs_no_more_queries(world: World, browser: Browser, fi
         page = browser.get(PATH).text
     assert page.count("Send again<") == 4
     assert len(many) == len(few)
+
+
+def test_the_list_says_what_was_reported_and_how_many_copies_are_right(
+    world: World, browser: Browser, firm: Firm
+) -> None:
+    shared = shared_with(world, firm)
+    jobs.drain()
+    [message] = firm.receiver.journal
+    assert "1 of 1 copies are as people have their details now (100.00%)." in browser.get(PATH).text
+    said = Receipt(
+        person_id=shared.person_id, grant_id=shared.grant_id, jti=message.jti, client_id=firm.client_id,
+        status="superseded", generation=1, applied_at=db.now(), received_at=db.now(),
+    )  # fmt: skip
+    world.transact(lambda session: session.add(said))
+    [row] = rows(browser.get(PATH))
+    assert "202 Delivered Superseded" in row
+    world.save(shared.person_id, name__full="Ada King")
+    page = browser.get(PATH).text
+    assert "0 of 1 copies are as people have their details now (0.00%), 100.00% without" in page
 
 
 def test_the_table_refreshes_alone(world: World, browser: Browser, firm: Firm) -> None:

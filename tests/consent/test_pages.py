@@ -202,7 +202,7 @@ def test_before_saving_the_recipients_are_named(
     settings: Settings, browser: Browser, shared: Grant, lasting: Offer
 ) -> None:
     fragment = browser.get("/sharing/recipients?attribute=email.main", headers={"HX-Request": "true"}).text
-    assert "1 organisation can ask for it, but is not set up to be told yet" in fragment
+    assert "1 organisation can ask for it, but does not accept updates now" in fragment
     assert "will get this" not in fragment
     assert lasting.name in fragment
     assert "<html" not in fragment

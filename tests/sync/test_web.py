@@ -90,12 +90,12 @@ def test_who_is_named_before_saving_is_named_after_it(world: World, browser: Bro
     world.share(browser.person_id, silent)
     before = plain(browser.get("/details/name.full/edit").text)
     assert f"1 organisation will get this: {told.name} " in before
-    assert f"1 organisation can ask for it, but is not set up to be told yet: {silent.name} " in before
+    assert f"1 organisation can ask for it, but does not accept updates now: {silent.name} " in before
     sequence = world.save(browser.person_id, name__full="Ada Lovelace")
     jobs.drain()
     after = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
     assert f"1 of 1 received it. {told.name} has your new full name: received" in plain(after)
-    assert f"1 organisation can ask for it, but is not set up to be told yet: {silent.name}" in plain(after)
+    assert f"1 organisation can ask for it, but does not accept updates now: {silent.name}" in plain(after)
     assert "hx-get" not in after
     assert "1 organisation has your change" in after
 
@@ -107,10 +107,19 @@ def test_a_page_does_not_wait_for_those_who_would_have_to_ask(world: World, brow
     set_state(world, unproven, "pending")
     sequence = world.save(browser.person_id, name__full="Ada Lovelace")
     page = browser.get(f"/updates/{sequence}", headers={"HX-Request": "true"}).text
-    assert "2 organisations can ask for it, but are not set up to be told yet:" in page
+    assert "2 organisations can ask for it, but do not accept updates now:" in page
     for words in ("hx-get", "of 0", "on its way", "No organisation", "data-announce"):
         assert words not in page
-    assert "2 organisations can ask for it, but are not" in browser.get("/details/name.full/edit").text
+    assert "2 organisations can ask for it, but do not" in browser.get("/details/name.full/edit").text
+
+
+def test_who_refused_a_message_is_not_called_silent(world: World, browser: Browser) -> None:
+    firm = world.firm()
+    share(world, browser, firm)
+    firm.receiver.behave = lambda _number: (422, {}, b"")
+    sequence = world.save(browser.person_id, name__full="Ada Lovelace")
+    jobs.drain()
+    assert "their system does not accept it. We keep trying" in browser.get(f"/updates/{sequence}").text
 
 
 def test_whoever_may_no_longer_have_it_is_named_neither_before_nor_after(world: World, browser: Browser) -> None:

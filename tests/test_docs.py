@@ -80,6 +80,21 @@ def test_every_wanted_package_is_pinned(name: str) -> None:
     assert {package.lower() for package in wanted} <= set(pinned)
 
 
+_DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [int(record.name[:4]) for record in _DECISIONS] == list(range(1, len(_DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("record", _DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_says_why_what_and_what_follows(record: Path) -> None:
+    written = record.read_text()
+    assert written.startswith(f"# {int(record.name[:4])}. ")
+    places = [written.find(f"\n**{part}.**") for part in ("Context", "Decision", "Consequences")]
+    assert -1 < places[0] < places[1] < places[2]
+
+
 _DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 _LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#{1,4} (.*)$", re.MULTILINE)

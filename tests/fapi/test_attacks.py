@@ -11,7 +11,6 @@ from sqlalchemy import update
 
 from portal import db
 from portal.companies import client_keys
-from portal.companies import services as companies
 from portal.companies.models import Client
 from tests.fapi import cast as casting
 from tests.fapi.forgery import claims_of

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, cast
 
 from portal import db, faults
@@ -89,7 +89,7 @@ class Courier:
         self._under_way: dict[UUID, Consignment] = {}
         self._ready: deque[Consignment] = deque()
         self._strict: deque[Consignment] = deque()
-        self._held = 0
+        self._held: Counter[UUID] = Counter()
         self._sent: list[Sent] = []
         self._sent_since = 0.0
         self._landed: set[tuple[UUID, UUID]] = set()
@@ -209,8 +209,14 @@ class Courier:
             faults.reach("send.sealed")
             self._strict.extend(each for each in some if each.strict)
             self._send([each for each in some if not each.strict])
-        while self._strict and self._held < _STRICT:
-            self._send_strict(self._strict.popleft())
+        while self._strict and self._held.total() < _STRICT:
+            self._send_strict(self._next_strict())
+
+    def _next_strict(self) -> Consignment:
+        """Take turns by stream: one that takes its time for each answer must not have all there is."""
+        chosen = min(self._strict, key=lambda each: self._held[each.place.stream_id])
+        self._strict.remove(chosen)
+        return chosen
 
     def _sealed(self) -> list[Consignment]:
         assert self._signer is not None  # noqa: S101 - whatever has a line was claimed
@@ -239,7 +245,7 @@ class Courier:
         """Send with the consents held as they are, until the answer: who stops sharing waits for it."""
         people = [parcel for parcel in consignment.parcels if isinstance(parcel, Parcel)]
         consignment.held = db.sessions(self.settings.database_url)()
-        self._held += 1
+        self._held[consignment.place.stream_id] += 1
         rows = push_statements.HELD_ALLOWED.within(consignment.held, _who(people))
         self._send_one(consignment, _allowed(people, rows), rules.STRICT_SECONDS)
 
@@ -315,7 +321,7 @@ class Courier:
     def _release(self, consignment: Consignment) -> None:
         held, consignment.held = consignment.held, None
         if held is not None:
-            self._held -= 1
+            self._held[consignment.place.stream_id] -= 1
             held.close()
 
     def _leave_unsent(self) -> None:

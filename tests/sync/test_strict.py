@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from portal import db
 from portal.consent.models import Grant
 from portal.sync import courier, jobs, rules
+from portal.sync.models import Stream
 from tests.sync.outbox_steps import entries
 
 if TYPE_CHECKING:
@@ -92,6 +93,27 @@ def test_others_do_not_wait_for_strict_ones_that_hang(world: World, monkeypatch:
     assert quick.receiver.newest(shared.sub)
     # Two at a time, and each is told in the end.
     assert len(firm.receiver.journal) == 4
+
+
+def test_a_company_that_takes_its_time_does_not_keep_other_strict_ones_waiting(world: World) -> None:
+    """It answers in time, so no circuit opens: it could else have all the room there is, answer after answer."""
+    slow, honest = strict_firm(world), strict_firm(world)
+    room = update(Stream).where(Stream.client_id == slow.client_id).values(in_flight=16)
+    world.transact(lambda session: session.execute(room))
+    slow.receiver.behave = lambda _number: 0.8
+    for _ in range(32):
+        world.share(world.person(), slow)
+    draining = threading.Thread(target=jobs.drain)
+    draining.start()
+    time.sleep(0.4)
+    world.share(world.person(), honest)
+    began = time.monotonic()
+    while not honest.receiver.journal and time.monotonic() - began < 8:
+        time.sleep(0.01)
+    waited = time.monotonic() - began
+    slow.receiver.behave = None
+    draining.join()
+    assert waited < 1.2
 
 
 def test_a_consent_somebody_is_changing_is_not_waited_for(world: World) -> None:

@@ -22,7 +22,7 @@ _RESULTS = {
     "not-sent": "Not sent",
 }
 _SCOPES = {
-    replays.FAILED: "What failed since a day",
+    replays.FAILED: "What failed since a date",
     replays.MISSING: "What is missing: whoever does not have the newest",
 }
 _YEARS = range(2000, 2100)

@@ -65,7 +65,7 @@ def pace(client_id: str) -> ResponseReturnValue:
         return _shown(client, pace_form=form)
     stream = queries.stream_held(session(), client_id=client_id)
     form.populate_obj(stream)
-    flash("From now on it is sent as much as you say.")
+    flash("Saved. What leaves from now on keeps to it.")
     return redirect(url_for("sync.endpoint", client_id=client_id), 303)
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Client", "NoAnswerError", "shared"]
 
 _CONNECT_SECONDS = 3.0
-_RESOLVE_SECONDS = 3.0
 
 
 class Client:
@@ -35,10 +34,6 @@ class Client:
         trust: ssl.SSLContext | None = None,
     ) -> None:
         self._allow, self._resolve, self._trust = allow, resolve, trust
-
-    def check(self, url: str) -> guard.Target:
-        """Return where `url` leads now; raise `guard.UnsafeAddressError`."""
-        return guard.check(url, allow=self._allow, resolve=self._resolve_in_time)
 
     def post(
         self,
@@ -76,9 +71,6 @@ class Client:
                         raise event.error
                     elif isinstance(event, Answered):
                         return event.answer
-
-    def _resolve_in_time(self, host: str, port: int) -> list[str]:
-        return list(names.threads().submit(self._resolve, host, port).result(_RESOLVE_SECONDS))
 
 
 @cache

@@ -10,7 +10,7 @@ from flask import Response, g, jsonify, request
 
 from portal.errors import PortalError
 from portal.oauth.protection import token_required
-from portal.sync import queries, services, stream_schemas, streams
+from portal.sync import proving, queries, services, stream_schemas, streams
 from portal.sync.bodies import json_body
 from portal.sync.stream_schemas import (
     StatusRequest,
@@ -39,18 +39,8 @@ _ONE_OR_ALL: Final = openapi.answer(
     openapi.JSON,
     {"anyOf": [openapi.shape(stream_schemas.StreamConfiguration), _LIST]},
 )
-_PROOFS = limits.Rate("stream-proof", 20, 60)
 # What is changed may make all of a client's people due anew.
 _CHANGES = limits.Rate("stream-change", 30, 600)
-
-
-class TooManyProofsError(PortalError):
-    """Each proof is a request to an address that the client chose."""
-
-    code = "too-many-requests"
-    status = 429
-    public = "You had endpoints proven twenty times within a minute. Wait a minute."
-    headers = {"Retry-After": "60"}  # noqa: RUF012 - read only
 
 
 class TooManyChangesError(PortalError):
@@ -233,11 +223,7 @@ def _prove(wish: Wish, stream: Stream | None) -> services.Challenge | None:
     )
     if asked is None:
         return None
-    if limits.spend(_PROOFS, g.token.client_id):
-        raise TooManyProofsError
-    # Nothing is held while a stranger's server takes its time.
-    session.commit()
-    services.await_echo(asked)
+    proving.prove(asked, company_id=g.token.company_id)
     return asked
 
 

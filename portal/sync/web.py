@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from portal.companies.access import own_client, recent_staff_required
 from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
-from portal.sync import queries, services, streams
+from portal.sync import proving, queries, services, streams
 from portal.sync.forms import EndpointForm, PaceForm
 from portal.web.context import keyring, now, session
 from portal.web.pages import page
@@ -126,9 +126,7 @@ def _told(client_id: str) -> tuple[ClientFacts, Stream]:
 def _prove(client_id: str, url: str) -> None:
     # An address that does not prove itself leaves the one that works in its place: nothing is written before.
     asked = services.challenge(session(), keyring=keyring(), client_id=client_id, url=url, now=now())
-    # Nothing is held while a stranger's server takes its time.
-    session().commit()
-    services.await_echo(asked)
+    proving.prove(asked, company_id=g.company.company_id)
     services.enable_endpoint(session(), client_id=client_id, url=url, now=now())
 
 

@@ -153,9 +153,9 @@ def caller() -> str:
     return network(request.remote_addr or "")
 
 
-def spend(rate: Rate, *whom: str) -> int:
-    """Count one for `whom` and return 0, or the seconds to wait when that is too many."""
-    return of(current_app).spend(rate, *whom)
+def spend(rate: Rate, *whom: str, cost: int = 1) -> int:
+    """Count `cost` for `whom` and return 0, or the seconds to wait when that is too many."""
+    return of(current_app).spend(rate, *whom, cost=cost)
 
 
 def give_back(rate: Rate, *whom: str) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy import func, select, text, update
 from portal.app import create_app
 from portal.companies import services as companies
 from portal.companies.models import Company, CompanyLetter
-from portal.sync import jobs, push_header, streams
+from portal.sync import jobs, proving, push_header, streams
 from portal.sync.models import Attempt, Stream
+from portal.web import limits
 from tests.companies.browser import Browser
 from tests.sync.caller import Caller
 
@@ -205,3 +206,17 @@ def letters(world: World, firm: Firm) -> list[UUID | None]:
     mine = select(CompanyLetter.person_id).where(CompanyLetter.client_id == firm.client_id)
     found: list[UUID | None] = world.transact(lambda session: session.scalars(mine).all())
     return found
+
+
+def test_who_names_servers_that_hang_does_not_take_all_the_time_there_is(
+    browser: Browser, firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time is proven in a process: others would find it busy for ever."""
+    monkeypatch.setattr(proving, "_SECONDS", limits.Rate("stream-proof-few-seconds", 3, 60))
+    firm.receiver.behave = lambda _number: 2.2
+    here = f"/org/apps/{firm.client_id}/endpoint"
+    assert browser.send(here, url=firm.receiver.url + "/1").status_code == 303
+    asked = firm.receiver.requests
+    refused = browser.send(here, url=firm.receiver.url + "/2").text
+    assert "Wait a minute." in browser.send(here, url=firm.receiver.url + "/3").text + refused
+    assert firm.receiver.requests <= asked + 1

@@ -133,3 +133,4 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)
+    slots.fill(app, "endpoints_away", health_web.endpoints_away_slot)

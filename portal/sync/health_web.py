@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, flash, redirect, url_for
+from flask import Blueprint, flash, redirect, render_template, url_for
 
 from portal.companies import letters
 from portal.companies.access import own_client, recent_staff_required, staff_required
@@ -17,6 +17,8 @@ from portal.web.dates import ZONE
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask import Response
     from flask.typing import ResponseReturnValue
 
@@ -33,6 +35,13 @@ LETTERS = {
     "disabled": "The endpoint is turned off",
     "held": "Messages are held back",
 }
+
+
+def endpoints_away_slot(clients: Sequence[ClientFacts]) -> str:
+    """Return a line for each app whose endpoint takes nothing; empty where all do."""
+    found = queries.streams_away(session(), client_ids=[each.client_id for each in clients])
+    away = [(each, found[each.client_id]) for each in clients if each.client_id in found]
+    return render_template("sync/_endpoints_away.html", away=away) if away else ""
 
 
 @pages.get("/org/deliveries/endpoints/<client_id>")

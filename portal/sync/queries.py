@@ -21,6 +21,13 @@ def told_clients(session: Session, *, client_ids: Collection[str]) -> set[str]:
     return set(session.scalars(enabled))
 
 
+def streams_away(session: Session, *, client_ids: Collection[str]) -> dict[str, Stream]:
+    """Return by client the streams that are turned off because they failed, or left alone until the next probe."""
+    away = (Stream.disabled_at.is_not(None)) | (Stream.circuit_step > 0)
+    mine = select(Stream).where(Stream.client_id.in_(client_ids), away)
+    return {stream.client_id: stream for stream in session.scalars(mine)} if client_ids else {}
+
+
 def stream_of(session: Session, *, client_id: str) -> Stream | None:
     """Return where a client is told, if it has registered that."""
     return session.scalar(select(Stream).where(Stream.client_id == client_id))

@@ -116,3 +116,15 @@ def test_the_pages_of_an_app_say_that_its_endpoint_fails_and_lead_to_how_it_does
         text = browser.get(page).text
         assert "It did not answer in time. No success since today at" in text
         assert f"/org/deliveries/endpoints/{firm.client_id}" in text
+
+
+def test_the_overview_says_which_endpoint_takes_nothing(world: World, browser: Browser, firm: Firm) -> None:
+    page = f"/org/deliveries/endpoints/{firm.client_id}"
+    assert page not in browser.get("/org").text
+    mine = update(Stream).where(Stream.client_id == firm.client_id)
+    world.transact(lambda session: session.execute(mine.values(circuit_step=1, failing_since=db.now())))
+    assert "the endpoint takes no updates since today at" in browser.get("/org").text
+    off = mine.values(state="disabled", disabled_at=db.now(), reason="The endpoint answered 410: it is gone for good.")
+    world.transact(lambda session: session.execute(off))
+    assert "the endpoint is turned off. The endpoint answered 410" in browser.get("/org").text
+    assert page in browser.get("/org").text

@@ -287,7 +287,6 @@ def test_metadata_that_cannot_be_met_are_refused_and_nothing_is_called(
 ) -> None:
     called: list[str] = []
     monkeypatch.setattr(outbound.Client, "_ask", lambda *given: called.append(given[2]))
-    monkeypatch.setattr(outbound.Client, "check", lambda *given: called.append(given[1]))
     answer = program.post(program.document(**changes))
     assert (answer.status_code, answer.json["error"]) == (400, code)
     assert named in answer.json["error_description"]

@@ -182,9 +182,7 @@ def settle(session: Session, *, client_id: str, asked: Asked, now: datetime) -> 
     """Note what a client says of messages; what is not its own, or was answered before, changes nothing."""
     refused = {jti: _words(error) for jti, error in asked.errors.items()}
     received = [jti for jti in dict.fromkeys(asked.acknowledged) if jti not in refused]
-    stream_events.settle(session, client_id=client_id, jtis=received, now=now)
-    for jti, problem in refused.items():
-        stream_events.settle(session, client_id=client_id, jtis=[jti], now=now, problem=problem)
+    stream_events.settle(session, client_id=client_id, said=dict.fromkeys(received, "") | refused, now=now)
     session.execute(poll_statements.ACKNOWLEDGE, {"client_id": client_id, "jtis": received})
     rows = [{"jti": jti, "problem": problem} for jti, problem in refused.items()]
     values = {"client_id": client_id, "rows": json.dumps(rows), "seconds": rules.HELD.total_seconds()}

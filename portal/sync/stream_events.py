@@ -6,6 +6,7 @@ that is paused is still told that it is: nothing else.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from portal.sync import messages, rules, services
 from portal.sync.models import Stream, StreamEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Row
@@ -73,10 +74,10 @@ _FINISH = text("""
      WHERE stream_event_id = :stream_event_id AND lease_id = :lease_id AND delivered_at IS NULL
 """)
 _ANSWERED = text("""
-    UPDATE stream_event
-       SET delivered_at = :now, lease_id = NULL, leased_until = NULL, last_problem = :problem
-     WHERE client_id = :client_id AND stream_event_id = ANY(:ids) AND delivered_at IS NULL
- RETURNING stream_event_id
+    UPDATE stream_event s
+       SET delivered_at = :now, lease_id = NULL, leased_until = NULL, last_problem = v.problem
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(id uuid, problem text)
+     WHERE s.client_id = :client_id AND s.stream_event_id = v.id AND s.delivered_at IS NULL
 """)
 
 
@@ -170,16 +171,15 @@ def finish(session: Session, sent: Sequence[tuple[StreamParcel, Result]], *, now
         )  # fmt: skip
 
 
-def settle(session: Session, *, client_id: str, jtis: Collection[str], now: datetime, problem: str = "") -> set[str]:
-    """Note what a client that polls says of those it was handed, and return the ones that were its own to settle.
+def settle(session: Session, *, client_id: str, said: Mapping[str, str], now: datetime) -> None:
+    """Note what a client that polls says of those it was handed, in one statement however many it names.
 
-    With a `problem` they were refused: the same words would be refused again, so they are not told again either.
+    `said` maps a `jti` to why it was refused, empty where it was taken: the same words would be refused again, so
+    they are not told again either.
     """
-    ids = [found for found in map(_id, jtis) if found]
-    if not ids:
-        return set()
-    values = {"client_id": client_id, "ids": ids, "now": now, "problem": problem}
-    return {found.hex for found in session.scalars(_ANSWERED, values)}
+    rows = [{"id": str(found), "problem": problem} for jti, problem in said.items() if (found := _id(jti))]
+    if rows:
+        session.execute(_ANSWERED, {"client_id": client_id, "rows": json.dumps(rows), "now": now})
 
 
 def build(parcel: StreamParcel, signer: Signer, *, issuer: str, now: datetime) -> str:

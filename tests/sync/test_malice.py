@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, select, text, update
@@ -13,6 +14,7 @@ from portal.companies.models import Company, CompanyLetter
 from portal.sync import jobs, proving, push_header, streams
 from portal.sync.models import Attempt, Stream
 from portal.web import limits
+from tests import counting
 from tests.companies.browser import Browser
 from tests.sync.caller import Caller
 
@@ -220,3 +222,19 @@ def test_who_names_servers_that_hang_does_not_take_all_the_time_there_is(
     refused = browser.send(here, url=firm.receiver.url + "/2").text
     assert "Wait a minute." in browser.send(here, url=firm.receiver.url + "/3").text + refused
     assert firm.receiver.requests <= asked + 1
+
+
+def test_a_poll_that_names_a_thousand_messages_costs_as_many_statements_as_one_that_names_one(
+    app: Flask, world: World, firm: Firm
+) -> None:
+    caller = Caller(app.test_client(), world, firm)
+
+    def cost(many: int) -> int:
+        errors = {uuid4().hex: {"err": "invalid_key"} for _ in range(many)}
+        acks = [uuid4().hex for _ in range(many)]
+        with counting.statements(world.settings) as counted:
+            caller.post(streams.EVENTS, json=NOW | {"maxEvents": 0, "ack": acks, "setErrs": errors})
+        return len(counted)
+
+    cost(1)
+    assert cost(1000) == cost(1)

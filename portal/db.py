@@ -183,7 +183,7 @@ class Prepared:
         Raises the driver's error, without the server's words.
         """
         result = self._at_once(url, parameters)
-        return self._row(result, 0, {}) if result.ntuples else None
+        return self._rows(result)[0] if result.ntuples else None
 
     def all(self, url: str, parameters: Mapping[str, object]) -> list[Any]:
         """Run it by itself, as `one` does, and return every row."""
@@ -221,21 +221,18 @@ class Prepared:
 
     def _rows(self, result: PGresult) -> list[Any]:
         # What a join repeats is read once: rows may share it, so nobody changes it.
-        known: dict[bytes, Any] = {}
+        known: list[dict[bytes | None, Any]] = [{None: None} for _ in range(result.nfields)]
         return [self._row(result, number, known) for number in range(result.ntuples)]
 
-    def _row(self, result: PGresult, number: int, known: dict[bytes, Any]) -> SimpleNamespace:
+    def _row(self, result: PGresult, number: int, known: list[dict[bytes | None, Any]]) -> SimpleNamespace:
         readers = self._readers or self._described(result)
         row = SimpleNamespace()
-        values = row.__dict__
+        values, value = row.__dict__, result.get_value
         for column, (name, read) in enumerate(readers.items()):
-            raw = result.get_value(number, column)
-            if raw is None or read is not _read_tree:
-                values[name] = None if raw is None else read(raw)
-            elif (found := known.get(raw)) is not None:
-                values[name] = found
-            else:
-                values[name] = known[raw] = _read_tree(raw)
+            raw, seen = value(number, column), known[column]
+            if raw not in seen and raw is not None:
+                seen[raw] = read(raw)
+            values[name] = seen[raw]
         return row
 
     def _described(self, result: PGresult) -> dict[str, Callable[[bytes], Any]]:

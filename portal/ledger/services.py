@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
-from portal.db import new_id
+from portal.db import Prepared, new_id
 from portal.ledger.models import DisclosureContext
 from portal.ledger.refusals import ROOM
 
@@ -37,13 +37,13 @@ _RECORD = text(f"""
      WHERE outcome <> 'denied' OR channel = 'consent' OR
            {ROOM.format(person_id="n.person_id", context_id="n.context_id", at="n.at")}
 """)  # noqa: S608 - put together from constants
-_REPORT = text("""
+_REPORT = Prepared("report_outcomes", """
     INSERT INTO disclosure_outcome (person_id, at, disclosure_id, outcome, reported_at, detail, milliseconds)
-    SELECT person_id, at, disclosure_id, outcome, :now, detail, milliseconds
+    SELECT person_id, at, disclosure_id, outcome, CAST(:now AS timestamptz), detail, milliseconds
       FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
            person_id uuid, at timestamptz, disclosure_id uuid, outcome text, detail text, milliseconds int)
         ON CONFLICT DO NOTHING
-""")
+""")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def record(session: Session, *rows: NewDisclosure) -> None:
 def report(session: Session, *rows: NewOutcome, now: datetime) -> None:
     """Add what became of disclosures, in one statement; the same outcome said twice is kept once."""
     if rows:
-        session.execute(_REPORT, {"rows": _rows(rows), "now": now})
+        _REPORT.within(session, {"rows": _rows(rows), "now": now})
 
 
 def open_months(session: Session, *, now: datetime) -> None:

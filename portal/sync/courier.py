@@ -53,7 +53,7 @@ _STREAMS_LOOK = 0.1
 # Longer than any pause between looks: where news comes again and again, a job for each costs more than to stay.
 _STAY_SECONDS = 0.06
 # Answers are noted together: so many, or what came in so long.
-_NOTED, _NOTED_SECONDS = 100, 0.01
+_NOTED, _NOTED_SECONDS = 200, 0.01
 _IN_VAIN = 3
 _SIGNER_SECONDS = 1.0
 _NARROW_SECONDS = 600.0

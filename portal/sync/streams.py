@@ -182,7 +182,7 @@ def ask_proof(
         return None
     if not wish.url:
         raise NoEndpointError(pointer="/delivery/endpoint_url")
-    known = stream is not None and (stream.method, stream.url) == ("push", wish.url) and stream.disabled_at is None
+    known = stream is not None and (stream.method, stream.url) == ("push", wish.url) and not _must_prove(stream)
     if known and wish.keep_header and wish.authorization is None:
         return None
     return services.challenge(
@@ -213,7 +213,7 @@ def change(session: Session, *, keyring: Keyring, client_id: str, wish: Wish, no
     stream = queries.stream_held(session, client_id=client_id)
     rests = (stream.state, stream.reason) if stream.state != "enabled" and stream.disabled_at is None else None
     wider = not set(delivered(wish.events)) <= set(delivered(stream.events))
-    if (stream.method, stream.url) != (wish.method, _url(wish)) or stream.disabled_at is not None:
+    if (stream.method, stream.url) != (wish.method, _url(wish)) or _must_prove(stream):
         services.open_stream(session, client_id=client_id, method=wish.method, url=_url(wish), now=now)
         stream.state, stream.reason = rests or (stream.state, stream.reason)
     _settle_on(stream, keyring, wish)
@@ -235,8 +235,12 @@ def set_status(session: Session, *, client_id: str, status: str, reason: str, no
         stream.reason = reason
         return stream
     if status == "enabled":
+        stream.verified_at = stream.verified_at or now
         health.returned(session, stream)
         services.ring(session)
+    if stream.disabled_at is not None and status != "enabled":
+        # One that was turned off because it failed still has to prove itself, also after a rest.
+        stream.verified_at = None
     stream.state, stream.reason, stream.disabled_at = status, reason, None
     session.flush()
     said = events.StreamStatusChanged(client_id=client_id, status=status, reason=reason, at=now)
@@ -291,6 +295,10 @@ def _delivery(stream: Stream, issuer: str) -> dict[str, Any]:
         "in_flight": stream.in_flight,
         "per_second": stream.per_second,
     }
+
+
+def _must_prove(stream: Stream) -> bool:
+    return stream.disabled_at is not None or stream.verified_at is None
 
 
 def _url(wish: Wish) -> str | None:

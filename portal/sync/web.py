@@ -93,7 +93,7 @@ def status(client_id: str) -> ResponseReturnValue:
     wanted = request.form.get("status", "")
     if (stream.state, wanted) not in {("enabled", "paused"), ("paused", "enabled"), ("disabled", "enabled")}:
         raise NotFoundError
-    if stream.disabled_at is not None:
+    if stream.disabled_at is not None or stream.verified_at is None:
         # One that was turned off because it failed proves itself again, or is turned on beside its figures.
         raise NotFoundError
     streams.set_status(session(), client_id=client_id, status=wanted, reason="", now=now())

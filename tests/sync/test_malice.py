@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select, text, update
 
+from portal import db
 from portal.app import create_app
 from portal.companies import services as companies
 from portal.companies.models import Company, CompanyLetter
-from portal.sync import jobs, proving, push_header, streams
+from portal.sync import health, jobs, proving, push_header, streams
 from portal.sync.models import Attempt, Stream
 from portal.web import limits
 from tests import counting
@@ -166,12 +167,8 @@ def test_asking_for_everything_again_has_an_end(app: Flask, world: World, firm: 
     assert "Retry-After" in answer.headers
 
 
-def test_an_endpoint_that_is_gone_and_back_again_and_again_makes_few_letters(
-    app: Flask, world: World, firm: Firm
-) -> None:
+def test_an_endpoint_that_is_gone_and_back_again_and_again_makes_few_letters(world: World, firm: Firm) -> None:
     """Letters go to an address that its company named: nobody's mailbox is to be filled by toggling a stream."""
-    caller = manager(app, world, firm)
-    stream_id = str(world.endpoint(firm).stream_id)
     shared = world.share(world.person(), firm)
     firm.receiver.behave = lambda _number: (410, {}, b"")
     for number in range(6):
@@ -179,8 +176,8 @@ def test_an_endpoint_that_is_gone_and_back_again_and_again_makes_few_letters(
         world.due_now()
         jobs.drain()
         assert world.endpoint(firm).state == "disabled"
-        for status in ("paused", "enabled"):
-            caller.post(streams.STATUS, json={"stream_id": stream_id, "status": status})
+        stream = select(Stream).where(Stream.client_id == firm.client_id)
+        world.transact(lambda session: health.returned(session, session.scalars(stream).one()))  # noqa: B023 - at once
     assert len(letters(world, firm)) == 3
 
 
@@ -238,3 +235,16 @@ def test_a_poll_that_names_a_thousand_messages_costs_as_many_statements_as_one_t
 
     cost(1)
     assert cost(1000) == cost(1)
+
+
+def test_a_rest_does_not_make_up_for_the_proof_of_one_that_failed(app: Flask, world: World, firm: Firm) -> None:
+    caller = manager(app, world, firm)
+    stream_id = str(world.endpoint(firm).stream_id)
+    put(world, firm, state="disabled", disabled_at=db.now())
+    firm.receiver.behave = lambda _number: (404, {}, b"")
+    statuses = [
+        caller.post(streams.STATUS, json={"stream_id": stream_id, "status": status}).status_code
+        for status in ("paused", "enabled")
+    ]
+    assert statuses == [200, 422]
+    assert world.endpoint(firm).state == "paused"

@@ -31,12 +31,17 @@ def _addresses(app: Flask, cast: Cast) -> Iterator[str]:
     known: Arguments = {
         "grant_id": cast.shared.grant_id, "disclosure_id": cast.disclosure_id, "client_id": cast.firm.client_id,
         "sub": cast.shared.sub, "pull_id": cast.pull_id, "attribute": "name.full", "sequence": 1,
-        "request_id": cast.question_id,
+        "request_id": cast.question_id, "replay_id": cast.replay_id, "jti": cast.jti, "kid": cast.spare_kid,
         "slug": cast.firm.name.lower().replace(" ", "-"), "code": "invalid",
+    }  # fmt: skip
+    # The same name is something else there: a purpose of the firm, and the app that is told.
+    elsewhere: dict[str, Arguments] = {
+        "/purposes/": {"code": cast.purpose_code}, "/org/deliveries/": {"client_id": cast.told.client_id},
     }  # fmt: skip
     for rule in app.url_map.iter_rules():
         if "GET" in (rule.methods or ()) and rule.endpoint != "static":
-            yield path(app, rule.endpoint, {name: known[name] for name in rule.arguments})
+            here = next((known | other for part, other in elsewhere.items() if part in rule.rule), known)
+            yield path(app, rule.endpoint, {name: here[name] for name in rule.arguments})
 
 
 @pytest.mark.parametrize("who", WHO)

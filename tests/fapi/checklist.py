@@ -15,7 +15,7 @@ ELSEWHERE: Final[dict[int, tuple[str, ...]]] = {
     36: ("tests/journeys/test_connect.py::test_sharing_makes_a_customer_at_once",),
     # The signed event about an ended consent, and that the next call of the company is refused.
     74: (
-        "tests/sync/test_delivery.py::test_stopping_tells_the_company_once_and_then_nothing",
+        "tests/sync/test_outbox.py::test_stopping_tells_the_company_once_and_then_nothing",
         "tests/journeys/test_stop_sharing.py::test_stopping_acts_on_both_sides",
     ),
 }

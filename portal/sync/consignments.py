@@ -192,11 +192,11 @@ def _own(jti: str, result: Result, acknowledged: Collection[str], errors: Mappin
         return replace(result, outcome=Outcome.FAILED, unlike=True, detail=_words(errors[jti]))
     if jti in acknowledged:
         return result
-    return replace(result, outcome=Outcome.UNKNOWN, detail="It did not say whether it took this one of the messages.")
+    return replace(result, outcome=Outcome.UNKNOWN, detail="It did not say whether it took this message.")
 
 
 def _words(error: object) -> str:
     code = error.get("err") if isinstance(error, dict) else None
     if not isinstance(code, str) or not rules.ERROR_CODE.fullmatch(code):
-        return "It refused this one of the messages."
-    return f"It refused this one of the messages: {code}."
+        return "It refused this message."
+    return f"It refused this message: {code}."

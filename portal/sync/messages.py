@@ -1,6 +1,6 @@
 """What a company receives: one Security Event Token (RFC 8417), every value in it sealed by itself.
 
-Push, pull and batch answer with the same message; the plan of its events is in docs/companies.md.
+Push, pull and batch answer with the same message; the plan of its events is in docs/companies/messages.md.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def test_what_a_receiver_says_of_a_message_is_kept_only_where_it_is_a_code(
     firm.receiver.says = lambda jtis: {"ack": [], "setErrs": {jti: {"err": words} for jti in jtis}}
     shared = world.share(world.person(), firm)
     jobs.drain()
-    assert world.delivery(shared).last_problem == "It refused this one of the messages."
+    assert world.delivery(shared).last_problem == "It refused this message."
     details = select(Attempt.detail).where(Attempt.grant_id == shared.grant_id)
     assert set(world.transact(lambda session: session.scalars(details).all())) == {world.delivery(shared).last_problem}
 

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portal import events
+from portal.app import create_app
 from portal.sync import services
+from tests.sync.caller import Caller
 from tests.sync.cast import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flask import Flask
+    from flask.testing import FlaskClient
+
     from portal.config import Settings
     from portal.vault.keyring import Keyring
+    from tests.sync.cast import Firm, Shared
 
 
 @pytest.fixture
@@ -26,3 +32,28 @@ def world(settings: Settings, keys: Keyring) -> Iterator[World]:
     made = World(settings, keys)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def http(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def firm(world: World) -> Firm:
+    return world.firm()
+
+
+@pytest.fixture
+def shared(world: World, firm: Firm) -> Shared:
+    return world.share(world.person(), firm)
+
+
+@pytest.fixture
+def caller(http: FlaskClient, world: World, firm: Firm) -> Caller:
+    return Caller(http, world, firm)

@@ -11,7 +11,6 @@ from sqlalchemy import select, update
 from werkzeug import Response
 
 from portal import db
-from portal.app import create_app
 from portal.consent import services as consent
 from portal.ledger import queries as ledger
 from portal.sync import batches, jobs, rules
@@ -25,30 +24,9 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
 
-    from portal.config import Settings
     from portal.ledger.queries import Entry
     from tests.sync.cast import Firm, Shared, World
     from tests.sync.receiver import Message
-
-
-@pytest.fixture(scope="module")
-def http(settings: Settings) -> FlaskClient:
-    return create_app(settings).test_client()
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
-@pytest.fixture
-def caller(http: FlaskClient, world: World, firm: Firm) -> Caller:
-    return Caller(http, world, firm)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.sync.models import Delivery, Stream
 from portal.web import dates
 from tests.companies.browser import Browser
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 DAYS = timedelta(days=3)
 OFF: dict[str, Any] = {"state": "disabled", "disabled_at": -DAYS}
 FAILING: dict[str, Any] = {"failing_since": -DAYS}
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
 
 
 @pytest.fixture

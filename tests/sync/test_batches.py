@@ -12,17 +12,13 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.app import create_app
 from portal.ledger import queries as ledger
 from portal.sync import batches, jobs
 from portal.sync.models import BatchPull, BatchPullItem
-from tests.sync.caller import Caller
 from tests.sync.test_ceilings import used
 
 if TYPE_CHECKING:
-    from flask import Flask
-
-    from portal.config import Settings
+    from tests.sync.caller import Caller
     from tests.sync.cast import Firm, Shared, World
 
 _WORKER = "import sys; from portal.sync import jobs; jobs.run_pull(sys.argv[1])"
@@ -32,21 +28,6 @@ from portal import config
 from portal.app import create_app
 create_app(config.current()).test_client().get(sys.argv[1], headers={"Authorization": sys.argv[2], "DPoP": sys.argv[3]})
 """
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def die(point: str, program: str, *arguments: str) -> None:

@@ -10,7 +10,6 @@ from joserfc.jwk import ECKey
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import queries as companies
 from portal.companies import services as registering
 from portal.companies.models import Client, Company, Purpose
@@ -32,18 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
     from werkzeug.test import TestResponse
 
-    from portal.config import Settings
     from tests.sync.cast import Shared, World
-
-
-@pytest.fixture(scope="module")
-def http(settings: Settings) -> FlaskClient:
-    return create_app(settings).test_client()
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
 
 
 def persons_caller(http: FlaskClient, world: World, firm: Firm, shared: Shared) -> Caller:

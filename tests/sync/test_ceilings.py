@@ -39,24 +39,9 @@ if TYPE_CHECKING:
 CEILING = 4
 
 
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
 @pytest.fixture
 def firm(world: World) -> Firm:
     return limited(world, CEILING)
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def limited(world: World, pulls_a_day: int | None, mode: str = "kept-up-to-date") -> Firm:

@@ -13,7 +13,6 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from portal import db
-from portal.app import create_app
 from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.ledger import queries as ledger
@@ -26,32 +25,11 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.test import TestResponse
 
-    from portal.config import Settings
     from portal.ledger.queries import Entry
     from tests.sync.cast import Firm, Shared, World
 
 # In front of Flask, and behind it.
 WAYS = ("", f"?attributes={','.join(SHARED)}")
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def ask(caller: Caller, shared: Shared, etag: str | None = None, way: str = "") -> TestResponse:

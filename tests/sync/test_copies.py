@@ -13,14 +13,12 @@ import pytest
 from sqlalchemy import update
 
 from portal import cli, db
-from portal.app import create_app
 from portal.companies.models import Purpose
 from portal.sync import copies, jobs
 from portal.sync.copies import Share
 from portal.sync.models import Delivery, Stream
 from tests.companies.browser import Browser
 from tests.counting import statements
-from tests.sync.caller import Caller
 from tests.sync.outbox_steps import claim
 from tests.sync.test_receipts import receipt, results, send
 
@@ -32,27 +30,13 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from portal.sync.copies import Told
     from portal.vault.keyring import Keyring
+    from tests.sync.caller import Caller
     from tests.sync.cast import Firm, Shared, World
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
 
 
 @pytest.fixture
 def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
     return Browser(app, settings, keys)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def share(world: World, firm: Firm, *, later: timedelta = timedelta()) -> Share:

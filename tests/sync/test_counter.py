@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import queries as companies
 from portal.companies.models import Client
 from portal.ledger import queries as ledger
@@ -17,37 +16,15 @@ from portal.oauth import protection, tokens
 from portal.oauth.backchannel_token import Approved
 from portal.sync import pulls
 from portal.vault import base64url
-from tests.sync.caller import Caller
 from tests.sync.cast import SHARED
 from tests.sync.receiver import read
 
 if TYPE_CHECKING:
-    from flask import Flask
     from sqlalchemy.orm import Session
     from werkzeug.test import TestResponse
 
-    from portal.config import Settings
+    from tests.sync.caller import Caller
     from tests.sync.cast import Firm, Shared, World
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def test_both_ways_say_the_same(world: World, firm: Firm, shared: Shared, caller: Caller) -> None:

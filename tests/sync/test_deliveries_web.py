@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import services as companies
 from portal.sync import chart, jobs
 from portal.sync.consignments import MANY
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
 
 PROFILE = "urn:ucm:event:profile"
 PATH = "/org/deliveries"
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from portal import db
-from portal.app import create_app
 from portal.consumer.catalogue import CATALOGUE
 from portal.ledger import queries as ledger
 from portal.ledger import rules as words
@@ -41,21 +40,6 @@ if TYPE_CHECKING:
 ADDRESS = "/api/v1/drift"
 MAIL, PHONE, NAME = "email.main", "phone.mobile", "name.full"
 KEY = bytes(range(32))
-
-
-@pytest.fixture
-def http(world: World) -> FlaskClient:
-    return create_app(world.settings).test_client()
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def caller(http: FlaskClient, world: World, firm: Firm) -> Caller:
-    return Caller(http, world, firm)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import services as companies
 from portal.sync import jobs
 from portal.sync.models import Stream
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from portal.vault.keyring import Keyring
     from tests.sync.cast import Firm, World
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
 def shared(world: World, firm: Firm) -> Shared:
     made = world.share(world.person(), firm)
     jobs.drain()

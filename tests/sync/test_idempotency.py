@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from portal import db
-from portal.app import create_app
 from portal.sync import idempotency, jobs
 from portal.sync.models import BatchPull, IdempotencyKey
 from tests.sync.caller import Caller
@@ -24,31 +23,10 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.test import TestResponse
 
-    from portal.config import Settings
     from tests.sync.cast import Firm, Shared, World
 
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 TOGETHER = 20
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def post(caller: Caller, subjects: list[str], key: str | None = KEY, **more: Any) -> TestResponse:  # noqa: ANN401 - members of the body

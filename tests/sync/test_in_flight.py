@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies.models import Purpose
 from portal.consent.models import Grant
 from portal.ledger import queries
@@ -30,16 +29,6 @@ if TYPE_CHECKING:
     from portal.sync.in_flight import UnderWay
     from portal.vault.keyring import Keyring
     from tests.sync.cast import Firm, Shared, World
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
 
 
 @pytest.fixture

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
 def shared(world: World, firm: Firm) -> Shared:
     """A person who shares, whose first message has arrived."""
     made = world.share(world.person(), firm)

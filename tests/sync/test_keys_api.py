@@ -13,7 +13,6 @@ from joserfc.jwk import ECKey, OctKey
 from sqlalchemy import select, update
 
 from portal import db, events
-from portal.app import create_app
 from portal.companies import client_keys, departments, proofs
 from portal.companies import queries as companies
 from portal.companies.models import ClientKey
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
 
 DAY = timedelta(hours=24)
 WRAP = ["ECDH-ES+A256KW", "A256GCM"]
-
-
-@pytest.fixture
-def app(world: World) -> APIFlask:
-    return create_app(world.settings)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import services as companies
 from portal.companies.models import Company, CompanyLetter
 from portal.sync import health, jobs, proving, push_header, streams
@@ -30,16 +29,6 @@ if TYPE_CHECKING:
 
 SECRET = "Bearer secret-of-theirs"
 NOW: dict[str, Any] = {"returnImmediately": True}
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
 
 
 def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream

@@ -14,21 +14,18 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from sqlalchemy import update
 
-from portal.app import create_app
 from portal.companies.models import ClientKey, Purpose
 from portal.sync import jobs, messages
 from portal.vault import base64url
-from tests.sync.caller import Caller
 from tests.sync.test_keys_api import add, prove, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask import Flask
     from joserfc.jwk import KeySetSerialization
     from werkzeug.test import TestResponse
 
-    from portal.config import Settings
+    from tests.sync.caller import Caller
     from tests.sync.cast import Firm, Shared, World
 
 WRAP = ["ECDH-ES+A256KW", "A256GCM"]
@@ -36,26 +33,6 @@ KINDS: dict[str, Callable[[], ECKey | OKPKey]] = {
     "P-256": lambda: ECKey.generate_key("P-256", private=True),
     "X25519": lambda: OKPKey.generate_key("X25519", private=True),
 }
-
-
-@pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
-@pytest.fixture
-def caller(app: Flask, world: World, firm: Firm) -> Caller:
-    return Caller(app.test_client(), world, firm)
 
 
 def proven(caller: Caller, method: str, path: str, epk: object) -> dict[str, str]:

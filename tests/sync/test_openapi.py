@@ -12,7 +12,6 @@ from hypothesis.strategies import one_of
 from schemathesis import GenerationMode, checks
 from schemathesis.specs.openapi import checks as conformance
 
-from portal.app import create_app
 from portal.sync import jobs, polling
 from tests.sync.caller import Caller
 
@@ -59,11 +58,6 @@ OPERATIONS = (
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer polls at once: most of what is sent here finds nothing to hand out."""
     monkeypatch.setattr(polling, "WAIT_SECONDS", 0.0)
-
-
-@pytest.fixture
-def app(world: World) -> APIFlask:
-    return create_app(world.settings)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.app import create_app
 from portal.consumer import services as consumer
 from portal.ledger import queries as ledger
 from portal.ledger import rules
@@ -35,21 +34,11 @@ _A_MOMENT = 0.4
 
 
 @pytest.fixture
-def http(world: World) -> FlaskClient:
-    return create_app(world.settings).test_client()
-
-
-@pytest.fixture
 def firm(world: World) -> Firm:
     """A company that polls."""
     made = world.firm(enabled=False)
     world.transact(lambda session: open_stream(session, made))
     return made
-
-
-@pytest.fixture
-def caller(http: FlaskClient, world: World, firm: Firm) -> Caller:
-    return Caller(http, world, firm)
 
 
 def open_stream(session: Any, firm: Firm) -> Stream:  # noqa: ANN401 - a session

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text, update
 
 from portal import db
-from portal.app import create_app
 from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.sync import jobs, services
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, Shared, World
 
 _A_MOMENT = 0.5
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from portal import db
-from portal.app import create_app
 from portal.sync import jobs, outbox, receipts, rules, services
 from portal.sync.models import Attempt, Delivery, Receipt, Stream
 from portal.sync.receipts import NewReceipt, Noted, Status
@@ -28,26 +27,6 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, Shared, World
 
 ADDRESS = "/api/v1/receipts"
-
-
-@pytest.fixture
-def http(world: World) -> FlaskClient:
-    return create_app(world.settings).test_client()
-
-
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def caller(http: FlaskClient, world: World, firm: Firm) -> Caller:
-    return Caller(http, world, firm)
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
 
 
 def receipt(jti: str, status: str = "applied", **more: Any) -> dict[str, Any]:  # noqa: ANN401 - members of JSON

@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, Shared, World
 
 
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
-@pytest.fixture
-def shared(world: World, firm: Firm) -> Shared:
-    return world.share(world.person(), firm)
-
-
 def tries(world: World, firm: Firm) -> list[Attempt]:
     mine = select(Attempt).where(Attempt.client_id == firm.client_id).order_by(Attempt.at)
     found: list[Attempt] = world.transact(lambda session: session.scalars(mine).all())

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text, update
 
 from portal import db
-from portal.app import create_app
 from portal.identity.models import BrowserSession
 from portal.sync import jobs, replays
 from portal.sync.models import Attempt, Delivery, Replay, Stream
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, Shared, World
 
 PAST = timedelta(days=3)
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, Shared, World
 
 
-@pytest.fixture
-def firm(world: World) -> Firm:
-    return world.firm()
-
-
 def bears(world: World, firm: Firm, **values: object) -> None:
     change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
     world.transact(lambda session: session.execute(change))

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.app import create_app
 from portal.sync import jobs, messages, push_header, streams
 from portal.sync.models import Delivery, Stream, StreamEvent
 from portal.sync.outbox import Sent
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, World
 
 HERE = streams.CONFIGURATION
-
-
-@pytest.fixture
-def http(world: World) -> FlaskClient:
-    return create_app(world.settings).test_client()
 
 
 @pytest.fixture

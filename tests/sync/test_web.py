@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from portal.app import create_app
 from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.sync import jobs
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from portal.vault.keyring import Keyring
     from tests.sync.cast import Firm, World
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, func, lateral, literal, select, true, tuple_
 
 from portal.ledger.models import Disclosure, DisclosureContext, DisclosureOutcome
+from portal.ledger.refusals import FILLED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +103,16 @@ def one(session: Session, *, person_id: UUID, disclosure_id: UUID) -> Entry | No
     """Return one of a person's rows; None when it is not theirs."""
     query = _entries().where(Disclosure.person_id == person_id, Disclosure.disclosure_id == disclosure_id)
     return next(iter(_page(session, query, 1, None)), None)
+
+
+def filled(session: Session, *, person_id: UUID, entries: Sequence[Entry]) -> set[UUID]:
+    """Return those of a person's `entries` after which refusals of the same kind are not all listed, for a day."""
+    refused = [entry for entry in entries if entry.outcome == "denied"]
+    if not refused:
+        return set()
+    times = [entry.at for entry in refused]
+    values = {"oldest": min(times), "newest": max(times), "shown": [entry.disclosure_id for entry in refused]}
+    return set(session.scalars(FILLED, {"person_id": person_id} | values))
 
 
 def last_uses(session: Session, *, person_id: UUID) -> dict[UUID, tuple[datetime, int]]:

@@ -24,12 +24,13 @@ _NOTICES = MappingProxyType(
         "erasure": "We asked them to delete what they have",
     }
 )
+# What is said here is of one try alone, and stays true: what followed is for `sync` to say.
 _OUTCOMES = MappingProxyType(
     {
-        "sending": "Sent, no answer yet",
+        "sending": "On its way, no answer yet",
         "completed": "Received",
-        "failed": "Not received, we try again",
-        "unknown": "We do not know whether it arrived, we try again",
+        "failed": "Not accepted",
+        "unknown": "We do not know whether it arrived",
         "suppressed": "Not sent",
         "denied": "Refused",
     }
@@ -44,7 +45,7 @@ _POLL_OUTCOMES = MappingProxyType(
     {
         "sending": "Collected, not confirmed yet",
         "failed": "Collected, and they could not use it",
-        "unknown": "Collected, and never confirmed: they can collect it again",
+        "unknown": "Collected, and never confirmed",
     }
 )
 _OF_CHANNEL = MappingProxyType({"batch": _BATCH_OUTCOMES, "poll": _POLL_OUTCOMES})
@@ -64,7 +65,6 @@ _WHY = MappingProxyType(
         "insufficient-user-authentication": "you had not confirmed that it is you, or too long ago",
         "too-often": "they had looked as often as they may in a day",
         "unchanged": "they asked whether anything had changed, and nothing had",
-        "superseded": "a newer change was sent instead",
     }
 )
 _STEPS = MappingProxyType(

@@ -45,13 +45,14 @@ def month_name(first: datetime) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row as it is shown."""
+    """One row as it is shown; `full` where refusals like it are not all listed for a day after it."""
 
     entry: Entry
     attributes: Sequence[str]
     how: str
     outcome: str
     tone: str
+    full: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ def activity() -> Response:
     return page(
         "ledger/activity.html",
         "list",
-        lines=[_line(entry) for entry in shown],
+        lines=_lines(shown),
         older=_after(shown[-1]) if len(entries) > PAGE else None,
         continued="before" in request.args,
         filters=filters,
@@ -104,22 +105,29 @@ def entry(disclosure_id: UUID) -> Response:
     found = queries.one(session(), person_id=person_id(), disclosure_id=disclosure_id)
     if found is None:
         raise NotFoundError
-    return page("ledger/entry.html", line=_line(found))
+    [line] = _lines([found])
+    return page("ledger/entry.html", line=line)
 
 
 def recent_uses_slot() -> str:
     """Return the last few uses of a person's details, in one query."""
     entries = queries.of_person(session(), person_id=person_id(), limit=RECENT, decisions=False)
-    return render_template("ledger/_recent.html", lines=[_line(entry) for entry in entries])
+    return render_template("ledger/_recent.html", lines=_lines(entries))
 
 
-def _line(entry: Entry) -> Line:
+def _lines(entries: Sequence[Entry]) -> list[Line]:
+    filled = queries.filled(session(), person_id=person_id(), entries=entries)
+    return [_line(entry, full=entry.disclosure_id in filled) for entry in entries]
+
+
+def _line(entry: Entry, *, full: bool) -> Line:
     return Line(
         entry=entry,
         attributes=list(entry.given) or entry.asked,
         how=rules.how(entry.channel, entry.reason),
         outcome=rules.outcome(entry.channel, entry.outcome, entry.reason),
         tone=rules.tone(entry.channel, entry.outcome),
+        full=full,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, text
 
 from portal import db
-from portal.ledger import queries, rules, services
+from portal.ledger import queries, refusals, rules, services
 from portal.ledger.services import NewDisclosure, NewOutcome
 from tests.counting import prepared
 
@@ -190,15 +190,61 @@ def test_months_are_opened_ahead(session: Session) -> None:
 @pytest.mark.parametrize(
     ("channel", "latest", "reason", "words"),
     [
-        ("push", "sending", None, "Sent, no answer yet"),
+        *[
+            (channel, latest, None, words)
+            for channel in ("push", "notice")
+            for latest, words in {
+                "sending": "On its way, no answer yet",
+                "completed": "Received",
+                "failed": "Not accepted",
+                "unknown": "We do not know whether it arrived",
+                "suppressed": "Not sent",
+            }.items()
+        ],
+        ("poll", "sending", None, "Collected, not confirmed yet"),
+        ("poll", "completed", None, "Received"),
+        ("poll", "failed", None, "Collected, and they could not use it"),
+        ("poll", "unknown", None, "Collected, and never confirmed"),
+        ("batch", "sending", None, "Ready for them, not fetched yet"),
+        ("batch", "completed", None, "Received"),
+        ("batch", "failed", None, "Not fetched in time, nothing was sent"),
+        ("batch", "suppressed", None, "Not sent"),
+        ("batch", "denied", "consent-paused", "Refused: you paused sharing"),
         ("pull", "completed", None, "Received"),
-        ("push", "failed", None, "Not received, we try again"),
+        ("pull", "suppressed", "unchanged", "Not sent: they asked whether anything had changed, and nothing had"),
+        ("pull", "denied", "too-often", "Refused: they had looked as often as they may in a day"),
+        ("drift", "completed", None, "Answered, no detail was sent"),
+        ("drift", "denied", "too-often", "Refused: they had looked as often as they may in a day"),
         ("pull", "denied", "consent-withdrawn", "Refused: you stopped sharing"),
         ("pull", "denied", "something-new", "Refused"),
-        ("notice", "completed", None, "Received"),
         ("consent", "denied", "refused", "You chose not to share"),
         ("consent", "completed", "withdrawn", "You stopped sharing"),
     ],
 )
 def test_outcomes_are_said_in_plain_words(channel: str, latest: str, reason: str | None, words: str) -> None:
     assert rules.outcome(channel, latest, reason) == words
+
+
+def test_where_refusals_have_an_end_the_last_one_is_known(session: Session, context_id: UUID) -> None:
+    person_id = uuid4()
+    other = services.context(session, company_id=COMPANY, client_id="b", company_name="Brightwell", purpose="p")
+    refused: dict[str, Any] = {"channel": "pull", "outcome": "denied", "given": {}, "reason": "consent-withdrawn"}
+    # The oldest is more than a day before the newest.
+    times = [86_500, *range(refusals.MOST_A_DAY, 0, -1)]
+    services.record(session, *[row(person_id, context_id, ago=ago, **refused) for ago in times])
+    services.record(session, row(person_id, other, **refused), row(person_id, context_id, outcome="completed"))
+    entries = queries.of_person(session, person_id=person_id, limit=200)
+    assert len(entries) == 103
+    full = queries.filled(session, person_id=person_id, entries=entries)
+    assert [entry.at for entry in entries if entry.disclosure_id in full] == [NOW - timedelta(seconds=1)]
+    assert not queries.filled(session, person_id=person_id, entries=[])
+
+
+def test_checks_of_a_copy_are_refused_into_the_log_once_a_day(session: Session, context_id: UUID) -> None:
+    person_id = uuid4()
+    said: dict[str, Any] = {"channel": "drift", "outcome": "denied", "given": {}}
+    services.record(session, row(person_id, context_id, reason="too-often", **said))
+    services.record(session, row(person_id, context_id, reason="consent-paused", **said))
+    entries = queries.of_person(session, person_id=person_id)
+    full = queries.filled(session, person_id=person_id, entries=entries)
+    assert {entry.reason for entry in entries if entry.disclosure_id in full} == {"too-often"}

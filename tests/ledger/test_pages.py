@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from portal import db
-from portal.ledger import services
+from portal.ledger import refusals, services
 from portal.ledger.services import NewDisclosure, NewOutcome
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_each_row_says_who_what_why_how_and_what_became_of_it(
     assert (first["Who"], first["Which"], first["Why"]) == ("Brightwell", "Full name", "To send bills")
     assert (first["How"], first["Outcome"]) == ("Kept up to date", "Received")
     assert (second["How"], second["Outcome"]) == ("They asked", "Refused: you stopped sharing")
-    assert (third["Which"], third["Outcome"]) == ("Email address, Mobile phone number", "Not received, we try again")
+    assert (third["Which"], third["Outcome"]) == ("Email address, Mobile phone number", "Not accepted")
 
 
 def test_one_row_in_full_is_only_for_its_person(browser: Browser, log: Callable[..., NewDisclosure]) -> None:
@@ -129,3 +129,18 @@ def test_older_rows_follow_by_a_link(browser: Browser, log: Callable[..., NewDis
 
 def test_nobody_yet_says_so(browser: Browser) -> None:
     assert "Nobody has used your details yet" in browser.get("/activity").text
+
+
+def test_where_refusals_have_an_end_the_page_says_so(browser: Browser, log: Callable[..., NewDisclosure]) -> None:
+    refused: dict[str, Any] = {"channel": "pull", "outcome": "denied", "given": {}, "reason": "consent-withdrawn"}
+    company_id = uuid4()
+    for ago in range(refusals.MOST_A_DAY + 1, 0, -1):
+        last = log(browser.person_id, at=NOW - timedelta(seconds=ago), company_id=company_id, **refused)
+        if ago == 3:
+            assert "not be listed" not in browser.get("/activity").text
+    first, second, *_rest = cells(browser.get("/activity").text)
+    words = "Refused tries that came within a day after this one may not be listed."
+    # The hundred-and-first of this day was not written down.
+    assert first["Outcome"] == f"Refused: you stopped sharing{words}"
+    assert second["Outcome"] == "Refused: you stopped sharing"
+    assert browser.get(f"/activity/{last.disclosure_id}").status_code == 404

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
+
 from portal.errors import InvalidError
 from portal.vault import base64url, envelope
 
@@ -42,6 +44,7 @@ _FIT = {
     SIGNING: "A signing key must be EC P-256, Ed25519, or RSA of at least 3072 bits.",
     ENCRYPTION: "An encryption key must be EC P-256 or X25519.",
 }
+_P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _P25519 = 2**255 - 19
 _D25519 = -121665 * pow(121666, -1, _P25519) % _P25519
 
@@ -214,6 +217,9 @@ def _check_numbers(use: str, public: Mapping[str, object], *, pointer: str) -> N
         _check_rsa(known, pointer=pointer)
     elif any(len(number) != _COORDINATE_BYTES for number in known.values()):
         raise KeySetError("Each coordinate of this key is 32 bytes long.", pointer=f"{pointer}/x")
+    elif public["kty"] == "EC" and any(int.from_bytes(number) >= _P256 for number in known.values()):
+        # OpenSSL takes them modulo the prime: one key would have two thumbprints (SEC 1 section 3.2.2.1).
+        raise KeySetError("A coordinate is too large for P-256.", pointer=f"{pointer}/x")
     elif public.get("crv") == "Ed25519":
         _check_ed25519(known["x"], pointer=pointer)
     else:
@@ -247,11 +253,10 @@ def _check_ed25519(encoded: bytes, *, pointer: str) -> None:
 
 
 def _check_point(use: str, public: Mapping[str, object], *, pointer: str) -> None:
-    # Sealing nothing to the key shows now, rather than at the first message, that it can be sealed to.
-    jwk = {name: str(value) for name, value in public.items()}
+    # Shown now, rather than at the first message, that it can be sealed to.
     try:
-        envelope.seal({}, kid="trial", jwk=jwk)
-    except (envelope.UnusableKeyError, ValueError):
+        envelope.recipient(orjson.dumps(public))
+    except envelope.UnusableKeyError:
         curve = public["crv"]
         raise KeySetError(f"This is not a point of {curve} that a key of use {use} can be.",
                           pointer=f"{pointer}/x") from None  # fmt: skip

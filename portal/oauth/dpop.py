@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from urllib.parse import quote, unquote, urlsplit
@@ -28,6 +28,8 @@ KEPT: Final = timedelta(seconds=180)
 _LONGEST_JTI = 512
 _LARGEST_NUMBER = 2**53
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+# A claim that is null is there: whoever sends one meant to send a key.
+_ABSENT: Final = object()
 
 
 class ProofMissingError(InvalidRequestError):
@@ -80,13 +82,13 @@ class OneTimeKeyError(InvalidProofError):
 class Proof:
     """A good proof: the key's RFC 7638 thumbprint, and what the replay store must know of it.
 
-    `epk` is the claim of that name as it was sent, None where there is none; `one_time_key` reads it.
+    `epk` is the claim of that name as it was sent, a private key perhaps; `one_time_key` reads it.
     """
 
     jkt: str
     proof_hash: bytes
     expires_at: datetime
-    epk: object = None
+    epk: object = field(default=_ABSENT, repr=False)
 
     @property
     def once(self) -> Use:
@@ -116,7 +118,7 @@ def verify(header: str | None, *, method: str, url: str, now: datetime, access_t
     _check_token(parsed, access_token)
     jkt = compact.thumbprint(key)
     fingerprint = replay.fingerprint("dpop", jkt, _jti(parsed))
-    return Proof(jkt, fingerprint, now + KEPT, epk=parsed.claims.get("epk"))
+    return Proof(jkt, fingerprint, now + KEPT, epk=parsed.claims.get("epk", _ABSENT))
 
 
 def one_time_key(proof: Proof) -> Mapping[str, Any] | None:
@@ -126,7 +128,7 @@ def one_time_key(proof: Proof) -> Mapping[str, Any] | None:
     It opens nothing alone: what is sealed to it is sealed to the client's registered key.  Its `kid` is
     its RFC 7638 thumbprint.  Raises `OneTimeKeyError` for what a company could not register either.
     """
-    if proof.epk is None:
+    if proof.epk is _ABSENT:
         return None
     if not isinstance(proof.epk, dict) or "kty" not in proof.epk:
         raise OneTimeKeyError

@@ -67,7 +67,7 @@ class Party(RelyingParty):
         return cast("Wire", self.http)
 
     def open(self, person: Person, request_uri: str) -> Answer:
-        return cast("Answer", person.wire.get(self.address(request_uri)))
+        return person.wire.get(self.address(request_uri))
 
     def press(self, person: Person, request_uri: str, answer: str = "share", **form: Any) -> Answer:  # noqa: ANN401
         return self.answer(person.browser, request_uri, answer, **form)

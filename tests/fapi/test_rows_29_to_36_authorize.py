@@ -32,8 +32,8 @@ def test_row_29_a_plain_request__fapi2_5_3_2_2_3(rp: Party, person: Person, extr
         "client_id": rp.client_id, "redirect_uri": REDIRECT_URI, "response_type": "code", "scope": "openid",
         "code_challenge": "a" * 43, "code_challenge_method": "S256", "state": "st", **extra,
     }  # fmt: skip
-    stays_here(person.wire.get("/oauth/authorize?" + urlencode(plain)))  # type: ignore[arg-type]
-    stays_here(person.wire.get("/oauth/authorize"))  # type: ignore[arg-type]
+    stays_here(person.wire.get("/oauth/authorize?" + urlencode(plain)))
+    stays_here(person.wire.get("/oauth/authorize"))
 
 
 def test_row_30_success_comes_back_with_state_and_iss__rfc9207_2(rp: Party, person: Person) -> None:
@@ -68,7 +68,7 @@ def test_row_31_what_stands_beside_is_ignored__rfc9101_5(rp: Party, person: Pers
 def test_row_31_client_id_or_request_uri_twice__rfc6749_3_1(rp: Party, other: Party, person: Person) -> None:
     address = rp.address(rp.push())
     for more in (urlencode({"client_id": other.client_id}), urlencode({"request_uri": other.push()})):
-        stays_here(person.wire.get(f"{address}&{more}"))  # type: ignore[arg-type]
+        stays_here(person.wire.get(f"{address}&{more}"))
 
 
 def test_row_32_every_way_on_is_303__fapi2_5_3_2_2_10(rp: Party, person: Person, wire: Wire) -> None:
@@ -119,8 +119,8 @@ def test_row_34_an_answer_without_the_form_token__oauth21_7(rp: Party, person: P
     uri = rp.push()
     rp.open(person, uri)
     form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year"}
-    stays_here(person.wire.post("/oauth/authorize", data=form))  # type: ignore[arg-type]
-    stays_here(person.wire.post("/oauth/authorize", data=form | {"csrf_token": "made up"}))  # type: ignore[arg-type]
+    stays_here(person.wire.post("/oauth/authorize", data=form))
+    stays_here(person.wire.post("/oauth/authorize", data=form | {"csrf_token": "made up"}))
     assert "code" in query(rp.press(person, uri))
 
 

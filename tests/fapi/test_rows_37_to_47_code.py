@@ -111,7 +111,7 @@ def test_row_41_another_verifier_or_address__rfc7636_4_6(
     rp: Party, person: Person, spoilt: dict[str, str | None]
 ) -> None:
     code = rp.code(person.browser)
-    refused(rp.redeem(**({"code": code} | spoilt)), "invalid_grant", "invalid_request")  # type: ignore[arg-type]
+    refused(rp.redeem(**{"code": code, **spoilt}), "invalid_grant", "invalid_request")
     assert rp.redeem(code).status_code == 200
 
 

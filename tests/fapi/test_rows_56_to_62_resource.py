@@ -11,7 +11,6 @@ from tests.oauth.rp import b64, ec_key
 
 if TYPE_CHECKING:
     from tests.fapi.cast import Party, Person
-    from tests.fapi.wire import Answer as Wired
     from tests.oauth.rp import Answer
 
 PATH = "/oauth/userinfo"
@@ -22,7 +21,7 @@ def own(asker: Party) -> str:
     return asker.own_token()
 
 
-def challenged(answer: Answer | Wired, error: str | None = "") -> None:
+def challenged(answer: Answer, error: str | None = "") -> None:
     """See that it is a 401 with the challenge of RFC 9449 section 7.1; `error` None is a bare one."""
     assert answer.status_code == 401, answer.text
     challenge = answer.headers["WWW-Authenticate"]

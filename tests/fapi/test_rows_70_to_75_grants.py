@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from portal.vault.keyring import Keyring
     from tests.fapi.cast import Party, Person
     from tests.fapi.server import Server
-    from tests.fapi.wire import Answer as Wired
     from tests.fapi.wire import Trap, Wire
     from tests.oauth.rp import Answer
 
 FROM_AFAR: dict[str, Any] = {"grant_types": [*GRANT_TYPES, CIBA], "backchannel_token_delivery_mode": "poll"}
 
 
-def refused(answer: Answer | Wired, *errors: str) -> None:
+def refused(answer: Answer, *errors: str) -> None:
     assert answer.status_code in {400, 401, 403}, answer.text
     assert answer.json["error"] in errors, answer.text
     assert "access_token" not in answer.json
@@ -160,7 +159,7 @@ def test_row_70_polled_by_another_client_or_made_up__ciba_11(afar: Party, sub: s
 # --- Consents -----------------------------------------------------------------------------------------------
 
 
-def managed(rp: Party, method: str, grant_id: str, scope: str) -> Wired:
+def managed(rp: Party, method: str, grant_id: str, scope: str) -> Answer:
     token = rp.token(grant_type="client_credentials", scope=scope).json["access_token"]
     path = f"/oauth/grants/{grant_id}"
     proof = rp.proof(path, method=method, token=token)
@@ -173,7 +172,7 @@ def test_row_71_made_looked_at_and_ended__grant_management_6(rp: Party, person: 
     found = managed(rp, "GET", grant_id, "grant_management_query")
     assert found.status_code == 200, found.text
     assert found.json["authorization_details"] == body["authorization_details"]
-    assert b"Aoife" not in found.content
+    assert "Aoife" not in found.text
     assert managed(rp, "DELETE", grant_id, "grant_management_revoke").status_code == 204
     assert rp.userinfo(body["access_token"]).status_code == 401
     refused(rp.refresh(body["refresh_token"]), "invalid_grant")
@@ -269,7 +268,7 @@ def test_row_74_a_consent_that_ends_takes_everything_along__caep_3_2(rp: Party, 
 # --- Registration -------------------------------------------------------------------------------------------
 
 
-def registered(rp: Party, token: str, **changes: Any) -> Wired:  # noqa: ANN401 - members of any kind
+def registered(rp: Party, token: str, **changes: Any) -> Answer:  # noqa: ANN401 - members of any kind
     described = {
         "client_name": "By a program", "redirect_uris": [casting.REDIRECT_URI], "jwks": {"keys": rp.keys()}, **changes,
     }  # fmt: skip
@@ -359,7 +358,7 @@ def test_row_73_registering_needs_the_token__rfc7591_3(rp: Party, initial: str) 
 
 def test_row_75_whoever_keeps_failing_waits__rfc6585_4(server: Server, rp: Party) -> None:
     wire = type(rp.wire)(server.port, address="127.77.7.7")
-    seen: list[Wired] = []
+    seen: list[Answer] = []
     for number in range(200):
         form = {"client_assertion": "a.b.c", "grant_type": "client_credentials"}
         # No proxy of ours stands in front, so what this header says is anybody's invention.
@@ -367,7 +366,7 @@ def test_row_75_whoever_keeps_failing_waits__rfc6585_4(server: Server, rp: Party
         if seen[-1].status_code == 429:
             break
     assert seen[-1].status_code == 429
-    assert len({answer.content for answer in seen[:-1]}) == 1
+    assert len({answer.text for answer in seen[:-1]}) == 1
     assert 0 < int(seen[-1].headers["Retry-After"]) <= 3600
     assert wire.post("/oauth/par", data={}).status_code == 429
     assert rp.token(grant_type="client_credentials").status_code == 200

@@ -10,7 +10,7 @@ import time
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from html import unescape
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jws
@@ -18,18 +18,27 @@ from joserfc.jwk import ECKey, Key, OKPKey
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
-    from werkzeug.test import TestResponse
-
-    class Answer(TestResponse):
-        """What Werkzeug's client answers, its JSON not typed any further."""
-
-        @property
-        def json(self) -> Any: ...  # noqa: ANN401 - whatever JSON holds
 
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FORM = "application/x-www-form-urlencoded"
 VERIFIER = "v" * 43
+
+
+class Answer(Protocol):
+    """What came back, by the names of Werkzeug's answers, whichever client it came to."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Any: ...  # noqa: ANN401 - each client keeps them in a class of its own
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def json(self) -> Any: ...  # noqa: ANN401 - whatever JSON holds
 
 
 def b64(data: bytes) -> str:
@@ -106,10 +115,10 @@ class RelyingParty:
         return signed(without_none(head), without_none(claims | changes), key)
 
     def post(self, path: str, form: dict[str, str] | list[tuple[str, str]], **headers: str) -> Answer:
-        return cast("Answer", self.http.post(path, data=urlencode(form), content_type=FORM, headers=headers))
+        return self.http.post(path, data=urlencode(form), content_type=FORM, headers=headers)
 
     def raw(self, path: str, **options: Any) -> Answer:  # noqa: ANN401 - Werkzeug's own options
-        return cast("Answer", self.http.post(path, **options))
+        return self.http.post(path, **options)
 
     def asked(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - a test may ask anything
         """Return the parameters of a good request without client authentication."""
@@ -159,15 +168,14 @@ class RelyingParty:
         assert screen.status_code == 200, screen.text
         fields = {"client_id": self.client_id, "request_uri": request_uri, "answer": answer}
         fields |= {"duration": "year"} if 'name="duration"' in screen.text else {}
-        answered = browser.post("/oauth/authorize", data=fields | form | {"csrf_token": csrf(screen.text)})
-        return cast("Answer", answered)
+        return browser.post("/oauth/authorize", data=fields | form | {"csrf_token": csrf(screen.text)})
 
     def code(self, browser: FlaskClient, **changes: str | None) -> str:
         back = self.answer(browser, self.push(**changes))
         assert back.status_code == 303, back.text
         return query(back)["code"]
 
-    def redeem(self, code: str, *, dpop: str | None = None, **changes: str | None) -> Answer:
+    def redeem(self, code: str | None, *, dpop: str | None = None, **changes: str | None) -> Answer:
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER,
                 "redirect_uri": self.redirect_uri, **changes}  # fmt: skip
         return self.token(dpop=dpop, **form)
@@ -195,7 +203,14 @@ class RelyingParty:
         return self.get(path, Authorization=f"{scheme} {token}", DPoP=proof)
 
     def get(self, path: str, **headers: str) -> Answer:
-        return cast("Answer", self.http.get(path, headers=headers))
+        return self.http.get(path, headers=headers)
+
+
+def stays_here(answer: Answer, status: int = 400) -> None:
+    """Hold that an answer is a page of ours that leads to nobody."""
+    assert answer.status_code == status, answer.text
+    assert "Location" not in answer.headers
+    assert answer.headers["Content-Type"].startswith("text/html;")
 
 
 def query(response: Answer) -> dict[str, str]:

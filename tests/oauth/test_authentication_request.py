@@ -28,11 +28,11 @@ from tests.oauth.test_flow import verified
 if TYPE_CHECKING:
     from apiflask import APIFlask
     from flask.testing import FlaskClient
-    from werkzeug.test import TestResponse
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
     from tests.oauth.conftest import Person
+    from tests.oauth.rp import Answer
 
 NARROW = json.dumps([{"type": "ucm_profile", "purpose": "orders", "attributes": ["name.full"]}])
 LEVEL_1, LEVEL_2 = "urn:ucm:acr:1", "urn:ucm:acr:2"
@@ -65,11 +65,11 @@ def settle(settings: Settings, rp: RelyingParty, **metadata: object) -> None:
         session.execute(update(Client).where(Client.client_id == rp.client_id).values(settings=metadata))
 
 
-def opened(rp: RelyingParty, person: Person, uri: str) -> TestResponse:
+def opened(rp: RelyingParty, person: Person, uri: str) -> Answer:
     return person.browser.get(rp.address(uri))
 
 
-def leads_to(answer: TestResponse, path: str) -> dict[str, list[str]]:
+def leads_to(answer: Answer, path: str) -> dict[str, list[str]]:
     """Return the parameters of the page of ours that an answer leads to."""
     assert answer.status_code == 303, answer.text
     parts = urlsplit(answer.headers["Location"])
@@ -78,10 +78,10 @@ def leads_to(answer: TestResponse, path: str) -> dict[str, list[str]]:
     return parse_qs(parts.query)
 
 
-def refused(rp: RelyingParty, answer: TestResponse, error: str) -> None:
+def refused(rp: RelyingParty, answer: Answer, error: str) -> None:
     assert answer.status_code == 303, answer.text
     assert answer.headers["Location"].startswith(rp.redirect_uri + "?")
-    assert query(answer) == {"error": error, "state": "st", "iss": rp.issuer}  # type: ignore[arg-type]  # JSON typed
+    assert query(answer) == {"error": error, "state": "st", "iss": rp.issuer}
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert "Access-Control-Allow-Origin" not in answer.headers
 
@@ -102,8 +102,8 @@ def test_without_a_page_where_it_is_shared(rp: RelyingParty, person: Person) -> 
     first = share(rp, person)
     uri = rp.push(prompt="none", authorization_details=NARROW)
     back = opened(rp, person, uri)
-    assert set(query(back)) == {"code", "state", "iss"}  # type: ignore[arg-type]  # JSON typed
-    assert rp.redeem(query(back)["code"]).json["grant_id"] == first["grant_id"]  # type: ignore[arg-type]
+    assert set(query(back)) == {"code", "state", "iss"}
+    assert rp.redeem(query(back)["code"]).json["grant_id"] == first["grant_id"]
     assert opened(rp, person, uri).status_code == 410
 
 
@@ -234,7 +234,7 @@ def test_levels_that_one_proof_reaches(rp: RelyingParty, person: Person, values:
 def test_a_hint_at_whoever_is_signed_in(rp: RelyingParty, person: Person) -> None:
     hint = share(rp, person)["id_token"]
     back = opened(rp, person, rp.push(prompt="none", id_token_hint=hint, authorization_details=NARROW))
-    assert "code" in query(back)  # type: ignore[arg-type]  # JSON typed
+    assert "code" in query(back)
 
 
 def test_a_hint_at_somebody_else(

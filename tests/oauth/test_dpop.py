@@ -82,7 +82,7 @@ def test_bad_proofs_for_resources(rp: RelyingParty, token: str, spoil: Any) -> N
 
     answer = rp.call(RESOURCE, token, dpop=spoil(make))
     assert answer.status_code == 401, answer.text
-    assert answer.content_type == "application/problem+json"
+    assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json["type"].rpartition("/")[2] in BY_CODE
     challenge = answer.headers["WWW-Authenticate"]
     assert challenge.startswith('DPoP error="invalid_dpop_proof"')

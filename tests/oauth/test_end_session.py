@@ -16,7 +16,7 @@ from portal.companies import queries as companies
 from portal.companies.models import Client
 from portal.companies.services import verify_company
 from portal.vault import signing
-from tests.oauth.rp import FORM, RelyingParty, b64, csrf, ec_key, query, signed
+from tests.oauth.rp import FORM, RelyingParty, b64, csrf, ec_key, query, signed, stays_here
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -68,12 +68,6 @@ def answered(browser: FlaskClient, address: str, **changes: str) -> Answer:
 
 def signed_in(browser: FlaskClient) -> bool:
     return browser.get("/account/security").status_code == 200
-
-
-def stays_here(answer: Any) -> None:  # noqa: ANN401 - any response
-    assert answer.status_code == 400, answer.text
-    assert "Location" not in answer.headers
-    assert answer.mimetype == "text/html"
 
 
 def id_token(rp: RelyingParty, person: Person) -> str:
@@ -221,8 +215,8 @@ def test_a_hint_for_another_client(
 def test_hints_that_are_none(leaver: RelyingParty, http: FlaskClient, settings: Settings, keys: Keyring) -> None:
     now = int(time.time())
     claims = {"iss": leaver.issuer, "aud": leaver.client_id, "sub": "s", "auth_time": now, "iat": now, "exp": now + 9}
-    kid = http.get("/oauth/jwks").json["keys"][0]["kid"]  # type: ignore[index]  # it is an object
-    public = json.dumps(http.get("/oauth/jwks").json["keys"][0]).encode()  # type: ignore[index]  # it is an object
+    key = http.get("/oauth/jwks").get_json()["keys"][0]
+    kid, public = key["kid"], json.dumps(key).encode()
     unsigned = (
         b64(json.dumps({"alg": "none", "typ": "JWT", "kid": kid}).encode()) + "." + b64(json.dumps(claims).encode())
     )

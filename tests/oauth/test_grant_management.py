@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from apiflask import APIFlask
 
     from portal.config import Settings
+    from portal.errors import PortalError
     from portal.vault.keyring import Keyring
     from tests.oauth.conftest import Person
     from tests.oauth.rp import RelyingParty
@@ -45,13 +46,13 @@ EMAIL = ["name.full", "email.main"]
     ],
 )
 def test_a_contradiction_is_an_invalid_request__5_4(
-    rp: RelyingParty, person: Person, managed: dict[str, str], error: type[Exception]
+    rp: RelyingParty, person: Person, managed: dict[str, str], error: type[PortalError]
 ) -> None:
     held = share(rp, person, asked(rp))["grant_id"]
     sent = managed | ({"grant_id": held} if "grant_id" in managed else {})
     answer = rp.post("/oauth/par", rp.request(**sent))
     assert answer.status_code == 400
-    assert (answer.json["error"], answer.json["error_description"]) == ("invalid_request", error.public)  # type: ignore[attr-defined]  # each has one
+    assert (answer.json["error"], answer.json["error_description"]) == ("invalid_request", error.public)
 
 
 @pytest.mark.parametrize("action", ["merge", "replace"])
@@ -198,7 +199,7 @@ def test_somebody_else_is_no_more_than_a_no(
     uri = rp.push(**asked(rp, action, held))
     turned_away = somebody.browser.get(rp.address(uri))
     assert turned_away.status_code == 303
-    assert query(turned_away) == declined  # type: ignore[arg-type]  # the test client's own class
+    assert query(turned_away) == declined
     assert states(settings, somebody) == []
     assert person.browser.get(rp.address(uri)).status_code == 410
 
@@ -213,5 +214,5 @@ def test_a_grant_that_ends_while_the_page_is_open_is_not_brought_back(
         consent.withdraw(session, person_id=person.person_id, grant_id=UUID(held), now=db.now())
     form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "keep", "csrf_token": token}
     answered = person.browser.post("/oauth/authorize", data=form)
-    assert query(answered)["error"] == "access_denied"  # type: ignore[arg-type]  # the test client's own class
+    assert query(answered)["error"] == "access_denied"
     assert states(settings, person) == ["withdrawn"]

@@ -98,7 +98,7 @@ def test_two_that_begin_anew_at_once_leave_one(rp: RelyingParty, person: Person,
             browser.set_cookie(name, cookie.decoded_value)
         back = browser.post("/oauth/authorize", data=form | {"csrf_token": forms[number]})
         assert back.status_code == 303, back.text
-        return query(back)["code"]  # type: ignore[arg-type]  # the test client's own class
+        return query(back)["code"]
 
     with ThreadPoolExecutor(4) as together:
         codes = list(together.map(press, range(4)))

@@ -59,7 +59,7 @@ def test_the_company_ends_it_and_every_token_dies__6_5(
     listeners = [*events._listeners[events.GrantChanged], lambda _session, fact: told.append(fact)]  # noqa: SLF001 - the registry has no way to forget
     monkeypatch.setitem(events._listeners, events.GrantChanged, listeners)  # noqa: SLF001
     answer = manage(rp, "DELETE", body["grant_id"])
-    assert (answer.status_code, answer.data) == (204, b"")
+    assert (answer.status_code, answer.text) == (204, "")
     assert [str(fact.grant_id) for fact in told] == [body["grant_id"]]
     assert states(settings, person) == ["ended"]
     assert "Ended by them" in person.browser.get("/sharing").text
@@ -124,7 +124,7 @@ def test_others_grants_and_none_look_the_same__6_6(
     theirs = share(other, person, asked(other))["grant_id"]
     answers = [manage(rp, method, named) for named in (theirs, str(uuid4()))]
     assert [answer.status_code for answer in answers] == [404, 404]
-    assert all(answer.content_type == "application/problem+json" for answer in answers)
+    assert all(answer.headers["Content-Type"] == "application/problem+json" for answer in answers)
     first, second = (
         {name: value for name, value in answer.json.items() if name not in {"instance", "request_id"}}
         for answer in answers
@@ -161,7 +161,7 @@ def test_a_persons_token_does_not_manage__6_1(rp: RelyingParty, person: Person) 
 def test_an_address_that_is_no_grants(rp: RelyingParty, named: str) -> None:
     answer = rp.get(f"/oauth/grants/{named}")
     assert answer.status_code == 404
-    assert answer.content_type == "application/problem+json"
+    assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_only_ones_own_grant_is_found_by_its_id(

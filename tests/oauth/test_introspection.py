@@ -20,6 +20,8 @@ from tests.counting import prepared, statements
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import ColumnElement
+
     from portal.config import Settings
     from tests.oauth.conftest import Person
     from tests.oauth.rp import Answer, RelyingParty
@@ -41,9 +43,9 @@ def tokens(rp: RelyingParty, person: Person) -> dict[str, Any]:
     return found
 
 
-def change(at: Settings, table: type[db.Base], which: object, **values: object) -> None:
+def change(at: Settings, table: type[db.Base], which: ColumnElement[bool], **values: object) -> None:
     with db.transaction(at.database_url) as session:
-        session.execute(update(table).where(which).values(**values))  # type: ignore[arg-type]
+        session.execute(update(table).where(which).values(**values))
 
 
 def test_a_live_access_token_says_what_it_is_good_for(rp: RelyingParty, person: Person) -> None:
@@ -194,7 +196,7 @@ def test_a_signed_answer_to_whoever_accepts_one(rp: RelyingParty, person: Person
     # RFC 9701 sections 4 and 5.
     given = tokens(rp, person)
     answer = ask(rp, given["access_token"], accept=accept)
-    assert answer.mimetype == "application/token-introspection+jwt"
+    assert answer.headers["Content-Type"] == "application/token-introspection+jwt"
     token = verified(rp, answer.text)
     assert token.header["typ"] == "token-introspection+jwt"
     assert token.claims.keys() == {"iss", "aud", "iat", "token_introspection"}
@@ -225,7 +227,7 @@ def test_a_client_that_registered_for_it_gets_it_signed_and_sealed(rp: RelyingPa
         jwk={**key.as_dict(private=False), "use": "enc", "kid": "e1"},
     )  # fmt: skip
     answer = ask(rp, rp.own_token())
-    assert answer.mimetype == "application/token-introspection+jwt"
+    assert answer.headers["Content-Type"] == "application/token-introspection+jwt"
     opened = jwe.decrypt_compact(answer.text, key, algorithms=["ECDH-ES+A256KW", "A256GCM"])
     assert opened.plaintext is not None
     assert verified(rp, opened.plaintext.decode()).claims["token_introspection"]["active"] is True

@@ -76,7 +76,7 @@ def test_running_processes_sign_on_through_a_rotation(
 
 def pulled(rp: RelyingParty, given: dict[str, Any]) -> str:
     answer = rp.call(f"/api/v1/people/{given['sub']}", rp.own_token())
-    assert answer.mimetype == messages.MEDIA_TYPE, answer.text
+    assert answer.headers["Content-Type"] == messages.MEDIA_TYPE, answer.text
     return answer.text
 
 

@@ -52,7 +52,7 @@ class Ear:
     def hear(self, answer: Answer) -> Any:  # noqa: ANN401 - whatever JSON holds
         assert answer.status_code in {200, 202}, answer.text
         self.heard += [answer.text, str(answer.headers)]
-        return answer.json if answer.is_json else None
+        return answer.json if answer.headers["Content-Type"].endswith("json") else None
 
     def read(self, token: str) -> dict[str, Any]:
         """Return the claims of a JWS, and hear them too."""

@@ -58,7 +58,7 @@ def test_a_signed_refusal(rp: RelyingParty, person: Person) -> None:
 
 def test_a_signed_answer_without_a_page(rp: RelyingParty, person: Person) -> None:
     back = person.browser.get(rp.address(rp.push(response_mode="jwt", prompt="none")))
-    assert opened(rp, back) == {"error": "consent_required", "state": "st"}  # type: ignore[arg-type]  # JSON typed
+    assert opened(rp, back) == {"error": "consent_required", "state": "st"}
 
 
 def test_without_state_none_comes_back(rp: RelyingParty, person: Person) -> None:

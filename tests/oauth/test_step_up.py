@@ -123,7 +123,7 @@ def test_rfc_9470_section_3_challenge(
     assert challenge.startswith('DPoP error="insufficient_user_authentication", ')
     assert f'acr_values="{TWO}"' in challenge
     assert re.search(r"max_age=86400\b", challenge)
-    assert answer.content_type == "application/problem+json"
+    assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json["type"].endswith("/docs/errors/insufficient-user-authentication")
     assert BIRTHDAY not in answer.text
     assert "Aoife" not in answer.text
@@ -201,7 +201,7 @@ def test_rfc_9470_section_4_the_client_asks_again_with_what_the_challenge_names(
     named = re.search(r'acr_values="([^"]+)", max_age=(\d+)', refused.headers["WWW-Authenticate"])
     assert named
     request_uri = rp.push(scope=SCOPE, acr_values=named[1], max_age=named[2])
-    confirm(person, person.browser.get(rp.address(request_uri)))  # type: ignore[arg-type]
+    confirm(person, person.browser.get(rp.address(request_uri)))
     given = rp.redeem(query(rp.answer(person.browser, request_uri))["code"]).json
     assert by_userinfo(rp, given).json["birthdate"] == BIRTHDAY
 

@@ -66,7 +66,7 @@ def test_json_by_either_method(rp: RelyingParty, person: Person, method: str) ->
     # OpenID Connect Core section 5.3.1.
     given = token(rp, person)
     answer = call(rp, given["access_token"], method=method)
-    assert answer.mimetype == "application/json"
+    assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.json == {"sub": given["sub"], "name": "Aoife Byrne", "email": "aoife@example.org"}
 
@@ -84,7 +84,7 @@ def test_signed_for_who_asked_so(rp: RelyingParty, person: Person, settings: Set
     choose(settings, rp, SIGNED)
     given = token(rp, person)
     answer = call(rp, given["access_token"])
-    assert answer.content_type == "application/jwt"
+    assert answer.headers["Content-Type"] == "application/jwt"
     claims = verified(rp, answer.text).claims
     assert claims == {
         "iss": rp.issuer, "aud": rp.client_id, "sub": given["sub"], "name": "Aoife Byrne",
@@ -99,7 +99,7 @@ def test_what_is_sealed_is_signed_first(
     key = choose(settings, rp, chosen)
     given = token(rp, person)
     answer = call(rp, given["access_token"])
-    assert answer.content_type == "application/jwt"
+    assert answer.headers["Content-Type"] == "application/jwt"
     opened = jwe.decrypt_compact(answer.text, key, algorithms=["ECDH-ES+A256KW", "A256GCM"])
     assert opened.headers()["cty"] == "JWT"
     assert opened.plaintext is not None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
+    from tests.oauth.rp import Answer
 
 _numbers = itertools.count(1)
 PASSWORD = "plinth-otter-kelp-sonnet"
@@ -84,7 +85,7 @@ def unknown_token(http: FlaskClient, path: str = "/api/v1/people/somebody") -> T
     return http.get(path, headers={"Authorization": "DPoP ucmat_unknown", "DPoP": "x.y.z"})
 
 
-def waited(answer: TestResponse) -> int:
+def waited(answer: Answer) -> int:
     """Return Retry-After, which must be whole seconds within the window (RFC 9110 section 10.2.3)."""
     assert answer.status_code == 429, answer.text
     assert re.fullmatch(r"[1-9][0-9]*", answer.headers["Retry-After"])

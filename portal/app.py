@@ -127,6 +127,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "shared_with", consent_web.shared_with_slot)
     slots.fill(app, "recipients", updates_web.recipients_slot)
     slots.fill(app, "after_change", updates_web.after_change_slot)
+    slots.fill(app, "follow_up", updates_web.follow_up_slot)
     slots.fill(app, "receipt", updates_web.receipt_slot)
     slots.fill(app, "away", away_web.away_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)

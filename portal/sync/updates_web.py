@@ -10,7 +10,7 @@ from flask import Blueprint, g, render_template, request
 from portal.consent import queries as consents
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import NotFoundError
-from portal.sync import copies, queries, receipts
+from portal.sync import copies, follow_ups, queries, receipts
 from portal.sync.receipts import REASONS
 from portal.web import dates
 from portal.web.access import person_id, person_required
@@ -111,6 +111,14 @@ def receipt_slot(entry: Entry, among: Sequence[Entry]) -> str:
     reason = REASONS.get(found.reason, REASONS["other"])
     news = entry.channel != "notice" or entry.reason == "changed"
     return render_template("sync/_receipt.html", receipt=found, reason=reason, news=news).rstrip()
+
+
+def follow_up_slot(entry: Entry, among: Sequence[Entry]) -> str:
+    """Return what followed a row's message that was not received; one query for all rows of a page."""
+    if "follow_ups" not in g:
+        g.follow_ups = follow_ups.of_entries(session(), person_id=person_id(), entries=among)
+    found = g.follow_ups.get(entry.disclosure_id)
+    return f'<span class="hint below">{found.value}</span>' if found else ""
 
 
 def _watch(sequence: int, *, turn: int) -> Watch:

@@ -147,19 +147,25 @@ def make_stream(session: Session, *, client_id: str, stream_id: UUID, now: datet
 
 
 def open_stream(session: Session, *, client_id: str, method: str, url: str | None, now: datetime) -> Stream:
-    """Have a client told from now on, by push at `url`, which has proved itself, or by poll.
-
-    Whoever shares with it already is owed to it.
-    """
+    """Have a client told from now on, by push at `url`, which has proved itself, or by poll."""
     stream = queries.stream_held(session, client_id=client_id)
+    move_stream(session, stream, method=method, url=url, now=now)
+    health.returned(session, stream)
+    ring(session)
+    return stream
+
+
+def move_stream(session: Session, stream: Stream, *, method: str, url: str | None, now: datetime) -> None:
+    """Have a stream, which the caller holds, lead elsewhere, on or off as it is; `url` has proved itself.
+
+    Whoever shares with its client already is owed to it.
+    """
     if url != stream.url:
         # The header belongs to the address that it was given for, whoever names another one.
         stream.authorization_version, stream.wrapped_authorization = None, None
     stream.method, stream.url, stream.verified_at = method, url, now
-    health.returned(session, stream)
-    session.execute(statements.BACKFILL, {"client_id": client_id})
-    ring(session)
-    return stream
+    session.flush()
+    session.execute(statements.BACKFILL, {"client_id": stream.client_id})
 
 
 def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:

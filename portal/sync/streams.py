@@ -211,11 +211,13 @@ def change(session: Session, *, keyring: Keyring, client_id: str, wish: Wish, no
     Whoever paused it, or turned it off, finds it so afterwards.
     """
     stream = queries.stream_held(session, client_id=client_id)
-    rests = (stream.state, stream.reason) if stream.state != "enabled" and stream.disabled_at is None else None
+    rests = stream.state != "enabled" and stream.disabled_at is None
     wider = not set(delivered(wish.events)) <= set(delivered(stream.events))
     if (stream.method, stream.url) != (wish.method, _url(wish)) or _must_prove(stream):
-        services.open_stream(session, client_id=client_id, method=wish.method, url=_url(wish), now=now)
-        stream.state, stream.reason = rests or (stream.state, stream.reason)
+        if rests:
+            services.move_stream(session, stream, method=wish.method, url=_url(wish), now=now)
+        else:
+            services.open_stream(session, client_id=client_id, method=wish.method, url=_url(wish), now=now)
     _settle_on(stream, keyring, wish)
     session.flush()
     if wider:

@@ -265,6 +265,7 @@ def test_a_stream_that_rests_still_does_when_its_endpoint_moved(caller: Caller, 
     send(caller, "POST", {"stream_id": made["stream_id"], "status": "paused"}, streams.STATUS)
     send(caller, "PATCH", {"stream_id": made["stream_id"], "delivery": push(other)})
     assert (world.endpoint(firm).state, world.endpoint(firm).url) == ("paused", other.receiver.url)
+    assert events_of(world, firm) == [(messages.STREAM_UPDATED, {"status": "paused"})]
 
 
 def test_one_that_was_turned_off_because_it_failed_shows_that_it_is_back(

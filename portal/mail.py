@@ -23,14 +23,27 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 20
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+_FOR_GOOD = 500
 
 
 class MailNotSentError(PortalError):
-    """The mail server did not take the message; the private detail is the kind of failure alone."""
+    """The mail server did not take the message; the private detail is the kind of failure alone.
+
+    `for_good` says that it never will (RFC 5321 section 4.2.1).
+    """
 
     code = "mail-not-sent"
     status = 503
     public = "The message could not be sent."
+    for_good = False
+
+
+class MessageRefusedError(MailNotSentError):
+    """The mail server is there and did not want this message; another one it may take."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(private=f"it answered {code}")
+        self.for_good = code >= _FOR_GOOD
 
 
 def compose(template: str, **values: object) -> tuple[str, str]:
@@ -45,6 +58,7 @@ def send(settings: Settings, *, to: str, subject: str, body: str, reference: str
 
     A letter that may be handed over twice has a `reference`, which makes both the same message (RFC 5322 3.6.4).
     `EmailMessage` refuses line breaks in headers, so a value cannot add one (OWASP ASVS 5.0, 1.3.11).
+    Raises `MessageRefusedError`, or another `MailNotSentError` when the server cannot be spoken to.
     """
     if not settings.smtp_url:
         log.warning("mail not sent: SMTP_URL is not set")
@@ -53,8 +67,13 @@ def send(settings: Settings, *, to: str, subject: str, body: str, reference: str
     try:
         with _connect(urlsplit(settings.smtp_url)) as server:
             server.send_message(message)
+    # The library's errors quote the address: only their kind is passed on.
+    except smtplib.SMTPRecipientsRefused as error:
+        [(code, _words)] = error.recipients.values()
+        raise MessageRefusedError(code) from None
+    except smtplib.SMTPDataError as error:
+        raise MessageRefusedError(error.smtp_code) from None
     except (OSError, smtplib.SMTPException) as error:
-        # The library's errors quote the address: only their kind is passed on.
         raise MailNotSentError(private=type(error).__name__) from None
     return True
 

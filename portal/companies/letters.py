@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import Row
+    from sqlalchemy import Row, TextClause
     from sqlalchemy.orm import Session
 
     from portal.companies.models import Client
@@ -205,7 +205,13 @@ def _send(settings: Settings, letter: _Letter) -> bool:
         mail.send(settings, to=letter.address, subject=letter.subject, body=letter.body, reference=letter.letter_id.hex)
     except mail.MailNotSentError as error:
         log.warning("a letter to a company was not taken: %s", error.private)
+        if error.for_good:
+            _note(settings, _DROP, letter)
         return False
-    with db.transaction(settings.database_url) as session:
-        session.execute(_SENT, {"letter_id": letter.letter_id})
+    _note(settings, _SENT, letter)
     return True
+
+
+def _note(settings: Settings, statement: TextClause, letter: _Letter) -> None:
+    with db.transaction(settings.database_url) as session:
+        session.execute(statement, {"letter_id": letter.letter_id})

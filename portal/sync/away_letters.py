@@ -108,11 +108,20 @@ def _send(settings: Settings, person_id: UUID, about: datetime) -> None:
     with db.transaction(settings.database_url) as session:
         still = away.of_person(session, person_id=person_id)
         email = identity.email_of(session, keyring=keyring, person_id=person_id) if still else None
-    sent = False
-    if email:
-        subject, body = mail.compose("away", service_name=settings.service_name, url=settings.url)
-        # The same if a job dies before it is noted, and nobody's id.
-        reference = hashlib.sha256(f"away {person_id} {about.isoformat()}".encode()).hexdigest()[:32]
-        sent = mail.send(settings, to=email, subject=subject, body=body, reference=reference)
+    try:
+        sent = email is not None and _hand_over(settings, email, person_id, about)
+    except mail.MessageRefusedError as error:
+        log.warning("a letter to a person was refused: %s", error.private)
+        if not error.for_good:
+            # It is tried again when its lease is over; the others wait for none of it.
+            return
+        sent = False
     with db.transaction(settings.database_url) as session:
         session.execute(_DONE, {"person_id": person_id, "about": about, "sent": sent})
+
+
+def _hand_over(settings: Settings, email: str, person_id: UUID, about: datetime) -> bool:
+    subject, body = mail.compose("away", service_name=settings.service_name, url=settings.url)
+    # The same if a job dies before it is noted, and nobody's id.
+    reference = hashlib.sha256(f"away {person_id} {about.isoformat()}".encode()).hexdigest()[:32]
+    return mail.send(settings, to=email, subject=subject, body=body, reference=reference)

@@ -109,6 +109,29 @@ def test_a_letter_that_was_not_taken_is_sent_later_and_once(
     assert sum(owner in mail["To"] for mail in mailbox.mails) == 1
 
 
+@pytest.mark.parametrize(("answer", "left"), [("550 no such user", 1), ("450 try later", 2)])
+def test_what_is_refused_for_good_is_not_tried_again(
+    mail_settings: Settings,
+    mailbox: Mailbox,
+    company: tuple[UUID, str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    answer: str,
+    left: int,
+) -> None:
+    """RFC 5321 section 4.2.1."""
+    company_id, _owner = company
+    refusals = [answer, "450 try later"]
+
+    async def refuse(*_about: object) -> str:
+        return refusals.pop(0)
+
+    monkeypatch.setattr(mailbox, "handle_RCPT", refuse, raising=False)
+    write(mail_settings, company_id)
+    assert letters.send_due(mail_settings) == 0
+    assert waiting(mail_settings, company_id) == left
+
+
 def test_the_contact_of_an_unchecked_company_may_be_a_stranger(settings: Settings, company: tuple[UUID, str]) -> None:
     company_id, _owner = company
     with db.transaction(settings.database_url) as session:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from portal import config, db
 from portal.identity import services as identity
@@ -147,3 +147,33 @@ def test_a_job_that_died_leaves_its_letters_to_the_next(
     monkeypatch.setattr(config, "current", lambda: mail_settings)
     jobs.tell_people()
     assert len(mailbox.mails) == 1
+
+
+@pytest.mark.parametrize(("answer", "left"), [("550 no such user", False), ("450 try later", True)])
+def test_an_address_that_is_refused_keeps_nobody_else_waiting(
+    world: World,
+    keys: Keyring,
+    mail_settings: Settings,
+    mailbox: Mailbox,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    answer: str,
+    left: bool,
+) -> None:
+    """RFC 5321 section 4.2.1: what begins with 5 is not to be tried again."""
+    firm = world.firm()
+    people = [person(world, keys, firm) for _ in range(3)]
+    turn_off(world, firm)
+    refusals = [answer]
+
+    async def take(_server: object, _session: object, envelope: Any, to: str, _options: object) -> str:  # noqa: ANN401 - untyped
+        if refusals:
+            return refusals.pop()
+        envelope.rcpt_tos.append(to)
+        return "250 OK"
+
+    monkeypatch.setattr(mailbox, "handle_RCPT", take, raising=False)
+    work(world, mail_settings)
+    assert len(mailbox.mails) == 2
+    unsent = select(AwayLetter.person_id).where(AwayLetter.person_id.in_(people), AwayLetter.sent_at.is_(None))
+    assert bool(world.transact(lambda session: session.scalars(unsent).all())) is left

@@ -60,7 +60,12 @@ _TELL_WHAT_ENDED = text("""
             WHERE d.client_id = :client_id AND d.told_version <> g.version
             ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
 """)
-_LET_GO = text("UPDATE delivery SET lease_id = NULL, leased_until = NULL WHERE client_id = :client_id")
+_LET_GO = text("""
+    UPDATE delivery SET lease_id = NULL, leased_until = NULL
+     WHERE (person_id, grant_id) IN (
+           SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id AND leased_until IS NOT NULL
+            ORDER BY person_id, grant_id FOR UPDATE)
+""")
 
 
 class StreamExistsError(RefusedError):

@@ -9,11 +9,15 @@ from sqlalchemy import select
 
 from portal import db
 from portal.consumer import services as consumer
-from portal.sync import jobs, outbox, rules, services
-from portal.sync.models import Stream
+from portal.sync import jobs, outbox, rules, services, streams
+from portal.sync.models import Delivery, Stream
 from tests.sync.outbox_steps import claim, finish
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy import Select
+
     from tests.sync.cast import World
 
 _A_MOMENT = 0.5
@@ -67,3 +71,23 @@ def test_an_endpoint_somebody_holds_holds_up_nobody(world: World) -> None:
         done = wait([finishing], timeout=_A_MOMENT).done
         proving.rollback()
         assert done
+
+
+def test_a_stream_that_is_deleted_locks_its_deliveries_as_everybody_does(world: World) -> None:
+    firm = world.firm()
+    first, last = world.person(), world.person()
+    for person_id in (last, first):
+        world.share(person_id, firm)
+    claim(world)
+
+    def locked(person_id: UUID) -> Select[Delivery]:
+        return select(Delivery).where(Delivery.person_id == person_id).with_for_update()
+
+    with ThreadPoolExecutor(1) as other, db.sessions(world.settings.database_url)() as noting:
+        noting.execute(locked(first))
+        ending = other.submit(world.transact, lambda session: streams.end(session, client_id=firm.client_id))
+        wait([ending], timeout=_A_MOMENT)
+        noting.execute(locked(last))
+        noting.commit()
+        ending.result()
+    assert world.endpoint(firm) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 import stat
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from granian import Granian
 from granian.constants import Interfaces, SSLProtocols
 
+from portal import app
 from portal.errors import MisconfiguredError
 
 if TYPE_CHECKING:
@@ -57,8 +59,11 @@ def serve(*, host: str, port: int, workers: int, blocking_threads: int, tls: Tls
     """
     if tls is not None:
         tls.check()
+    # The workers are forks of this process: what it has loaded they share with it, as long as nobody writes to it, and
+    # whoever collects garbage does.
+    gc.freeze()
     Granian(
-        "portal.app:create_app",
+        f"{app.__name__}:{app.create_app.__name__}",
         factory=True,
         address=host,
         port=port,

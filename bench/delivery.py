@@ -33,7 +33,7 @@ GOALS = {1: 1000, 50: 5000}
 _JOBS = 150
 _STAMPS = 200
 _ROUNDS = 3
-_OWED = text("SELECT count(*) FROM delivery WHERE generation > acked_generation")
+OWED = text("SELECT count(*) FROM delivery WHERE generation > acked_generation")
 
 
 class Cost(NamedTuple):
@@ -83,12 +83,12 @@ def _one_shape(here: Ground, world: World, batch: int, people: int) -> None:
 
 def _drain(here: Ground, world: World, sinks: Sinks, firms: Sequence[Firm]) -> Cost:
     """Let everything that is owed go at once, and weigh it."""
-    owed = world.transact(lambda session: session.scalar(_OWED))
+    owed = world.transact(lambda session: session.scalar(OWED))
     before, used = sinks.arrivals.count(), _used(here)
     _set_state(world, firms, "enabled")
     queue.ring_once(here.settings.redis_url, queue.PUSH, services.DRAIN)
     sinks.arrivals.wait(before + owed, 120)
-    while world.transact(lambda session: session.scalar(_OWED)):
+    while world.transact(lambda session: session.scalar(OWED)):
         time.sleep(0.05)
     arrived = [arrival.at for arrival in sinks.arrivals.all[before:]]
     worker, postgres, valkey = ((late - early) / owed * 1e6 for early, late in zip(used, _used(here), strict=True))

@@ -91,13 +91,20 @@ class Ground:
         self.valkey.stop()
         self.postgres.stop()
 
-    def memory(self, name: str) -> list[int]:
-        """Return the resident memory of a process and its children in MB, parents before children."""
-        return [_resident(pid) for pid in _tree(self._pid(name), _children())]
+    def memory(self, name: str) -> list[Memory]:
+        """Return the memory of a process and its children, parents before children."""
+        return [_memory(pid) for pid in _tree(self._pid(name), _children())]
+
+    def weigh(self, name: str) -> Memory:
+        """Return the memory of a process and its children in all."""
+        return Memory(*map(sum, zip(*self.memory(name), strict=True)))
 
     def say_memory(self, name: str) -> None:
-        sizes = self.memory(name)
-        print(f"  resident memory, MB: {name:13} {sum(sizes):5}   {' '.join(map(str, sizes))}")
+        sizes, weight = self.memory(name), self.weigh(name)
+        print(
+            f"  memory, MB: {name:13} resident {weight.resident:5.0f}   with shared pages divided {weight.divided:5.0f}"
+            f"   resident of each: {' '.join(f'{each.resident:.0f}' for each in sizes)}"
+        )
 
     def cpu(self, name: str) -> float:
         """Return the CPU seconds that a process and its children have used."""
@@ -118,6 +125,13 @@ def ground() -> Iterator[Ground]:
             yield made
         finally:
             made.close()
+
+
+class Memory(NamedTuple):
+    """MB of one process: resident, and with each page that it shares divided among those who share it."""
+
+    resident: float
+    divided: float
 
 
 class Arrival(NamedTuple):
@@ -199,9 +213,10 @@ def _tree(root: int, children: dict[int, list[int]]) -> Iterator[int]:
         yield from _tree(child, children)
 
 
-def _resident(pid: int) -> int:
+def _memory(pid: int) -> Memory:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+        return Memory(0, 0)
+    sizes = {name: int(kilobytes.split()[0]) / 1000 for name, _, kilobytes in (line.partition(":") for line in lines)}
+    return Memory(sizes["Rss"], sizes["Pss"])

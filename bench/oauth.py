@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 from sqlalchemy import make_url
 
-from bench import load, turns
-from bench.ground import ROOT, free_port, wait_for_port
+from bench import load, pulls, turns
+from bench.ground import ROOT, free_port
 from bench.party import Key, Party
 from bench.sinks import Place
 from portal import db
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from bench.turns import Turn
     from tests.sync.cast import World
 
-WORKERS, THREADS = 2, 4
 ROUNDS, SECONDS = 5, 2.0
 PEER = ROOT / "bench" / "peer"
 _MISSING = "\nnode, or what `npm ci` installs in bench/peer, is missing: no figures beside oidc-provider."
@@ -123,7 +122,7 @@ def measure(here: Ground, world: World) -> None:
         with psycopg.connect(here.postgres.url(OWNER, database), autocommit=True) as owner:
             owner.execute("ANALYZE")
     print(
-        f"\nauthorization server at FAPI 2.0 level (private_key_jwt, DPoP), {WORKERS} worker processes each, "
+        f"\nauthorization server at FAPI 2.0 level (private_key_jwt, DPoP), {pulls.WORKERS} worker processes each, "
         f"{turns.CONNECTIONS} connections,\n  median of {ROUNDS} rounds of {SECONDS:.0f} s in turns "
         f"(load average {os.getloadavg()[0]:.1f})"
     )
@@ -178,9 +177,7 @@ def _requests(asked: Measure, side: Side, count: int) -> Iterator[bytes]:
 def _our_side(here: Ground, world: World) -> tuple[Side, Callable[[], bytes]]:
     """Start the portal if it is not running; return it and how a pull is asked of it."""
     if "portal" not in here.processes:
-        threads = ("--workers", str(WORKERS), "--blocking-threads", str(THREADS))
-        here.start("portal", "-m", "portal", "serve", "--port", str(here.port), *threads)
-        wait_for_port(here.port)
+        pulls.serve(here)
     key, dpop_key = Key(), Key()
     firm = world.transact(
         lambda session: cast.register(session, key.jwk, Place("127.0.0.1:9", new_key()), "kept-up-to-date")
@@ -216,7 +213,7 @@ def _peer(here: Ground) -> Side | None:
     port, key, dpop_key = free_port(), Key(), Key()
     issuer = f"http://localhost:{port}"
     told = {
-        "port": port, "issuer": issuer, "workers": WORKERS, "clientId": "bench",
+        "port": port, "issuer": issuer, "workers": pulls.WORKERS, "clientId": "bench",
         "clientKey": key.public, "jkt": dpop_key.thumbprint, "refreshTokens": _HELD,
     }  # fmt: skip
     process = here.run("oidc-provider", node, str(PEER / "server.mjs"), pipe=True, env=_peer_environment(here, told))

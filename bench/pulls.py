@@ -50,24 +50,28 @@ def measure(here: Ground, world: World) -> None:
     caller = Caller(create_app(here.settings).test_client(), world, firm)
     statements = _statements(caller, people[0])
     ports = {"hello": free_port(), "portal": here.port}
-    threads = (str(WORKERS), str(THREADS))
-    here.start("hello", "-m", "bench.hello", str(ports["hello"]), *threads)
-    serve = ("serve", "--port", str(here.port), "--workers", threads[0], "--blocking-threads", threads[1])
-    here.start("portal", "-m", "portal", *serve)
-    for port in ports.values():
-        wait_for_port(port)
+    here.start("hello", "-m", "bench.hello", str(ports["hello"]), str(WORKERS), str(THREADS))
+    wait_for_port(ports["hello"])
+    serve(here)
     floors, pulls = _turns(here, ports, caller, people)
     _print(floors, pulls, statements)
+
+
+def serve(here: Ground) -> None:
+    """Start the portal and wait until it answers."""
+    shape = ("--workers", str(WORKERS), "--blocking-threads", str(THREADS))
+    here.start("portal", "-m", "portal", "serve", "--port", str(here.port), *shape)
+    wait_for_port(here.port)
 
 
 def _turns(
     here: Ground, ports: dict[str, int], caller: Caller, people: Sequence[Shared]
 ) -> tuple[list[Turn], list[Turn]]:
     turns.take(here, "hello", ports["hello"], itertools.repeat(_HELLO, _WARMING), SECONDS)
-    turns.take(here, "portal", ports["portal"], _requests(caller, people, _WARMING), SECONDS)
+    turns.take(here, "portal", ports["portal"], requests(caller, people, _WARMING), SECONDS)
     floors, pulls = [], []
     for _ in range(ROUNDS):
-        prepared = list(_requests(caller, people, _PROOFS))
+        prepared = list(requests(caller, people, _PROOFS))
         floors.append(turns.take(here, "hello", ports["hello"], itertools.repeat(_HELLO), SECONDS))
         pulls.append(turns.take(here, "portal", ports["portal"], iter(prepared), SECONDS))
     return floors, pulls
@@ -112,7 +116,7 @@ def _statements(caller: Caller, shared: Shared) -> int:
     return len(counted)
 
 
-def _requests(caller: Caller, people: Sequence[Shared], count: int) -> Iterator[bytes]:
+def requests(caller: Caller, people: Sequence[Shared], count: int) -> Iterator[bytes]:
     for shared in itertools.islice(itertools.cycle(people), count):
         path = f"/api/v1/people/{shared.sub}"
         headers = {"Host": "localhost"} | caller.headers("GET", path)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import crowd, delivery, freshness, growth, oauth, pulls
+from bench import crowd, delivery, freshness, growth, memory, oauth, pulls
 from bench.ground import ground
 from portal.vault import keyring
 from tests.sync import cast
@@ -44,6 +44,7 @@ PARTS = {
     "growth": growth.measure,
     "pulls": pulls.measure,
     "oauth": oauth.measure,
+    "memory": memory.measure,
 }
 
 

@@ -67,11 +67,17 @@ _HAND_OUT = text(f"""
 """)
 _WAITS = text(f"SELECT EXISTS ({_FETCHED})")
 _FINISH = text("""
-    UPDATE stream_event
-       SET delivered_at = CASE WHEN :done THEN CAST(:now AS timestamptz) END, attempts = attempts + 1,
-           due_at = clock_timestamp() + make_interval(secs => :delay), lease_id = NULL, leased_until = NULL,
-           last_problem = :problem
-     WHERE stream_event_id = :stream_event_id AND lease_id = :lease_id AND delivered_at IS NULL
+    WITH said AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
+            id uuid, lease_id uuid, done boolean, delay double precision, problem text)),
+    ours AS (
+        SELECT v.* FROM stream_event s JOIN said v ON v.id = s.stream_event_id AND v.lease_id = s.lease_id
+         WHERE s.delivered_at IS NULL ORDER BY s.stream_event_id FOR UPDATE OF s)
+    UPDATE stream_event s
+       SET delivered_at = CASE WHEN o.done THEN CAST(:now AS timestamptz) END, attempts = s.attempts + 1,
+           due_at = clock_timestamp() + make_interval(secs => o.delay), lease_id = NULL, leased_until = NULL,
+           last_problem = o.problem
+      FROM ours o WHERE s.stream_event_id = o.id
 """)
 _ANSWERED = text("""
     UPDATE stream_event s
@@ -158,17 +164,18 @@ def waits(session: Session, *, client_id: str, everything: bool) -> bool:
 
 
 def finish(session: Session, sent: Sequence[tuple[StreamParcel, Result]], *, now: datetime) -> None:
-    """Note what became of pushed ones, for every lease that is still held."""
-    for parcel, result in sorted(sent, key=lambda each: each[0].stream_event_id):
-        later = rules.delay(parcel.attempts + 1, retry_after=result.retry_after)
-        session.execute(
-            _FINISH,
-            {
-                "stream_event_id": parcel.stream_event_id, "lease_id": parcel.lease_id, "now": now,
-                "done": result.outcome is rules.Outcome.COMPLETED, "delay": later.total_seconds(),
-                "problem": result.detail,
-            },
-        )  # fmt: skip
+    """Note what became of pushed ones, for every lease that is still held, in one statement however many they are."""
+    rows = [
+        {
+            "id": str(parcel.stream_event_id), "lease_id": str(parcel.lease_id),
+            "done": result.outcome is rules.Outcome.COMPLETED,
+            "delay": rules.delay(parcel.attempts + 1, retry_after=result.retry_after).total_seconds(),
+            "problem": result.detail,
+        }
+        for parcel, result in sent
+    ]  # fmt: skip
+    if rows:
+        session.execute(_FINISH, {"rows": json.dumps(rows), "now": now})
 
 
 def settle(session: Session, *, client_id: str, said: Mapping[str, str], now: datetime) -> None:

@@ -14,6 +14,7 @@ from portal.sync import health, messages, services, stream_events
 from portal.sync.models import Stream, StreamEvent
 from portal.sync.rules import Outcome, Result
 from portal.vault import signing
+from tests.counting import statements
 from tests.sync.receiver import read
 
 if TYPE_CHECKING:
@@ -101,6 +102,21 @@ def test_a_lease_that_ran_out_says_nothing_any_more(world: World) -> None:
     assert kept(world, firm)[0].delivered_at is None
     finish(world, held, _ARRIVED)
     assert kept(world, firm)[0].delivered_at is not None
+
+
+def test_however_many_are_noted_in_one_statement(world: World) -> None:
+    """Of a new signing key every stream is told at once."""
+    for firm in (firms := [world.firm(), world.firm()]):
+        announce(world, firm)
+    parcels = claim(world)
+    results = [_ARRIVED if parcel.client_id == firms[0].client_id else _FAILED for parcel in parcels]
+    with statements(world.settings) as seen:
+        done = list(zip(parcels, results, strict=True))
+        world.transact(lambda session: stream_events.finish(session, done, now=db.now()))
+    assert len(seen) == 1
+    [first], [second] = (kept(world, firm) for firm in firms)
+    assert (first.delivered_at is None, second.delivered_at is None) == (False, True)
+    assert (first.lease_id, second.lease_id, second.last_problem) == (None, None, "It answered 500.")
 
 
 @pytest.mark.parametrize(

@@ -219,14 +219,6 @@ class TokenForm(RefusableForm):
     )  # fmt: skip
 
 
-class SwitchForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
-    company = StringField("Organisation")
-
-
-class RetireForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
-    kid = StringField("Key")
-
-
 @cache
 def form_of(base: type[PurposeForm], catalogue: tuple[tuple[str, str], ...]) -> type[PurposeForm]:
     """Return `base` with a choice and a reason for each (attribute, label) of `catalogue`."""

@@ -42,6 +42,7 @@ SEND: Final = "portal.companies.jobs.send_letters"
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
 _LONGEST_SECONDS: Final = 40
+_SHOWN = 10
 _OWNER, _CHECKED = "owner", "verified"
 # An app that comes and goes is not written about each time: its company can have it come and go as it likes.
 _WRITE = text(f"""
@@ -162,12 +163,12 @@ def forget(session: Session) -> None:
     session.execute(_FORGET)
 
 
-def sent(session: Session, *, client_id: str, kinds: Iterable[str], limit: int = 10) -> Sequence[CompanyLetter]:
-    """Return the letters of some kinds that have been sent about a client, newest first."""
+def sent(session: Session, *, client_id: str, kinds: Iterable[str]) -> Sequence[CompanyLetter]:
+    """Return the latest ten letters of some kinds that have been sent about a client, newest first."""
     mine = select(CompanyLetter).where(
         CompanyLetter.client_id == client_id, CompanyLetter.kind.in_(kinds), CompanyLetter.sent_at.is_not(None)
     )
-    return session.scalars(mine.order_by(CompanyLetter.sent_at.desc()).limit(limit)).all()
+    return session.scalars(mine.order_by(CompanyLetter.sent_at.desc()).limit(_SHOWN)).all()
 
 
 def _ring(session: Session) -> None:

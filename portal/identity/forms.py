@@ -12,7 +12,6 @@ from portal.identity import rules
 _NO_EMAIL = "Enter your email address"
 _ODD_EMAIL = "Enter an email address in the correct format, like name@example.com"
 _NO_CODE = "Enter all digits of the code from the email"
-_LONGEST_EMAIL = 254
 
 
 def _stripped(value: str | None) -> str | None:

@@ -91,7 +91,7 @@ def own_keys() -> Response:
 @json_body(api, Proof)
 def prove(*, kid: str, body: Proof) -> Response:
     session, client_id, now = context.session(), g.token.client_id, context.now()
-    if not proofs.prove(session, client_id=client_id, kid=_plain(kid), answer=body.nonce, now=now):
+    if not proofs.prove(session, client_id=client_id, kid=kid, answer=body.nonce, now=now):
         # Not raised: that a try was made is kept.
         wrong = proofs.ProofWrongError
         return problem(422, wrong.code, wrong.public, errors=[{"pointer": "/nonce", "detail": wrong.public}])
@@ -108,7 +108,7 @@ def prove(*, kid: str, body: Proof) -> Response:
     security=openapi.DPOP,
 )
 def stop(kid: str) -> Response:
-    client_keys.stop(context.session(), client_id=g.token.client_id, kid=_plain(kid), now=context.now())
+    client_keys.stop(context.session(), client_id=g.token.client_id, kid=kid, now=context.now())
     return Response(status=204, headers={"Cache-Control": "no-store"})
 
 
@@ -129,11 +129,6 @@ def _challenge(key: KeyFacts) -> dict[str, Any]:
         return {}
     made = proofs.challenge(context.session(), client_id=g.token.client_id, kid=key.kid, now=context.now())
     return {"challenge": {"jwe": made.text, "expires_at": made.expires_at.isoformat()}}
-
-
-def _plain(kid: str) -> str:
-    # PostgreSQL holds no text with this character: no key is named so.
-    return kid.replace("\0", " ")
 
 
 def _private(body: dict[str, Any]) -> Response:

@@ -47,12 +47,6 @@ def waiting(session: Session, *, client_ids: Collection[str]) -> dict[str, int]:
     return {client_id: count for client_id, count in session.execute(owed.group_by(Delivery.client_id))}  # noqa: C416 - a row is no pair to mypy
 
 
-def backlog(session: Session, *, client_id: str, limit: int = 50) -> list[Delivery]:
-    """Return the deliveries a client is still owed, soonest first; each says when it is tried next and why."""
-    owed = select(Delivery).where(Delivery.client_id == client_id, Delivery.generation > Delivery.acked_generation)
-    return list(session.scalars(owed.order_by(Delivery.due_at).limit(limit)))
-
-
 def pull_of(session: Session, *, pull_id: UUID, client_id: str) -> BatchPull | None:
     """Return a client's own batch pull; another client's is nobody's."""
     return session.scalar(select(BatchPull).where(BatchPull.pull_id == pull_id, BatchPull.client_id == client_id))

@@ -121,11 +121,6 @@ def note(
     return [_noted(each, sent, timely, recorded, before) for each in receipts]
 
 
-def of_message(session: Session, *, client_id: str, jti: str) -> Receipt | None:
-    """Return what a client has said of one message."""
-    return of_messages(session, client_id=client_id, jtis=[jti]).get(jti)
-
-
 def of_messages(session: Session, *, client_id: str, jtis: Collection[str]) -> dict[str, Receipt]:
     """Return what a client has said of its messages, by `jti`; those without a receipt are not in it."""
     said = select(Receipt).where(Receipt.client_id == client_id, Receipt.jti.in_(jtis))

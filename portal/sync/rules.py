@@ -71,11 +71,6 @@ class Result:
         return self.narrower is None and (self.unlike or self.status in REFUSED)
 
     @property
-    def is_failure(self) -> bool:
-        """The receiver did not do its part: it failed, or nobody knows."""
-        return self.outcome in {Outcome.FAILED, Outcome.UNKNOWN}
-
-    @property
     def gone(self) -> bool:
         """The receiver says the endpoint will not come back (RFC 9110 section 15.5.11)."""
         return self.status == _GONE

@@ -325,10 +325,10 @@ def test_receipts_are_found_by_their_message(world: World, firm: Firm, caller: C
     assert shared.sub
     jti = pushed(world, firm)
     send(caller, receipt(jti, "rejected", reason="other", words="Wrong office"))
-    find: Callable[..., Any] = receipts.of_message
-    found = world.transact(lambda session: find(session, client_id=firm.client_id, jti=jti))
+    find: Callable[..., Any] = receipts.of_messages
+    [found] = world.transact(lambda session: find(session, client_id=firm.client_id, jtis=[jti])).values()
     assert (found.status, found.reason, found.words) == ("rejected", "other", "Wrong office")
-    assert world.transact(lambda session: find(session, client_id="another", jti=jti)) is None
+    assert world.transact(lambda session: find(session, client_id="another", jtis=[jti])) == {}
     later = datetime.now(UTC) + timedelta(days=31)
     world.transact(lambda session: receipts.forget(session, now=later))
     assert kept(world, jti) is None

@@ -245,10 +245,9 @@ def agreed(session: Session, *, held: Grant) -> Wanted:
     return Wanted(
         attributes=whole.attributes,
         mode=mode if terms.covers(whole.mode, mode) else whole.mode,
-        retention_days=min(held.retention_days, whole.retention_days),
         longest_days=min(last.get("longest_days", whole.longest_days), whole.longest_days),
         open_ended=whole.open_ended and last.get("open_ended", True),
-        pulls_a_day=terms.fewer(held.pulls_a_day, whole.pulls_a_day),
+        **terms.stricter(held, whole),
     )
 
 
@@ -325,9 +324,7 @@ def _durations(wanted: Wanted) -> list[terms.Duration]:
 
 def _as_held(held: Grant, purpose: PurposeFacts, wanted: Wanted) -> Wanted:
     # A merge adds details: the way they are shared, until when and for how long they are kept stay as they are.
-    retention_days = min(held.retention_days, purpose.retention_days)
-    pulls_a_day = terms.fewer(held.pulls_a_day, purpose.pulls_a_day)
-    return replace(wanted, mode=held.mode, retention_days=retention_days, pulls_a_day=pulls_a_day)
+    return replace(wanted, mode=held.mode, **terms.stricter(held, purpose))
 
 
 def _known(held: Grant | None, answered: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -147,8 +147,7 @@ def change(
     client, purpose = queries.offer(session, held.client_id, held.purpose_id)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     content = _content(purpose, asked, held, attributes=attributes, effect=Effect.AMEND, level=level)
-    content["retention_days"] = min(content["retention_days"], held.retention_days)
-    content["pulls_a_day"] = terms.fewer(content["pulls_a_day"], held.pulls_a_day)
+    content |= terms.stricter(asked, held)
     if not keep_end:
         content |= _until(asked, mode, days, now)
     held.context_id = _context(session, client, purpose)
@@ -262,16 +261,12 @@ def _content(
         chosen={*attributes, *stays},
     )
     terms.check_proofs(set(chosen) - before, level=level)
-    retention_days, pulls_a_day = asked.retention_days, asked.pulls_a_day
-    if held is not None and effect is Effect.MERGE:
-        retention_days = min(held.retention_days, purpose.retention_days)
-        pulls_a_day = terms.fewer(held.pulls_a_day, purpose.pulls_a_day)
+    stands = held if held is not None and effect is Effect.MERGE else asked
     return {
         "attributes": chosen,
         "purpose_version": purpose.version,
-        "retention_days": retention_days,
-        "pulls_a_day": pulls_a_day,
         "level": max(level, held.level) if held else level,
+        **terms.stricter(stands, purpose),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from portal.companies.purposes import times_a_day
 from portal.consumer.catalogue import CATALOGUE, Sensitivity
@@ -120,6 +120,15 @@ class Duration:
     mode: str
 
 
+class Limits(Protocol):
+    """What no later step loosens by itself: of a purpose, a request, or a grant."""
+
+    @property
+    def retention_days(self) -> int: ...
+    @property
+    def pulls_a_day(self) -> int | None: ...
+
+
 def whole(purpose: PurposeFacts) -> Wanted:
     """Return a purpose asked for in full."""
     return Wanted(
@@ -151,10 +160,9 @@ def within(asked: Wanted, purpose: PurposeFacts) -> Wanted:
     return Wanted(
         attributes=asked.attributes,
         mode=check_mode(offered=purpose.mode, wanted=asked.mode),
-        retention_days=min(asked.retention_days, purpose.retention_days),
         longest_days=min(asked.longest_days, purpose.longest_days),
         open_ended=asked.open_ended and purpose.longest_days >= YEAR,
-        pulls_a_day=fewer(asked.pulls_a_day, purpose.pulls_a_day),
+        **stricter(asked, purpose),
     )
 
 
@@ -224,6 +232,14 @@ def delete_by(*, changed_at: datetime, expires_at: datetime | None, retention_da
     """Return when what was received under a grant that is over must be gone; `changed_at` is of its last state."""
     # Its end is written down at the latest when somebody looks, which may be after its time was over.
     return min(changed_at, expires_at or changed_at) + timedelta(days=retention_days)
+
+
+def stricter(one: Limits, other: Limits) -> dict[str, Any]:
+    """Return the lower of each of two limits, by its name."""
+    return {
+        "retention_days": min(one.retention_days, other.retention_days),
+        "pulls_a_day": fewer(one.pulls_a_day, other.pulls_a_day),
+    }
 
 
 def fewer(one: int | None, other: int | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import func, select, text, tuple_, union_all
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import Row, Select
     from sqlalchemy.orm import Session
 
     Cursor = tuple[datetime, UUID]
 
+# No index knows what an attempt is about, and next to none how it ended: of each client so many are looked at for one
+# page, however few of them are what is looked for.
+LOOKED_AT: Final = 20_000
 # What of the messages' own results each word of the filter means; `waiting` and `held` are of what is still owed.
 RESULTS = {"delivered": ("completed",), "failed": ("failed", "unknown"), "not-sent": ("suppressed",)}
 OWED = ("waiting", "held")
@@ -52,6 +55,12 @@ _BACKLOG = text("""
     SELECT count(*)::int AS owed, (count(*) FILTER (WHERE held))::int AS held
       FROM delivery WHERE client_id = :client_id AND generation > acked_generation
 """)
+_NEXT_DUE = text("""
+    SELECT LEAST(
+        (SELECT due_at FROM delivery WHERE client_id = :client_id AND generation > acked_generation
+          ORDER BY due_at LIMIT 1),
+        (SELECT min(due_at) FROM stream_event WHERE client_id = :client_id AND delivered_at IS NULL))
+""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +73,13 @@ class Wanted:
     person_id: UUID | None = None
     first: datetime | None = None
     last: datetime | None = None
+
+
+class Page(NamedTuple):
+    """Rows of a list, and where it goes on: behind the cursor `older`, None when this was the end."""
+
+    rows: Sequence[Any]
+    older: Cursor | None
 
 
 class Owed(NamedTuple):
@@ -79,17 +95,28 @@ def kind(uri: str) -> str:
     return _NAMES.get(uri, uri)
 
 
-def attempts(session: Session, wanted: Wanted, *, limit: int, before: Cursor | None) -> Sequence[Row[Any]]:
-    """Return attempts, newest first, behind the cursor `before`; each has every column but the payload."""
-    each = [_of_client(client_id, wanted, limit, before) for client_id in wanted.client_ids]
+def attempts(session: Session, wanted: Wanted, *, limit: int, before: Cursor | None) -> Page:
+    """Return attempts, newest first, behind the cursor `before`; each has every column but the payload.
+
+    A page has `limit` at most, and fewer, or none, where none of `LOOKED_AT` more was what is looked for.
+    """
+    each = [_of_client(client_id, wanted, limit + 1, before) for client_id in wanted.client_ids]
     if not each:
-        return []
+        return Page([], None)
     merged = union_all(*(select(one.subquery()) for one in each)).subquery()
-    return session.execute(select(merged).order_by(merged.c.at.desc(), merged.c.attempt_id.desc()).limit(limit)).all()
+    newest = select(merged).order_by(merged.c.at.desc(), merged.c.attempt_id.desc())
+    found = session.execute(newest.limit(limit + 1)).all()
+    if len(found) > limit:
+        return Page(found[:limit], (found[limit - 1].at, found[limit - 1].attempt_id))
+    reached = _reached(session, wanted, before)
+    return Page([row for row in found if reached is None or (row.at, row.attempt_id) >= reached], reached)
 
 
-def owed(session: Session, wanted: Wanted, *, limit: int, after: Cursor | None) -> Sequence[Delivery]:
-    """Return what is still owed, `held` or waiting as `wanted.result` says, soonest first, behind the cursor."""
+def owed(session: Session, wanted: Wanted, *, limit: int, after: Cursor | None) -> Page:
+    """Return what is still owed, `held` or waiting as `wanted.result` says, soonest first, behind the cursor.
+
+    The rows are of `Delivery`.
+    """
     found = select(Delivery).where(
         Delivery.client_id.in_(wanted.client_ids),
         Delivery.generation > Delivery.acked_generation,
@@ -99,7 +126,8 @@ def owed(session: Session, wanted: Wanted, *, limit: int, after: Cursor | None) 
         found = found.where(Delivery.person_id == wanted.person_id)
     if after:
         found = found.where(tuple_(Delivery.due_at, Delivery.grant_id) > after)
-    return session.scalars(found.order_by(Delivery.due_at, Delivery.grant_id).limit(limit)).all()
+    rows = session.scalars(found.order_by(Delivery.due_at, Delivery.grant_id).limit(limit + 1)).all()
+    return Page(rows[:limit], (rows[limit - 1].due_at, rows[limit - 1].grant_id) if len(rows) > limit else None)
 
 
 def tries(session: Session, shown: Collection[Row[Any]]) -> dict[UUID, int]:
@@ -138,6 +166,12 @@ def figures(session: Session, *, client_id: str) -> Row[Any]:
     return session.execute(_FIGURES, {"client_id": client_id}).one()
 
 
+def next_due(session: Session, *, client_id: str) -> datetime | None:
+    """Return when the first of all that is owed to a client, or its stream, is due; None where nothing is owed."""
+    due: datetime | None = session.scalar(_NEXT_DUE, {"client_id": client_id})
+    return due
+
+
 def backlog(session: Session, *, client_id: str) -> Row[Any]:
     """Return how many subscriptions are owed something, and how many of these are held."""
     return session.execute(_BACKLOG, {"client_id": client_id}).one()
@@ -150,25 +184,35 @@ def days(session: Session, *, client_ids: Collection[str], since: datetime, zone
 
 
 def _of_client(client_id: str, wanted: Wanted, limit: int, before: Cursor | None) -> Select[Any]:
-    newest = select(*_SHOWN).where(Attempt.client_id == client_id, *_conditions(wanted))
-    if before:
-        newest = newest.where(tuple_(Attempt.at, Attempt.attempt_id) < before)
-    return newest.order_by(Attempt.at.desc(), Attempt.attempt_id.desc()).limit(limit)
-
-
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
+    looked_at = _in_order(client_id, wanted, before).limit(LOOKED_AT).subquery()
+    found = select(looked_at)
     if wanted.result:
-        found.append(Attempt.outcome.in_(RESULTS[wanted.result]))
-    if wanted.result in {"failed", "not-sent"}:
-        # Said once more in the words of the index over what did not arrive.
-        found.append(Attempt.outcome != "completed")
+        found = found.where(looked_at.c.outcome.in_(RESULTS[wanted.result]))
     if wanted.kind:
-        found.append(func.jsonb_exists(Attempt.kinds, KINDS[wanted.kind]))
+        found = found.where(func.jsonb_exists(looked_at.c.kinds, KINDS[wanted.kind]))
+    return found.order_by(looked_at.c.at.desc(), looked_at.c.attempt_id.desc()).limit(limit)
+
+
+def _reached(session: Session, wanted: Wanted, before: Cursor | None) -> Cursor | None:
+    """Return how far back was looked where that was not to the end; the nearest of all clients, to miss nothing."""
+    place = (Attempt.at, Attempt.attempt_id)
+    each = [_in_order(client_id, wanted, before).with_only_columns(*place) for client_id in wanted.client_ids]
+    last = union_all(*(select(one.offset(LOOKED_AT - 1).limit(1).subquery()) for one in each))
+    return max(((row.at, row.attempt_id) for row in session.execute(last)), default=None)
+
+
+def _in_order(client_id: str, wanted: Wanted, before: Cursor | None) -> Select[Any]:
+    """Select what an index finds of `wanted`, newest first."""
+    found = select(*_SHOWN).where(Attempt.client_id == client_id)
+    if before:
+        found = found.where(tuple_(Attempt.at, Attempt.attempt_id) < before)
+    if wanted.result in {"failed", "not-sent"}:
+        # In the words of the index over what did not arrive.
+        found = found.where(Attempt.outcome != "completed")
     if wanted.person_id:
-        found.append(Attempt.person_id == wanted.person_id)
+        found = found.where(Attempt.person_id == wanted.person_id)
     if wanted.first:
-        found.append(Attempt.at >= wanted.first)
+        found = found.where(Attempt.at >= wanted.first)
     if wanted.last:
-        found.append(Attempt.at < wanted.last)
-    return found
+        found = found.where(Attempt.at < wanted.last)
+    return found.order_by(Attempt.at.desc(), Attempt.attempt_id.desc())

@@ -16,7 +16,7 @@ from portal.consent import queries as consents
 from portal.errors import NotFoundError
 from portal.sync import chart, copies, deliveries, queries, receipts, services
 from portal.sync.deliveries import OWED, Wanted
-from portal.sync.forms import DeliveriesForm
+from portal.sync.forms import DeliveriesForm, kept
 from portal.web import cursor, dates
 from portal.web.context import now, session
 from portal.web.dates import ZONE
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import ClientFacts
     from portal.sync.copies import Share
-    from portal.sync.deliveries import Owed
-    from portal.sync.models import Attempt, Stream
+    from portal.sync.deliveries import Cursor, Owed
+    from portal.sync.models import Attempt, Delivery, Stream
 
 pages = Blueprint("deliveries", __name__)
 
@@ -86,21 +86,27 @@ class Line:
 def log() -> Response:
     clients = _clients()
     form = DeliveriesForm(formdata=request.args, apps={one.client_id: one.name for one in clients.values()})
-    behind, streams = cursor.before(), deliveries.streams(session(), clients)
+    behind = cursor.before()
     chosen = form.chosen() if form.validate() else {}
-    found = [] if form.errors else _lines(_wanted(form, clients), clients, streams, behind)
+    if app := chosen.get("app"):
+        clients = {app: clients[app]}
+    streams = deliveries.streams(session(), clients)
+    found, older = ([], None) if form.errors else _lines(_wanted(form, clients), clients, streams, behind)
     return page(
         "sync/deliveries.html",
         "live",
         status=422 if form.errors else 200,
         form=form,
         chosen=chosen,
-        lines=found[:_PAGE],
-        older=_behind(found[_PAGE - 1], chosen) if len(found) > _PAGE else None,
+        lines=found,
+        older=url_for("deliveries.log", **(chosen | {"before": cursor.after(*older)})) if older else None,
+        reached=older,
         first_page=behind is None,
+        kept=kept(request.args),
         owed=chosen.get("result") in OWED,
         places=_places(clients, streams),
         chart=None if wants_fragment() else _chart(clients),
+        chart_of=", ".join(one.name for one in clients.values()) if "app" in chosen else "",
         shares=[] if wants_fragment() else _shares(clients, streams),
     )
 
@@ -128,6 +134,7 @@ def message(client_id: str, jti: str) -> Response:
         sub=_subs([newest]).get(newest.person_id, ""),
         next_try=_next_try(owed, stream) if newest.outcome != "completed" else "",
         payload=_pretty(newest.payload),
+        kept=kept(request.args),
         receipt=receipts.of_messages(session(), client_id=client_id, jtis=[jti]).get(jti),
     )
 
@@ -135,7 +142,10 @@ def message(client_id: str, jti: str) -> Response:
 @pages.post("/org/deliveries/again")
 @staff_required
 def send_again() -> ResponseReturnValue:
-    """Send one person's state anew; the company names them as it knows them, and only its own sharing is found."""
+    """Send one person's state anew; the company names them as it knows them, and only its own sharing is found.
+
+    The address says from which list, or message, so that staff are where they were.
+    """
     company_id, sub = g.company.company_id, request.form.get("sub", "")
     who = consents.person_of(session(), company_id=company_id, sub=sub)
     held = consents.grant(session(), person_id=who, grant_id=_id(request.form.get("sharing", ""))) if who else None
@@ -144,13 +154,16 @@ def send_again() -> ResponseReturnValue:
     client = own_client(held.client_id)
     services.send_again(session(), person_id=held.person_id, grant_id=held.grant_id)
     flash(*_answer(client, deliveries.streams(session(), [client.client_id]).get(client.client_id)))
-    return redirect(url_for("deliveries.log"), 303)
+    if jti := request.args.get("message"):
+        return redirect(url_for("deliveries.message", client_id=client.client_id, jti=jti, **kept(request.args)), 303)
+    return redirect(url_for("deliveries.log", **kept(request.args)), 303)
 
 
 def _answer(client: ClientFacts, stream: Stream | None) -> tuple[str, str]:
     if stream is None or stream.state != "enabled":
         return f"Nothing is sent yet: {client.name} has no endpoint that is on. It is sent once there is one.", "hold"
-    return f"Sending again to {client.name}. It is the newest state, and shows below once it is sent.", "message"
+    words = f"Sending again to {client.name}: the newest state. It stands first under Deliveries once it is sent."
+    return words, "message"
 
 
 def _id(given: str) -> UUID:
@@ -167,10 +180,9 @@ def _clients() -> dict[str, ClientFacts]:
 def _wanted(form: DeliveriesForm, clients: Mapping[str, ClientFacts]) -> Wanted:
     who = (form.person.data or "").strip()
     person_id = consents.person_of(session(), company_id=g.company.company_id, sub=who) if who else None
-    # An identifier of nobody finds nothing.
-    asked = [form.app.data] if form.app.data else list(clients)
     return Wanted(
-        client_ids=asked if person_id or not who else [],
+        # An identifier of nobody finds nothing.
+        client_ids=list(clients) if person_id or not who else [],
         result=form.result.data or "",
         kind=form.kind.data or "",
         person_id=person_id,
@@ -183,21 +195,28 @@ def _lines(
     wanted: Wanted,
     clients: Mapping[str, ClientFacts],
     streams: Mapping[str, Stream],
-    behind: tuple[datetime, UUID] | None,
-) -> list[Line]:
+    behind: Cursor | None,
+) -> tuple[list[Line], Cursor | None]:
     if wanted.result in OWED:
-        waiting = deliveries.owed(session(), wanted, limit=_PAGE + 1, after=behind)
-        subs = _subs(waiting)
-        return [
-            Line(
-                id=one.grant_id, at=one.due_at, app=clients[one.client_id].name, client_id=one.client_id,
-                grant_id=one.grant_id, sub=subs.get(one.person_id, ""), result="Held back" if one.held else "Waiting",
-                tone="hold", tries=one.attempts, problem=one.last_problem,
-                next_try=_next_try(deliveries.Owed(one.due_at, one.held, one.leased_until), streams.get(one.client_id)),
-            )
-            for one in waiting
-        ]  # fmt: skip
-    return _attempts(deliveries.attempts(session(), wanted, limit=_PAGE + 1, before=behind), clients, streams)
+        waiting, further = deliveries.owed(session(), wanted, limit=_PAGE, after=behind)
+        return _waiting(waiting, clients, streams), further
+    found, older = deliveries.attempts(session(), wanted, limit=_PAGE, before=behind)
+    return _attempts(found, clients, streams), older
+
+
+def _waiting(
+    found: Sequence[Delivery], clients: Mapping[str, ClientFacts], streams: Mapping[str, Stream]
+) -> list[Line]:
+    subs = _subs(found)
+    return [
+        Line(
+            id=one.grant_id, at=one.due_at, app=clients[one.client_id].name, client_id=one.client_id,
+            grant_id=one.grant_id, sub=subs.get(one.person_id, ""), result="Held back" if one.held else "Waiting",
+            tone="hold", tries=one.attempts, problem=one.last_problem,
+            next_try=_next_try(deliveries.Owed(one.due_at, one.held, one.leased_until), streams.get(one.client_id)),
+        )
+        for one in found
+    ]  # fmt: skip
 
 
 def _attempts(
@@ -254,7 +273,9 @@ def _next_try(owed: Owed | None, stream: Stream | None) -> str:
     if owed.held:
         return f"{dates.moment(owed.due_at)}, or when you send it again: it is held back"
     at = max(owed.due_at, stream.circuit_until or owed.due_at)
-    return dates.moment(at) if at > now() else "now"
+    # An endpoint that has failed is sent one message to see, and this need not be it.
+    soonest = " at the soonest: one message at a time" if stream.circuit_step else ""
+    return (dates.moment(at) if at > now() else "now") + soonest
 
 
 def _subs(rows: Collection[Any]) -> Mapping[Any, str]:
@@ -286,8 +307,3 @@ def _chart(clients: Collection[str]) -> chart.Chart:
     first = now().astimezone(ZONE).date() - timedelta(days=DAYS - 1)
     counts = deliveries.days(session(), client_ids=clients, since=dates.midnight(first), zone=ZONE.key)
     return chart.of_days(counts, first=first, days=DAYS)
-
-
-def _behind(line: Line, chosen: Mapping[str, str]) -> str:
-    values: dict[str, Any] = {**chosen, "before": cursor.after(line.at, line.id)}
-    return url_for("deliveries.log", **values)

@@ -69,6 +69,15 @@ class DayField(DateField):
             raise ValidationError("Enter a day such as 2026-03-05.")
 
 
+# By what a list of deliveries is narrowed, and how far on it is.
+_LIST = ("app", "result", "kind", "person", "first", "last", "before")
+
+
+def kept(arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Return the filter and the page of the list of deliveries that a request came from, for the way back to it."""
+    return {name: value for name in _LIST if (value := arguments.get(name))}
+
+
 class _Looking(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
     """A form that changes nothing and is sent with the address."""
 
@@ -90,7 +99,7 @@ class DeliveriesForm(_Looking):
         super().__init__(**arguments)
         self.app.choices = {"": "All apps", **apps}
 
-    def chosen(self) -> dict[str, str]:
+    def chosen(self) -> dict[str, Any]:
         """Return what is filled in, as the address carries it."""
         return {field.name: str(field.data) for field in self if field.data and not field.errors}
 

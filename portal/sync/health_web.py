@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 
 from portal.companies import letters
 from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.errors import NotFoundError
 from portal.sync import chart, deliveries, health, queries, replays, services
+from portal.sync.forms import kept
 from portal.web import dates
 from portal.web.context import now, session
 from portal.web.dates import ZONE
@@ -18,6 +19,7 @@ from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from flask import Response
     from flask.typing import ResponseReturnValue
@@ -53,7 +55,9 @@ def panel(client_id: str) -> Response:
         "live",
         client=client,
         stream=stream,
+        kept=kept(request.args),
         circuit=_circuit(stream),
+        upcoming=_upcoming(stream, deliveries.next_due(session(), client_id=client_id)),
         figures=deliveries.figures(session(), client_id=client_id),
         backlog=deliveries.backlog(session(), client_id=client_id),
         letters=letters.sent(session(), client_id=client_id, kinds=LETTERS),
@@ -74,7 +78,7 @@ def turn_on(client_id: str) -> ResponseReturnValue:
     health.returned(session(), stream)
     services.ring(session())
     flash("It is on again. What was kept for it is sent now, as fast as it takes it.")
-    return redirect(url_for("health.panel", client_id=client_id), 303)
+    return redirect(url_for("health.panel", client_id=client_id, **kept(request.args)), 303)
 
 
 def _chart(client_id: str) -> chart.Chart:
@@ -91,6 +95,24 @@ def _circuit(stream: Stream) -> tuple[str, str]:
     if stream.circuit_step:
         return ("Left alone until the next probe", "stop") if waits else ("One message at a time, to see", "hold")
     return ("Held back, as your endpoint asked", "hold") if waits else ("Messages go out as they come", "ok")
+
+
+def _upcoming(stream: Stream, due: datetime | None) -> str:
+    """Return when the next message is sent, a probe or not; empty for an endpoint to which none is."""
+    if stream.state != "enabled" or stream.method != "push":
+        return ""
+    until = stream.circuit_until if stream.circuit_until and stream.circuit_until > now() else None
+    if due is None:
+        return "When there is something to send" + (f", not before {_at(until)}" if until else "")
+    at = max(due, until or due)
+    if at <= now():
+        return "Now"
+    # What changes meanwhile is due at once, and waits for the circuit alone.
+    return _at(at) if at == until else f"{_at(at)}, or sooner if something changes"
+
+
+def _at(moment: datetime) -> str:
+    return f"{dates.day(moment)}, {dates.clock(moment)}"
 
 
 def _told(client_id: str) -> tuple[ClientFacts, Stream]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import update
 
 from portal import db
 from portal.companies import services as companies
-from portal.sync import chart, jobs
+from portal.companies.models import Client
+from portal.sync import chart, deliveries, jobs
 from portal.sync.consignments import MANY
 from portal.sync.models import Attempt, Delivery, Receipt, Stream
 from tests.companies.browser import Browser
@@ -261,11 +264,75 @@ def test_what_arrived_and_what_failed_can_be_sent_again(
     assert f'name="sharing" value="{shared.grant_id}"' in browser.get(PATH).text
     answer = again(browser, shared)
     assert (answer.status_code, answer.location) == (303, PATH)
-    assert f"Sending again to {firm.name}." in browser.get(PATH).text
+    assert f"Sending again to {firm.name}: the newest state." in browser.get(PATH).text
     owed = world.delivery(shared)
     assert owed.generation > owed.acked_generation
     assert owed.due_at <= db.now()
     assert not owed.held
+
+
+def action(page: str) -> str:
+    found = re.search(r'<form method="post" action="([^"]*/again[^"]*)"', page)
+    assert found
+    return html.unescape(found.group(1))
+
+
+def test_sending_again_leaves_staff_where_they_were(world: World, browser: Browser, firm: Firm) -> None:
+    shared = shared_with(world, firm)
+    made = [failed(world, firm, shared).jti for _ in range(60)]
+    page = browser.get(f"{PATH}?app={firm.client_id}&result=failed&kind=profile").text
+    older = re.search(r'href="([^"]+before=[^"]+)"', page)
+    assert older
+    here = html.unescape(older.group(1))
+    second = browser.get(here).text
+    about = {"sub": shared.sub, "sharing": str(shared.grant_id)}
+    answer = browser.send(action(second), **about)
+    assert (answer.status_code, query(answer.location)) == (303, query(here))
+    one = re.search(rf'href="([^"]*/messages/[^"]*{made[0]}[^"]*)"', second)
+    assert one
+    message = html.unescape(one.group(1))
+    found = browser.get(message).text
+    back = re.search(r'href="([^"]*)">Back to deliveries', found)
+    assert back
+    assert query(html.unescape(back.group(1))) == query(here)
+    assert browser.send(action(found), **about).location == message
+
+
+def query(address: str) -> dict[str, list[str]]:
+    assert urlsplit(address).path == PATH
+    return parse_qs(urlsplit(address).query)
+
+
+def test_the_chart_and_the_endpoints_follow_the_app(world: World, browser: Browser, firm: Firm) -> None:
+    other = world.firm()
+    theirs = update(Client).where(Client.client_id == other.client_id).values(company_id=firm.company_id)
+    world.transact(lambda session: session.execute(theirs))
+    attempt(world, firm)
+    for _ in range(2):
+        attempt(world, other)
+    everything = browser.get(PATH).text
+    assert "<strong>Last 14 days:</strong> 3 delivered" in everything
+    page = browser.get(f"{PATH}?app={other.client_id}").text
+    assert f"<strong>Last 14 days, {other.name}:</strong> 2 delivered" in page
+    assert (page.count("See how it does"), everything.count("See how it does")) == (1, 2)
+
+
+def test_a_rare_event_is_looked_for_a_part_at_a_time(
+    world: World, browser: Browser, firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LOOKED_AT", 4)
+    verification = "https://schemas.openid.net/secevent/ssf/event-type/verification"
+    rare = attempt(world, firm, kinds=[verification]).jti
+    for _ in range(9):
+        attempt(world, firm)
+    address, pages = f"{PATH}?kind=verification", 0
+    while rare not in (page := browser.get(address).text):
+        assert "Nothing that matches since today at" in page
+        older = re.search(r'href="([^"]+before=[^"]+)">Look at older', page)
+        assert older
+        address, pages = html.unescape(older.group(1)), pages + 1
+    assert pages == 2
+    assert "Show older" not in page
 
 
 def test_without_an_endpoint_that_is_on_sending_again_waits_and_says_so(

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from portal.egress import guard, names
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from portal.egress.guard import Resolver, Target
 
 LINES = 4096
-# More at once would wait for this process's own cryptography and seem slow for it.
+# More at once would wait for this process's own cryptography and seem slow for it.  Whoever has let it wait for a
+# second does not count: nobody keeps others from a line by taking their time over one.
 _CONNECTING = 256
+_CONNECTING_SECONDS = 1.0
 _OTHER_FILES = 256
 
 
@@ -68,7 +70,8 @@ Event = Ready | Written | Answered | Failed
 class _Use:
     """One use of a line, from `connect` until its answer.
 
-    `stamp` tells its present deadline from earlier ones; `addresses` are those that have not been tried.
+    `stamp` tells its present deadline from earlier ones; `addresses` are those that have not been tried.  `since` is
+    when its present step began, None while it waits for its turn or its holder.
     """
 
     key: Hashable
@@ -77,6 +80,7 @@ class _Use:
     line: Line | None = None
     addresses: tuple[str, ...] = ()
     stamp: int = 0
+    since: float | None = None
     written: bool = False
 
 
@@ -106,7 +110,7 @@ class Exchanges:
         self._names = names.Names(resolve, self._ring)
         self._uses: dict[Hashable, _Use] = {}
         self._waiting: OrderedDict[Hashable, _Use] = OrderedDict()
-        self._connecting: set[_Use] = set()
+        self._connecting: dict[_Use, float] = {}
         self._asking: dict[names.Place, list[_Use]] = {}
         self._holders: dict[Line, _Use] = {}
         self._kept = Kept(self._close)
@@ -117,6 +121,11 @@ class Exchanges:
     def __len__(self) -> int:
         """Return how many uses have neither been answered nor failed."""
         return len(self._uses)
+
+    def since(self, key: Hashable) -> float | None:
+        """Return when the other side was given something to do (monotonic); None while it is this side's turn."""
+        use = self._uses.get(key)
+        return use.since if use else None
 
     def connect(self, key: Hashable, url: str, *, seconds: float) -> None:
         """Check where `url` leads and get a line there within `seconds`; `Ready` or `Failed` follows."""
@@ -191,10 +200,11 @@ class Exchanges:
 
     def _start_waiting(self) -> None:
         busy = len(self._uses) - len(self._waiting)
+        self._pass_over_who_lets_wait()
         while self._waiting and len(self._connecting) < _CONNECTING and busy < self._most:
             _, use = self._waiting.popitem(last=False)
             busy += 1
-            self._connecting.add(use)
+            self._connecting[use] = time.monotonic()
             self._give(use, use.seconds)
             place = self._place(use.url)
             if self._names.known(place):
@@ -202,12 +212,18 @@ class Exchanges:
             else:
                 self._asking.setdefault(place, []).append(use)
 
+    def _pass_over_who_lets_wait(self) -> None:
+        # They stand in the order they began in.
+        before = time.monotonic() - _CONNECTING_SECONDS
+        for use in list(takewhile(lambda use: self._connecting[use] < before, self._connecting)):
+            del self._connecting[use]
+
     def _hear(self) -> None:
         with suppress(BlockingIOError):
             self._ear.recv(4096)
         for place in self._names.found():
             for use in self._asking.pop(place, []):
-                if use in self._connecting:
+                if self._uses.get(use.key) is use:
                     self._go(use)
 
     def _ring(self) -> None:
@@ -259,8 +275,8 @@ class Exchanges:
             self._fail(use, error)
 
     def _get_ready(self, use: _Use) -> None:
-        self._connecting.discard(use)
-        use.stamp = 0
+        self._connecting.pop(use, None)
+        use.stamp, use.since = 0, None
         self._told.append(Ready(use.key))
 
     # Using it.
@@ -309,7 +325,7 @@ class Exchanges:
     def _forget(self, use: _Use, *, keep: bool) -> None:
         del self._uses[use.key]
         self._waiting.pop(use.key, None)
-        self._connecting.discard(use)
+        self._connecting.pop(use, None)
         use.stamp = 0
         line, use.line = use.line, None
         if line is not None and keep:
@@ -327,8 +343,8 @@ class Exchanges:
     # Ending in time.
 
     def _give(self, use: _Use, seconds: float) -> None:
-        use.stamp = next(self._stamps)
-        heapq.heappush(self._clock, (time.monotonic() + seconds, use.stamp, use))
+        use.stamp, use.since = next(self._stamps), time.monotonic()
+        heapq.heappush(self._clock, (use.since + seconds, use.stamp, use))
         if len(self._clock) > 2 * len(self._uses) + 1024:
             self._clock = [entry for entry in self._clock if entry[2].stamp == entry[1]]
             heapq.heapify(self._clock)

@@ -19,6 +19,7 @@ from portal.egress.exchanges import Answered, Exchanges, Failed, Ready
 from portal.egress.guard import UnsafeAddressError
 from portal.sync import consignments, health, outbox, push_statements, rules, stream_events
 from portal.sync.outbox import Parcel
+from portal.sync.rooms import Rooms
 from portal.sync.rules import Outcome, Result
 from portal.vault import keyring as keyrings
 from portal.vault import signing
@@ -42,9 +43,8 @@ LEASE_SECONDS = 20.0
 _LONGEST_SECONDS = 40.0
 # Whoever has not answered by then is left to the next drain.
 _PROMPT_SECONDS = 0.25
-# Messages claimed at once; requests under way, and strict ones among them; messages sealed before they leave.
+# Messages claimed at once; strict requests under way; messages sealed before they leave.
 _CLAIMED = 400
-_UNDER_WAY = 512
 _STRICT = 8
 _SEALED = 64
 # How often is looked for what is due: often while there is something, and never too late for news.
@@ -87,6 +87,7 @@ class Courier:
         # A thread that ends takes its courier with it.
         self._close_lines = weakref.finalize(self, self._lines.close)
         self._under_way: dict[UUID, Consignment] = {}
+        self._rooms = Rooms()
         self._ready: deque[Consignment] = deque()
         self._strict: deque[Consignment] = deque()
         self._held: Counter[UUID] = Counter()
@@ -147,9 +148,9 @@ class Courier:
     # What is due.
 
     def _is_time_to_look(self, now: float) -> bool:
-        if self._ready or len(self._under_way) >= _UNDER_WAY:
+        if self._ready or now < self._look_at:
             return False
-        return now >= self._look_at
+        return self._rooms.open(self._under_way, self._lines.since, now)
 
     def _claim(self, now: float) -> bool:
         """Take what is due and begin its requests; return whether there was anything, or may be more."""
@@ -158,7 +159,7 @@ class Courier:
             told = stream_events.claim(session, limit=_CLAIMED, lease_seconds=LEASE_SECONDS) if at_streams else []
             claimed = outbox.claim(
                 session, keyring=self._keyring, now=db.now(), limit=_CLAIMED, lease_seconds=LEASE_SECONDS,
-                narrowed=self._narrow(now), after=self._after,
+                narrowed=self._narrow(now), after=self._after, resting=self._rooms.resting,
             )  # fmt: skip
             if told or claimed.parcels:
                 self._find_signer(session, now)

@@ -112,12 +112,15 @@ def claim(
     lease_seconds: float,
     narrowed: Mapping[UUID, int] | None = None,
     after: str = "",
+    resting: Collection[UUID] = (),
 ) -> Claimed:
     """Lease up to `limit` due deliveries and log them; the caller commits before it sends.
 
     Streams in `narrowed` get no more messages in one request than it says; `after` is where the last claim ended.
+    Those in `resting` get none at all.
     """
-    [look] = push_statements.LOOK.within(session, {"after": after, "clients": _CLIENTS, "limit": limit})
+    asked: dict[str, Any] = {"after": after, "clients": _CLIENTS, "limit": limit, "resting": list(resting)}
+    [look] = push_statements.LOOK.within(session, asked)
     ended = look.last if look.clients == _CLIENTS else ""
     asked = {"stream_ids": look.able, "limit": limit}
     able = [row.stream_id for row in push_statements.HOLD.within(session, asked)] if look.able else []

@@ -44,7 +44,8 @@ _SOME = _OWED.format(after=":after").replace("owed", "found")
 LOOK = Prepared("look", f"""
     WITH {_SOME}, owed AS MATERIALIZED (SELECT * FROM found LIMIT :clients)
     SELECT (SELECT count(*) FROM owed) AS clients, (SELECT max(client_id) FROM owed) AS last,
-           to_jsonb(ARRAY({_ABLE} ORDER BY o.due_at LIMIT 2 * :limit)) AS able
+           to_jsonb(ARRAY({_ABLE} AND e.stream_id <> ALL (CAST(:resting AS uuid[]))
+                           ORDER BY o.due_at LIMIT 2 * :limit)) AS able
 """)  # fmt: skip  # noqa: S608 - put together from constants
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
 HOLD = Prepared("hold", f"""

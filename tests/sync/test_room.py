@@ -152,7 +152,7 @@ def test_a_long_backlog_hides_nobody(world: World, flooded: Sequence[Firm]) -> N
 def test_a_long_backlog_is_one_step_of_the_search(world: World, flooded: Sequence[Firm]) -> None:
     assert flooded
     asked = push_statements.LOOK.sql
-    for number, value in enumerate(("''", "500", "200"), start=1):
+    for number, value in enumerate(("''", "500", "ARRAY[]", "200"), start=1):
         asked = asked.replace(f"${number}", value)
     plan = world.transact(
         lambda session: session.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked}".replace(":", "\\:"))).scalar()

@@ -1,0 +1,50 @@
+"""Two rooms for what is under way: whoever takes long to answer keeps to one of them and cannot fill the other.
+
+A request that waits costs a socket, so there may be many; but streams that take seconds for each, many at once, would
+else hold every place there is, and everybody would wait as long as they do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
+
+    from portal.sync.consignments import Consignment
+
+# Requests under way in each room, which one claim may overfill, and in all: what is begun leaves before its lease ends.
+PLACES: Final = 512
+_MOST_ROOMS = 3
+# Measured from when the receiver had something to do: its line was begun, or its request sent.
+_LONG_SECONDS = 1.0
+_REMEMBERED_SECONDS = 60.0
+
+
+class Rooms:
+    """What one courier knows of who is slow; `resting` are the streams that nothing more may be begun for now."""
+
+    def __init__(self) -> None:
+        self._slow: dict[UUID, float] = {}
+        self.resting: list[UUID] = []
+
+    def open(self, under_way: Mapping[UUID, Consignment], since: Callable[[UUID], float | None], now: float) -> bool:
+        """Say whether more may be begun, and find who rests meanwhile; `since` is `Exchanges.since`."""
+        self.resting = []
+        if len(under_way) < PLACES:
+            return True
+        self._find_slow(under_way, since, now)
+        slow = sum(each.place.stream_id in self._slow for each in under_way.values())
+        if slow >= PLACES:
+            self.resting = list(self._slow)
+        return len(under_way) - slow < PLACES and len(under_way) < _MOST_ROOMS * PLACES
+
+    def _find_slow(
+        self, under_way: Mapping[UUID, Consignment], since: Callable[[UUID], float | None], now: float
+    ) -> None:
+        self._slow = {stream_id: until for stream_id, until in self._slow.items() if until > now}
+        for key, consignment in under_way.items():
+            began = since(key)
+            if began is not None and now - began > _LONG_SECONDS:
+                self._slow[consignment.place.stream_id] = now + _REMEMBERED_SECONDS

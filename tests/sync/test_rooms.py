@@ -1,0 +1,98 @@
+"""Streams that take their time, many at once: they have a room of their own, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import func, select, update
+
+from portal.sync import jobs, rooms
+from portal.sync.models import Delivery, Stream
+from tests.sync import cast
+from tests.sync.lingering import Lingering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.sync.cast import Firm, World
+
+LINGERS = 1.5
+STREAMS, AT_ONCE, PEOPLE = 4, 4, 6
+
+
+@pytest.fixture
+def lingering() -> Iterator[Lingering]:
+    made = Lingering(LINGERS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def crowd(world: World, lingering: Lingering, monkeypatch: pytest.MonkeyPatch) -> Sequence[Firm]:
+    """Slow streams that could fill twice the places there are, and owe a message to each of some people."""
+    monkeypatch.setattr(rooms, "PLACES", STREAMS * AT_ONCE // 2)
+    monkeypatch.setattr(rooms, "_LONG_SECONDS", 0.3)
+    cast.allow(f"127.0.0.1:{lingering.port}")
+    firms = [world.firm() for _ in range(STREAMS)]
+    slow = update(Stream).where(Stream.client_id.in_([firm.client_id for firm in firms]))
+    world.transact(lambda session: session.execute(slow.values(url=lingering.url, in_flight=AT_ONCE)))
+    for _ in range(PEOPLE):
+        person_id = world.person()
+        for firm in firms:
+            world.share(person_id, firm)
+    return firms
+
+
+@pytest.fixture
+def draining(world: World, crowd: Sequence[Firm], firm: Firm) -> Iterator[None]:
+    """A worker that drains all the time, and may reach each of these."""
+    assert firm
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            jobs.drain()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    yield
+    over.set()
+    world.disable(crowd)
+    worker.join()
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> float:
+    """Return after how many seconds something held that had to by then."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+@pytest.mark.usefixtures("draining")
+def test_nobody_waits_for_a_crowd_of_slow_streams(world: World, firm: Firm, lingering: Lingering) -> None:
+    person_id = world.person()
+    world.share(person_id, firm)
+    # All at once, and the first time that anybody hears of them: until they show as slow, and not as long as they are.
+    within(LINGERS - 0.5, lambda: len(firm.receiver.journal) == 1)
+    for number in range(2, 8):
+        world.save(person_id, email__main=f"x{number}@example.org")
+        waited = within(LINGERS / 3, lambda: len(firm.receiver.journal) == number)  # noqa: B023 - called at once
+        assert waited < LINGERS / 3
+        time.sleep(0.2)
+    assert lingering.most >= rooms.PLACES
+
+
+@pytest.mark.usefixtures("draining")
+def test_a_crowd_of_slow_streams_gets_all_it_is_owed(world: World, crowd: Sequence[Firm], lingering: Lingering) -> None:
+    owed = select(func.count()).where(
+        Delivery.client_id.in_([firm.client_id for firm in crowd]), Delivery.generation > Delivery.acked_generation
+    )
+    within(20, lambda: world.transact(lambda session: session.scalar(owed)) == 0)
+    assert lingering.answered == STREAMS * PEOPLE
+    # A claim may overfill their room once; they never have all there is.
+    assert lingering.most <= STREAMS * AT_ONCE

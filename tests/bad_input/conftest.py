@@ -47,6 +47,6 @@ def fresh(app: Flask, settings: Settings, keys: Keyring) -> Iterator[Cast]:
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def state(settings: Settings) -> State:
     return State(settings.database_owner_url)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict, Unpack
 
-from portal.egress import names
 from portal.egress.client import Client
 from portal.egress.exchanges import Answered, Exchanges, Failed, Ready
 
@@ -14,38 +13,36 @@ if TYPE_CHECKING:
     import ssl
 
     from portal.egress.answers import Answer
+    from portal.egress.exchanges import Event
     from portal.egress.guard import Resolver
 
 _HEADERS = {"Accept": "c/d", "Content-Type": "a/b"}
 
 
+class Beside(TypedDict, total=False):
+    """How names are looked up and who is trusted; left out, it is as in a real sender."""
+
+    resolve: Resolver
+    trust: ssl.SSLContext | None
+
+
+class Ground(Beside, total=False):
+    """What a sender goes by: also which addresses are exempt."""
+
+    allow: frozenset[str]
+
+
 class Asker(Protocol):
-    def __call__(
-        self,
-        url: str,
-        *,
-        allow: frozenset[str] = frozenset(),
-        resolve: Resolver = names.look_up,
-        trust: ssl.SSLContext | None = None,
-        seconds: float = 1.0,
-        body: bytes = b"x",
-    ) -> Answer:
+    def __call__(self, url: str, *, seconds: float = 1.0, body: bytes = b"x", **ground: Unpack[Ground]) -> Answer:
         """Post `body` to `url` and return the answer; raise what the sender raises or tells."""
 
 
 class Loop:
     """A loop whose next answer is waited for."""
 
-    def __init__(
-        self,
-        *,
-        allow: frozenset[str] = frozenset(),
-        resolve: Resolver = names.look_up,
-        trust: ssl.SSLContext | None = None,
-        lines: int = 64,
-    ) -> None:
-        self.exchanges = Exchanges(allow=allow, resolve=resolve, trust=trust, lines=lines)
-        self.seen: list[object] = []
+    def __init__(self, *, lines: int = 64, allow: frozenset[str] = frozenset(), **ground: Unpack[Beside]) -> None:
+        self.exchanges = Exchanges(allow=allow, lines=lines, **ground)
+        self.seen: list[Event] = []
 
     def ready(self, url: str, *, seconds: float = 1.0) -> None:
         self.exchanges.connect(url, url, seconds=seconds)
@@ -78,29 +75,12 @@ class Loop:
                     return event
 
 
-def _one(
-    url: str,
-    *,
-    allow: frozenset[str] = frozenset(),
-    resolve: Resolver = names.look_up,
-    trust: ssl.SSLContext | None = None,
-    seconds: float = 1.0,
-    body: bytes = b"x",
-) -> Answer:
-    caller = Client(allow=allow, resolve=resolve, trust=trust)
-    return caller.post(url, body, content_type="a/b", accept="c/d", seconds=seconds)
+def _one(url: str, *, seconds: float = 1.0, body: bytes = b"x", **ground: Unpack[Ground]) -> Answer:
+    return Client(**ground).post(url, body, content_type="a/b", accept="c/d", seconds=seconds)
 
 
-def _loop(
-    url: str,
-    *,
-    allow: frozenset[str] = frozenset(),
-    resolve: Resolver = names.look_up,
-    trust: ssl.SSLContext | None = None,
-    seconds: float = 1.0,
-    body: bytes = b"x",
-) -> Answer:
-    loop = Loop(allow=allow, resolve=resolve, trust=trust)
+def _loop(url: str, *, seconds: float = 1.0, body: bytes = b"x", **ground: Unpack[Ground]) -> Answer:
+    loop = Loop(**ground)
     with closing(loop.exchanges):
         return loop.ask(url, seconds=seconds, body=body)
 

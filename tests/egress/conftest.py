@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import pytest
 
@@ -8,11 +8,12 @@ from tests.egress.callers import LOOP, ONE, Loop
 from tests.egress.servers import Authority, Server
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.egress.callers import Asker
+    from tests.egress.callers import Asker, Ground
     from tests.egress.servers import Line
 
 
@@ -21,8 +22,10 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Start servers that end with the test."""
     made: list[Server] = []
 
-    def start(behave: Line, wrap: ssl.SSLContext | None = None, **more: object) -> Server:
-        made.append(Server(behave, wrap, **more))  # type: ignore[arg-type]
+    def start(
+        behave: Line, wrap: ssl.SSLContext | None = None, greet: Callable[[socket.socket], None] | None = None
+    ) -> Server:
+        made.append(Server(behave, wrap, greet))
         return made[-1]
 
     yield start
@@ -42,8 +45,8 @@ def looping() -> Iterator[Callable[..., Loop]]:
     """Make loops that end with the test."""
     made: list[Loop] = []
 
-    def make(**more: object) -> Loop:
-        made.append(Loop(**more))  # type: ignore[arg-type]
+    def make(*, lines: int = 64, **ground: Unpack[Ground]) -> Loop:
+        made.append(Loop(lines=lines, **ground))
         return made[-1]
 
     yield make

@@ -96,9 +96,15 @@ def drip(first: bytes, piece: bytes) -> Line:
         line.sendall(first)
         while True:
             line.sendall(piece)
+            # Often enough that no wait for the next piece ends it.
             time.sleep(0.02)
 
     return forever
+
+
+def waits(over: threading.Event) -> None:
+    """Do nothing until the test is over."""
+    over.wait(30)
 
 
 def hang_up(line: socket.socket) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from portal.egress.exchanges import Answered, Exchanges, Failed, Ready, Written
 from tests.egress.servers import ACCEPTED, Server, hang_up, reset, say
+from tests.timing import until
 
 if TYPE_CHECKING:
     import socket
@@ -49,13 +50,16 @@ class Moody:
         elif mood == "resets":
             reset(line)
         elif mood == "hangs":
-            time.sleep(0.5)
+            # Longer than its request is given.
+            time.sleep(0.9)
         elif mood == "in pieces":
             for position in range(0, len(counted), 7):
                 line.sendall(counted[position : position + 7])
+                # Each piece leaves by itself.
                 time.sleep(0.0005)
         else:
             if mood == "late":
+                # Others are answered before it.
                 time.sleep(0.05)
             line.sendall(self._said(mood, counted, body))
             if mood in {"until the end", "and leaves", "half"}:
@@ -94,7 +98,7 @@ def test_each_use_is_told_once_and_each_answer_is_its_own(
                 exchanges.drop(event.key)
             elif isinstance(event, Ready):
                 bodies[event.key] = str(event.key).encode() * dice.choice([1, 1, 50, 9000])
-                exchanges.send(event.key, body=bodies[event.key], headers={}, seconds=0.3)
+                exchanges.send(event.key, body=bodies[event.key], headers={}, seconds=0.6)
             elif isinstance(event, Answered):
                 assert event.answer.status == 200
                 assert event.answer.body == bodies[event.key]
@@ -115,7 +119,7 @@ def test_nothing_is_left_open(serve: Callable[..., Server], looping: Callable[..
     server = serve(say(ACCEPTED))
     # Threads that ask for names, and what the standard library opens once, are not what is counted.
     looping(allow=server.allow).ask(server.url)
-    hang = serve(lambda _line, _request: time.sleep(1))
+    hang = serve(say(b""))
     before = _open_files()
     exchanges = Exchanges(allow=server.allow | hang.allow)
     for key, url in enumerate([server.url, server.url, hang.url, "https://receiver.example.com/"]):
@@ -130,7 +134,8 @@ def test_nothing_is_left_open(serve: Callable[..., Server], looping: Callable[..
     exchanges.close()
     server.close()
     hang.close()
-    assert _open_files() <= before
+    # The servers' threads close their ends by and by.
+    until(lambda: _open_files() <= before)
 
 
 def test_answer_that_has_come_counts_however_late_this_process_looks(
@@ -140,5 +145,7 @@ def test_answer_that_has_come_counts_however_late_this_process_looks(
     loop = looping(allow=server.allow)
     loop.ready(server.url)
     loop.exchanges.send(server.url, body=b"x", headers={}, seconds=0.1)
+    until(lambda: server.requests)
+    # Beyond what it was given.
     time.sleep(0.3)
     assert [type(event) for event in loop.exchanges.poll(0)] == [Written, Answered]

@@ -1,11 +1,11 @@
-"""Reading what a company's server sends as JSON: parsed by a model, or refused with a pointer at what to mend."""
+"""JSON from a company's server, parsed by a model or refused with a pointer at what to mend; and JSON back to it."""
 
 from __future__ import annotations
 
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import request
+from flask import jsonify, request
 from pydantic import ValidationError
 
 from portal.errors import PortalError
@@ -57,6 +57,14 @@ def json_body(api: APIBlueprint, model: type[BaseModel]) -> Callable[[View], Vie
         return cast("View", parsed)
 
     return guard
+
+
+def private(told: object, *, status: int = 200) -> Response:
+    """Return an answer in JSON that nobody between may keep: what a company is told is for it alone."""
+    response = jsonify(told)
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _members(model: type[BaseModel]) -> frozenset[str]:

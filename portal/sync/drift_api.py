@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from apiflask import APIBlueprint
-from flask import Response, g
+from flask import g
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import InvalidError
 from portal.oauth.protection import token_required
-from portal.sync import drift, schemas
-from portal.sync.bodies import json_body
+from portal.sync import drift, pulls, schemas
+from portal.sync.bodies import json_body, private
 from portal.vault import base64url
 from portal.web import context, limits, openapi
 from portal.web.problems import problem
@@ -21,10 +20,11 @@ from portal.web.problems import problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flask import Response
+
     from portal.sync.drift import Compared
 
 api = APIBlueprint("drift_api", __name__, url_prefix="/api/v1", tag="Drift checks")
-SCOPE = "people:read"
 # Thirty-two bytes: RFC 4648 section 5 without padding, in the one spelling that section 3.5 asks for.
 _BYTES = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
 
@@ -82,7 +82,7 @@ class DriftAnswers(BaseModel):
 
 
 @api.post("/drift")
-@token_required(SCOPE)
+@token_required(pulls.SCOPE)
 @api.output(DriftAnswers)
 @api.doc(
     summary="Check whether your copies are up to date",
@@ -99,8 +99,6 @@ class DriftAnswers(BaseModel):
 @json_body(api, DriftCheck)
 def check(*, body: DriftCheck) -> Response:
     _refuse_guessable(body)
-    if wait := limits.pace("drift", g.token.client_id):
-        return limits.waits(problem(429, "too-many-requests", "You send too many requests."), wait)
     compared = drift.check(
         context.session(),
         keyring=context.keyring(),
@@ -111,8 +109,7 @@ def check(*, body: DriftCheck) -> Response:
     )
     if all(each.problem == drift.TOO_OFTEN for each in compared):
         return _too_often(compared)
-    told = json.dumps({"results": [_told(each) for each in compared]})
-    return Response(told, content_type="application/json", headers={"Cache-Control": "no-store"})
+    return private({"results": [_told(each) for each in compared]})
 
 
 def _refuse_guessable(body: DriftCheck) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from apiflask import APIBlueprint
-from flask import Response, g, json, jsonify, request
+from flask import Response, g, json, request
 
 from portal.oauth.protection import token_required
 from portal.sync import changes, polling, pulls, stream_schemas, streams
-from portal.sync.bodies import json_body
+from portal.sync.bodies import json_body, private
 from portal.sync.stream_schemas import PollRequest
 from portal.web import context, openapi
 
@@ -59,9 +59,7 @@ def poll(*, body: PollRequest) -> Response:
 def changed() -> Response:
     found = changes.since(context.session(), client_id=g.token.client_id, after=request.args.get("after"))
     told = [{"sub": change.sub, "grant_id": str(change.grant_id)} for change in found.found]
-    response = jsonify(changes=told, after=found.after, moreAvailable=found.more)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return private({"changes": told, "after": found.after, "moreAvailable": found.more})
 
 
 def _answer(found: Answer) -> Response:

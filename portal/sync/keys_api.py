@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from apiflask import APIBlueprint
-from flask import Response, g, jsonify
+from flask import Response, g
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from portal.companies import client_keys, proofs, queries
 from portal.companies.key_states import State
 from portal.oauth.protection import token_required
-from portal.sync.bodies import json_body
+from portal.sync.bodies import json_body, private
 from portal.web import context, openapi
 from portal.web.problems import problem
 
@@ -72,7 +72,7 @@ _ALL: Final = openapi.answer("Your keys.", openapi.JSON, openapi.shape(Keys))
 )
 def own_keys() -> Response:
     facts = queries.key_list(context.session(), g.token.client_id, now=context.now())
-    return _private({"keys": [_shown(each) | _challenge(each) for each in facts]})
+    return private({"keys": [_shown(each) | _challenge(each) for each in facts]})
 
 
 @api.post("/keys/<path:kid>/proof")
@@ -96,7 +96,7 @@ def prove(*, kid: str, body: Proof) -> Response:
         wrong = proofs.ProofWrongError
         return problem(422, wrong.code, wrong.public, errors=[{"pointer": "/nonce", "detail": wrong.public}])
     found = queries.key_list(session, client_id, now=now)
-    return _private(next(_shown(each) for each in found if each.kid == kid))
+    return private(next(_shown(each) for each in found if each.kid == kid))
 
 
 @api.delete("/keys/<path:kid>")
@@ -129,9 +129,3 @@ def _challenge(key: KeyFacts) -> dict[str, Any]:
         return {}
     made = proofs.challenge(context.session(), client_id=g.token.client_id, kid=key.kid, now=context.now())
     return {"challenge": {"jwe": made.text, "expires_at": made.expires_at.isoformat()}}
-
-
-def _private(body: dict[str, Any]) -> Response:
-    response = jsonify(body)
-    response.headers["Cache-Control"] = "no-store"
-    return response

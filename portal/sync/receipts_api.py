@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from apiflask import APIBlueprint
-from flask import Response, g
+from flask import g
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -18,14 +18,12 @@ from pydantic import (
 )
 
 from portal.oauth.protection import token_required
-from portal.sync import receipts
+from portal.sync import pulls, receipts
 from portal.sync.bodies import json_body
 from portal.sync.receipts import NewReceipt, Noted, Status
-from portal.web import context, limits, openapi
-from portal.web.problems import problem
+from portal.web import context, openapi
 
 api = APIBlueprint("receipts_api", __name__, url_prefix="/api/v1", tag="Receipts")
-SCOPE = "people:read"
 # Room for a few words, and for no address, number or date.
 _WORDS = r"^[^\W\d_]+(?:[ ,.()'-]+[^\W\d_]+)*[.)]*$"
 
@@ -90,7 +88,7 @@ class ReceiptsNoted(BaseModel):
 
 
 @api.post("/receipts")
-@token_required(SCOPE)
+@token_required(pulls.SCOPE)
 @api.output(ReceiptsNoted)
 @api.doc(
     summary="Say what you did with messages",
@@ -99,9 +97,7 @@ class ReceiptsNoted(BaseModel):
     security=openapi.DPOP,
 )
 @json_body(api, Receipts)
-def note(*, body: Receipts) -> dict[str, Any] | Response:
-    if wait := limits.pace("receipts", g.token.client_id):
-        return limits.waits(problem(429, "too-many-requests", "You send too many requests."), wait)
+def note(*, body: Receipts) -> dict[str, Any]:
     noted = receipts.note(
         context.session(),
         company_id=g.token.company_id,

@@ -11,7 +11,7 @@ from flask import Response, g, jsonify, request
 from portal.errors import PortalError
 from portal.oauth.protection import token_required
 from portal.sync import proving, queries, services, stream_schemas, streams
-from portal.sync.bodies import json_body
+from portal.sync.bodies import json_body, private
 from portal.sync.stream_schemas import (
     StatusRequest,
     StreamReplacement,
@@ -97,7 +97,7 @@ def read() -> Response:
     if "stream_id" in request.args:
         return _shown(_stream(request.args["stream_id"]))
     found = queries.stream_of(context.session(), client_id=g.token.client_id)
-    return _answer([streams.configuration(found, issuer=context.settings().issuer)] if found else [])
+    return private([streams.configuration(found, issuer=context.settings().issuer)] if found else [])
 
 
 @api.patch(streams.CONFIGURATION)
@@ -258,16 +258,9 @@ def _described(wish: Wish, body: StreamRequest | StreamReplacement | StreamUpdat
 
 
 def _shown(stream: Stream, *, status: int = 200) -> Response:
-    return _answer(streams.configuration(stream, issuer=context.settings().issuer), status=status)
+    return private(streams.configuration(stream, issuer=context.settings().issuer), status=status)
 
 
 def _status(stream: Stream) -> Response:
     told: dict[str, Any] = {"stream_id": str(stream.stream_id), "status": stream.state}
-    return _answer(told | ({"reason": stream.reason} if stream.reason else {}))
-
-
-def _answer(told: dict[str, Any] | list[dict[str, Any]], *, status: int = 200) -> Response:
-    response = jsonify(told)
-    response.status_code = status
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return private(told | ({"reason": stream.reason} if stream.reason else {}))

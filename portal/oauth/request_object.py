@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from portal.companies import proofs
-from portal.companies import queries as companies
-from portal.oauth import compact, parameters, replay, resource_indicators
+from portal.oauth import compact, known_clients, parameters, replay, resource_indicators
 from portal.oauth.client_assertion import TOLERANCE
 from portal.oauth.compact import MalformedError
 from portal.oauth.dpop import is_number
@@ -92,13 +91,15 @@ def unpacked(request: MachineRequest, client: ClientFacts) -> Mapping[str, str]:
     parsed = _parsed(sent["request"])
     _check_type(parsed)
     _check_algorithm(parsed, client)
-    kid = _signer(parsed, companies.keys(request.session, client.client_id, "sig"))
+    known = known_clients.find(request.database_url, client.client_id)
+    kid = _signer(parsed, known.keys if known else ())
     _check_parties(parsed, client, request.issuer)
     _check_times(parsed, request.now)
     _check_not_nested(parsed)
     found = _parameters(parsed)
     _use_once(request, parsed, client)
-    proofs.signed(request.session, client_id=client.client_id, kid=kid, now=request.now)
+    if known and kid in known.unused:
+        proofs.signed(request.session, client_id=client.client_id, kid=kid, now=request.now)
     return found
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 
 from portal import db
 from portal.companies import client_keys
+from portal.companies import queries as companies
 from portal.companies.models import Client
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
@@ -287,3 +288,5 @@ def test_algorithms_of_the_profile(rp: RelyingParty, settings: Settings, key: RS
     with db.transaction(settings.database_url) as session:
         client_keys.add(session, client_id=rp.client_id, jwks=jwks, now=db.now())
     accepted(rp.push_object(rp.request_object(key=key, header={"alg": algorithm, "kid": "second"})))
+    with db.transaction(settings.database_url) as session:
+        assert companies.unused_keys(session, rp.client_id) == frozenset(), "its first signature was noted"

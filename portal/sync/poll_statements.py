@@ -138,12 +138,12 @@ UNANSWERED = text("""
             WHERE outcome = 'sending' AND channel = 'poll' AND at < :before LIMIT 500)
  RETURNING person_id, at, attempt_id, outcome, detail, milliseconds
 """)
-# One row a person: who was told of something several times since stands at the newest place.
-CHANGED = text(f"""
+# One row a grant: one that was told of something several times since stands at the newest place.
+CHANGED = text("""
     SELECT s.sub, d.grant_id, d.position
       FROM delivery d
-      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
+      JOIN client c ON c.client_id = d.client_id
       JOIN subject s ON s.person_id = d.person_id AND s.company_id = c.company_id
      WHERE d.client_id = :client_id AND d.position > :after
      ORDER BY d.position LIMIT :limit
-""")  # noqa: S608 - put together from constants
+""")

@@ -183,10 +183,10 @@ def settle(session: Session, *, client_id: str, asked: Asked, now: datetime) -> 
     refused = {jti: _words(error) for jti, error in asked.errors.items()}
     received = [jti for jti in dict.fromkeys(asked.acknowledged) if jti not in refused]
     stream_events.settle(session, client_id=client_id, said=dict.fromkeys(received, "") | refused, now=now)
-    session.execute(poll_statements.ACKNOWLEDGE, {"client_id": client_id, "jtis": received})
+    if received:
+        session.execute(poll_statements.ACKNOWLEDGE, {"client_id": client_id, "jtis": received})
     rows = [{"jti": jti, "problem": problem} for jti, problem in refused.items()]
-    values = {"client_id": client_id, "rows": json.dumps(rows), "seconds": rules.HELD.total_seconds()}
-    session.execute(poll_statements.REFUSE, values)
+    _write(session, poll_statements.REFUSE, rows, client_id=client_id, seconds=rules.HELD.total_seconds())
     _report(session, client_id, received, refused, now)
 
 
@@ -264,16 +264,16 @@ def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answ
     handed, logged, tried, quiet, aside = [], [], [], [], []
     for row in rows:
         told = news.find(row, records.get(row.person_id), keyring=desk.keyring, now=desk.now)
-        told = _made(row, told, desk, answer)
         if isinstance(told, news.Later):
             aside.append(_aside(row, told))
         elif not told.kinds:
             quiet.append(_state(row, told))
         else:
-            disclosure = _disclosure(row, told, desk.now)
+            token, disclosure = _message(row, told, desk), _disclosure(row, told, desk.now)
+            answer.take(_jti(row), token)
             logged.append(disclosure)
             handed.append(_state(row, told) | {"jti": _jti(row)})
-            tried.append(_attempt(row, told, disclosure, answer.sets[_jti(row)]))
+            tried.append(_attempt(row, told, disclosure, token))
         if answer.full:
             break
     _write(session, poll_statements.NOTHING_TO_TELL, quiet)
@@ -283,16 +283,9 @@ def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answ
     attempts.record(session, *tried)
 
 
-def _made(row: Row[Any], told: News | news.Later, desk: _Desk, answer: Answer) -> News | news.Later:
-    if isinstance(told, news.Later) or not told.kinds:
-        return told
+def _message(row: Row[Any], told: News, desk: _Desk) -> str:
     to = Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups)
-    try:
-        token = messages.build(desk.signer, issuer=desk.issuer, to=to, jti=_jti(row), now=desk.now, news=told)
-    except messages.NoKeyError as error:
-        return news.Later(error.public, soon=True)
-    answer.take(_jti(row), token)
-    return told
+    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=_jti(row), now=desk.now, news=told)
 
 
 def _jti(row: Row[Any]) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from portal import config, db
 from portal.companies import client_keys, clients, keys
@@ -24,6 +25,7 @@ from portal.errors import PortalError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -41,6 +43,10 @@ _OK = 200
 _DUE_AT_ONCE = 100
 # It may wait five seconds for a stranger's server; of a process's few threads one may do so at a time.
 _FETCHING = threading.BoundedSemaphore(1)
+# Nor may one company have that turn for ever: it takes a sixth of the time at most, and ten seconds of it at once.
+_REST = 6.0
+_DEBT_SECONDS = 30.0
+_rests: dict[UUID, float] = {}
 _ADDRESS = Client.settings["jwks_uri"].as_string()
 
 
@@ -49,17 +55,27 @@ class KeysUnreadableError(keys.KeySetError):
 
 
 class BusyFetchingError(PortalError):
+    """Nothing was read; it may be after `wait` seconds."""
+
     code = "busy"
     status = 503
+    wait = 5
     public = "Other key sets are being read at this moment. Try again in a few seconds."
 
 
-def fetch(address: str) -> list[keys.PublicKey]:
-    """Return the usable keys at `address` within five seconds; no transaction may be open meanwhile.
+class TookLongError(BusyFetchingError):
+    """Whoever names servers that hang, one after the other, would keep others from having theirs read."""
+
+    wait = 30
+    public = "Your key sets took long to read. Try again in half a minute."
+
+
+def fetch(address: str, *, company_id: UUID) -> list[keys.PublicKey]:
+    """Return the usable keys at a company's `address` within five seconds; no transaction may be open meanwhile.
 
     Raises `KeysUnreadableError`, `keys.KeySetError` or `BusyFetchingError`.
     """
-    with _turn():
+    with _turn(company_id):
         return _fetched(address)
 
 
@@ -69,8 +85,12 @@ def refresh(*, client_id: str, now: datetime, within: timedelta = AGAIN) -> bool
     It opens transactions of its own, so the caller has none open.  What goes wrong is written to the log only.
     """
     url = config.current().database_url
+    with db.transaction(url) as session:
+        company_id = session.scalar(select(Client.company_id).where(Client.client_id == client_id))
+    if company_id is None:
+        return False
     try:
-        with _turn():
+        with _turn(company_id):
             with db.transaction(url) as session:
                 address = _claim(session, client_id, now, within)
             found = _fetched(address) if address else []
@@ -82,20 +102,35 @@ def refresh(*, client_id: str, now: datetime, within: timedelta = AGAIN) -> bool
 
 
 def due(session: Session, *, now: datetime) -> list[str]:
-    """Return the ids of clients whose keys were last read more than 20 minutes ago, the oldest first."""
+    """Return the ids of clients whose keys were last read more than 20 minutes ago: by turns, the oldest first."""
     stale = or_(Client.keys_fetched_at.is_(None), Client.keys_fetched_at <= now - STALE)
+    age = Client.keys_fetched_at.nulls_first()
+    turn = func.row_number().over(partition_by=Client.company_id, order_by=age)
     waiting = select(Client.client_id).where(_ADDRESS.is_not(None), Client.state == clients.ACTIVE, stale)
-    return list(session.scalars(waiting.order_by(Client.keys_fetched_at.nulls_first()).limit(_DUE_AT_ONCE)))
+    return list(session.scalars(waiting.order_by(turn, age).limit(_DUE_AT_ONCE)))
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def _turn(company_id: UUID) -> Iterator[None]:
     if not _FETCHING.acquire(blocking=False):
         raise BusyFetchingError
+    began = time.monotonic()
     try:
-        yield
+        if _rests.get(company_id, 0.0) > began + _DEBT_SECONDS:
+            raise TookLongError
+        try:
+            yield
+        finally:
+            _rest(company_id, began)
     finally:
         _FETCHING.release()
+
+
+def _rest(company_id: UUID, began: float) -> None:
+    now = time.monotonic()
+    for over in [each for each, until in _rests.items() if until <= now]:
+        del _rests[over]
+    _rests[company_id] = max(_rests.get(company_id, began), began) + _REST * (now - began)
 
 
 def _fetched(address: str) -> list[keys.PublicKey]:

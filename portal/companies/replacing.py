@@ -21,6 +21,6 @@ def replace(client: ClientFacts, metadata: dict[str, Any], *, fetched: bool = Fa
     if fetched:
         # Nothing is held while a stranger's server takes its time.
         session().commit()
-        found = key_source.fetch(described.metadata.jwks_uri or "")
+        found = key_source.fetch(described.metadata.jwks_uri or "", company_id=client.company_id)
     with session().begin_nested():
         clients.replace(session(), client_id=client.client_id, described=described, keys=found, now=now())

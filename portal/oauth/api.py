@@ -313,8 +313,8 @@ def _registration_refused(error: OAuthError) -> Response:
     response = _refused(error)
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = registration.challenge(error)
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(registration.PATIENCE)
+    if isinstance(error, registration.BusyError):
+        response.headers["Retry-After"] = str(error.wait)
     return response
 
 
@@ -323,7 +323,7 @@ def _keys_of(order: registration.Order) -> Collection[PublicKey]:
         return order.keys
     # Nothing is held while a stranger's server takes its time.
     context.session().commit()
-    return key_source.fetch(order.jwks_uri)
+    return key_source.fetch(order.jwks_uri, company_id=order.company_id)
 
 
 def _empty(status: int) -> Response:

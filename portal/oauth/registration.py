@@ -28,6 +28,7 @@ from portal.oauth.models import AccessToken, RefreshToken
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -43,7 +44,6 @@ _NOT_THE_CLIENTS_TO_SAY = (
     "client_secret",
 )  # fmt: skip
 _ENDED_AT_ONCE = 500
-PATIENCE: Final = 5
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -83,9 +83,14 @@ class StatementUnapprovedError(MetadataRefusedError):
 
 
 class BusyError(OAuthError):
+    """Something else is being done for others; it may be tried again after `wait` seconds."""
+
     code = "temporarily_unavailable"
     status = 503
-    public = "Other key sets are being read at this moment. Try again in a few seconds."
+
+    def __init__(self, public: str, wait: int) -> None:
+        super().__init__(public)
+        self.wait = wait
 
 
 _REFUSED_AS: Final[tuple[tuple[type[PortalError], type[OAuthError]], ...]] = (
@@ -122,6 +127,7 @@ class RegistrationRequest:
 class Order:
     """A client that may be registered as far as can be judged by text; its keys are here or at its `jwks_uri`."""
 
+    company_id: UUID
     described: Described
     keys: Collection[PublicKey] | None
 
@@ -206,7 +212,7 @@ def refusal(error: PortalError) -> OAuthError:
     if isinstance(error, OAuthError):
         return error
     if isinstance(error, key_source.BusyFetchingError):
-        return BusyError()
+        return BusyError(error.public, error.wait)
     if isinstance(error, (registering.NotVerifiedError, NotFoundError)):
         # The company changed, or the client was ended, between two looks at it.
         return RegistrationTokenError(private=error.code)
@@ -226,9 +232,9 @@ def _sentence(error: PortalError) -> str:
     return said.replace('"', "'").encode("ascii", "replace").decode()
 
 
-def _order(asked: RegistrationRequest, company_id: Any, document: Mapping[str, object]) -> Order:  # noqa: ANN401 - a UUID
+def _order(asked: RegistrationRequest, company_id: UUID, document: Mapping[str, object]) -> Order:
     described = registering.describe_client(asked.session, company_id=company_id, metadata=document)
-    return Order(described=described, keys=client_rules.sent_keys(document))
+    return Order(company_id=company_id, described=described, keys=client_rules.sent_keys(document))
 
 
 def _managed(asked: RegistrationRequest, client_id: str) -> ClientFacts:

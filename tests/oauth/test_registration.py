@@ -730,11 +730,74 @@ def test_a_set_without_a_key_to_encrypt_to_changes_nothing(rotating: Rotating) -
 
 
 def test_busy_with_another_set_asks_for_patience(program: Program, server: KeyServer) -> None:
-    with key_source._turn():  # noqa: SLF001 - as another registration would
+    with key_source._turn(uuid4()):  # noqa: SLF001 - as another registration would
         answer = program.post(_by_address(program, server))
     assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
     assert answer.headers["Retry-After"] == "5"
     assert server.asked == 0
+
+
+@pytest.fixture
+def hanging(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> KeyServer:
+    """A company's server that lets others wait, so long that they lose patience at the second time."""
+    monkeypatch.setattr(SECONDS, 0.2)
+    monkeypatch.setattr(key_source, "_DEBT_SECONDS", 1.5)
+    monkeypatch.setattr(key_source, "_rests", {})
+    server.behave = drip
+    return server
+
+
+def test_who_names_servers_that_hang_leaves_time_for_others(
+    program: Program, hanging: KeyServer, http: FlaskClient, settings: Settings
+) -> None:
+    hung = [program.post(_by_address(program, hanging)).json["error"] for _ in range(2)]
+    assert hung == ["invalid_client_metadata"] * 2
+    answer = program.post(_by_address(program, hanging))
+    assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
+    assert "took long" in answer.json["error_description"]
+    assert answer.headers["Retry-After"] == "30"
+    assert hanging.asked == 2
+    hanging.behave = lambda line: line.sendall(reply(json.dumps(hanging.jwks).encode()))
+    other = make_program(http, settings)
+    assert other.post(_by_address(other, hanging)).status_code == 201
+
+
+def test_a_client_whose_turn_was_put_off_is_due_still(rotating: Rotating, hanging: KeyServer) -> None:
+    company = company_of(rotating)
+    key_source._rests[company] = time.monotonic() + 60  # noqa: SLF001 - as its other clients' servers would have it
+    rotating.last_read(timedelta(hours=1))
+    assert not key_source.refresh(client_id=rotating.rp.client_id, now=db.now())
+    with db.transaction(rotating.settings.database_url) as session:
+        assert rotating.rp.client_id in key_source.due(session, now=db.now())
+    assert hanging.asked == 1
+
+
+def test_a_company_with_many_clients_does_not_stand_before_others(
+    rotating: Rotating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotating.last_read(timedelta(minutes=21))
+    with db.transaction(rotating.settings.database_url) as session:
+        found = session.get_one(Client, rotating.rp.client_id)
+        crowd = make_program(rotating.rp.http, rotating.settings).company_id
+        for _ in range(5):
+            session.add(
+                Client(
+                    client_id=uuid4().hex, company_id=crowd, name="Crowd", environment="test", redirect_uris=[],
+                    created_at=db.now(), settings=found.settings, keys_fetched_at=db.now() - timedelta(days=1),
+                )
+            )  # fmt: skip
+        session.flush()
+        everybody = key_source.due(session, now=db.now())
+        monkeypatch.setattr(key_source, "_DUE_AT_ONCE", everybody.index(rotating.rp.client_id) + 1)
+        first = key_source.due(session, now=db.now())
+        of_crowd = session.scalars(select(Client.client_id).where(Client.company_id == crowd)).all()
+        session.rollback()
+    assert len(set(first) & set(of_crowd)) == 1
+
+
+def company_of(rotating: Rotating) -> UUID:
+    with db.transaction(rotating.settings.database_url) as session:
+        return session.get_one(Client, rotating.rp.client_id).company_id
 
 
 # Housekeeping, and the document for engineers.

@@ -46,9 +46,10 @@ def choose(session: Session, *, client_id: str, code: str, groups: Mapping[str, 
     )
     if row is None:
         raise NotFoundError
+    asked = queries.purpose_facts(row).attributes
     there = {key.key_group for key in held(session, client_id) if key.use == ENCRYPTION and key.retired_at is None}
     for attribute, group in groups.items():
-        if attribute not in queries.purpose_facts(row).attributes or not group or group not in there:
+        if attribute not in asked or not group or group not in there:
             raise DepartmentError(pointer=f"/groups/{attribute}")
     row.key_groups = dict(groups)
     session.flush()

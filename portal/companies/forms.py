@@ -56,6 +56,11 @@ class RefusableForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annot
         else:
             self.form_errors.append(error.public)
 
+    @property
+    def status(self) -> int:
+        """The status of a page that shows it."""
+        return 422 if self.errors else 200
+
 
 class CompanyForm(RefusableForm):
     legal_name = StringField("Legal name", [Checked(partial(rules.line, what="the legal name"))])

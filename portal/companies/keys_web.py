@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 pages = Blueprint("company_keys", __name__)
 
-_WRONG = 422
-
 
 @pages.route("/org/apps/<client_id>/keys", methods=["GET", "POST"])
 @recent_staff_required
@@ -42,7 +40,7 @@ def overview(client_id: str) -> ResponseReturnValue:
             flash(f"Added: {', '.join(added)}." if added else "These keys are there already.")
             return _back(client_id)
     found = queries.key_list(session(), client_id, now=now())
-    return page("companies/keys.html", client=client, keys=found, form=form, status=_status(form))
+    return page("companies/keys.html", client=client, keys=found, form=form, status=form.status)
 
 
 @pages.route("/org/apps/<client_id>/keys/address", methods=["GET", "POST"])
@@ -59,7 +57,7 @@ def address(client_id: str) -> ResponseReturnValue:
         else:
             flash("The keys there were read." if place else "The keys stay as they are until you change them here.")
             return _back(client_id)
-    return page("companies/key_address.html", client=client, form=form, status=_status(form))
+    return page("companies/key_address.html", client=client, form=form, status=form.status)
 
 
 @pages.route("/org/apps/<client_id>/keys/prove", methods=["GET", "POST"])
@@ -79,8 +77,7 @@ def prove(client_id: str) -> ResponseReturnValue:
     elif form.validate_on_submit() and _proved(form, client_id, key.kid):
         flash(f"Proved: {key.kid}.")
         return _back(client_id)
-    status = _status(form)
-    return page("companies/prove_key.html", client=client, key=key, form=form, challenge=challenge, status=status)
+    return page("companies/prove_key.html", client=client, key=key, form=form, challenge=challenge, status=form.status)
 
 
 @pages.post("/org/apps/<client_id>/keys/retire")
@@ -125,7 +122,7 @@ def groups(client_id: str, code: str) -> ResponseReturnValue:
         flash("Saved: what is sent from now on is encrypted like this.")
         return redirect(url_for("companies.one_app", client_id=client_id), 303)
     return page(
-        "companies/departments.html", client=client, purpose=purpose, form=form, departments=found, status=_status(form)
+        "companies/departments.html", client=client, purpose=purpose, form=form, departments=found, status=form.status
     )
 
 
@@ -165,7 +162,3 @@ def _purpose(client: ClientFacts, code: str) -> PurposeFacts:
     if found is None or found.withdrawn:
         raise NotFoundError
     return found
-
-
-def _status(form: forms.RefusableForm) -> int:
-    return _WRONG if form.errors else 200

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 pages = Blueprint("companies", __name__)
 pages.add_app_template_filter(times_a_day)
 
-_WRONG = 422
-
 
 @pages.app_template_filter()
 def country_name(code: str) -> str:
@@ -104,7 +102,7 @@ def join() -> ResponseReturnValue:
             flask.session[CHOSEN] = made.slug
             flash(f"{made.trading_name} is registered. Next, add an app.")
             return redirect(url_for("companies.overview"), 303)
-    return page("companies/join.html", form=form, status=_status(form))
+    return page("companies/join.html", form=form, status=form.status)
 
 
 @pages.get("/org/apps")
@@ -132,7 +130,7 @@ def new_app() -> ResponseReturnValue:
         else:
             flash("The app is registered. Next, add its public keys and its endpoint.")
             return redirect(url_for("companies.one_app", client_id=client_id), 303)
-    return page("companies/new_app.html", form=form, preview=fine and _previews(), status=_status(form))
+    return page("companies/new_app.html", form=form, preview=fine and _previews(), status=form.status)
 
 
 @pages.get("/org/apps/<client_id>")
@@ -175,7 +173,7 @@ def app_settings(client_id: str) -> ResponseReturnValue:
         else:
             flash("Saved. The app is registered like this from now on.")
             return redirect(url_for("companies.one_app", client_id=client_id), 303)
-    return page("companies/settings.html", client=client, form=form, status=_status(form))
+    return page("companies/settings.html", client=client, form=form, status=form.status)
 
 
 @pages.route("/org/apps/<client_id>/purposes/new", methods=["GET", "POST"])
@@ -194,7 +192,7 @@ def new_purpose(client_id: str) -> ResponseReturnValue:
             flash("The purpose is added.")
             return redirect(url_for("companies.one_app", client_id=client_id), 303)
     return page(
-        "companies/new_purpose.html", client=client, form=form, preview=fine and _previews(), status=_status(form)
+        "companies/new_purpose.html", client=client, form=form, preview=fine and _previews(), status=form.status
     )
 
 
@@ -210,7 +208,7 @@ def registration_tokens() -> Response:
         else:
             form = forms.TokenForm(formdata=None)
     made = registration.tokens_of(session(), company_id=g.company.company_id, now=now())
-    return page("companies/registration_tokens.html", form=form, token=token, tokens=made, status=_status(form))
+    return page("companies/registration_tokens.html", form=form, token=token, tokens=made, status=form.status)
 
 
 @pages.post("/org/registration-tokens/end")
@@ -277,7 +275,3 @@ def _catalogue() -> tuple[tuple[str, str], ...]:
 
 def _previews() -> bool:
     return request.form.get("act") == "preview"
-
-
-def _status(form: forms.RefusableForm) -> int:
-    return _WRONG if form.errors else 200

@@ -17,6 +17,7 @@ from sqlalchemy import select, text
 
 from portal import config, db, mail, queue
 from portal.companies.models import Company, CompanyLetter, Staff
+from portal.companies.queries import VERIFIED
 from portal.db import new_id
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
@@ -43,7 +44,7 @@ ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
 _LONGEST_SECONDS: Final = 40
 _SHOWN = 10
-_OWNER, _CHECKED = "owner", "verified"
+_OWNER = "owner"
 # An app that comes and goes is not written about each time: its company can have it come and go as it likes.
 _WRITE = text(f"""
     INSERT INTO company_letter (letter_id, company_id, client_id, person_id, kind, about, once, written_at, due_at)
@@ -52,9 +53,9 @@ _WRITE = text(f"""
       FROM client c
       JOIN company co ON co.company_id = c.company_id
       LEFT JOIN LATERAL (
-          SELECT person_id FROM staff WHERE company_id = c.company_id AND role = '{_OWNER}' AND co.state <> '{_CHECKED}'
+          SELECT person_id FROM staff WHERE company_id = c.company_id AND role = '{_OWNER}' AND co.state <> '{VERIFIED}'
            ORDER BY person_id LIMIT 1) o ON true
-     WHERE c.client_id = :client_id AND (co.state = '{_CHECKED}' OR o.person_id IS NOT NULL)
+     WHERE c.client_id = :client_id AND (co.state = '{VERIFIED}' OR o.person_id IS NOT NULL)
        AND :most > (SELECT count(*) FROM company_letter l
                      WHERE l.client_id = c.client_id AND l.kind = CAST(:kind AS text)
                        AND l.written_at > clock_timestamp() - interval '24 hours')
@@ -100,7 +101,7 @@ def write(
     """
     company = session.get_one(Company, company_id)
     owners = session.scalars(select(Staff.person_id).where(Staff.company_id == company_id, Staff.role == _OWNER))
-    readers: list[UUID | None] = [*owners, *([None] if company.state == _CHECKED else [])]
+    readers: list[UUID | None] = [*owners, *([None] if company.state == VERIFIED else [])]
     session.add_all(
         CompanyLetter(
             company_id=company_id, client_id=client_id, person_id=person_id, kind=kind, written_at=now, due_at=now,
@@ -127,7 +128,7 @@ def of_keys(session: Session, client: Client, kind: str, *, kids: Sequence[str],
     """Write a letter about encryption keys of a client; `at` is when what it says happens."""
     about = {
         "app": client.name, "client_id": client.client_id, "keys": ", ".join(kids),
-        "at": f"{at:%d %B %Y, %H:%M} UTC", "live": "live" if client.environment == "live" else "test",
+        "at": f"{at:%d %B %Y, %H:%M} UTC", "live": client.environment,
     }  # fmt: skip
     write(session, company_id=client.company_id, client_id=client.client_id, kind=kind, about=about, now=now)
 

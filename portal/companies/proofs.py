@@ -18,8 +18,10 @@ from sqlalchemy import func, or_, select, update
 from portal import config, events
 from portal.companies import key_states, letters
 from portal.companies.client_keys import held, lock_client, was_usable
+from portal.companies.clients import ACTIVE
 from portal.companies.keys import ENCRYPTION, SIGNING
 from portal.companies.models import Client, ClientKey
+from portal.companies.services import LIVE
 from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.vault import envelope
 
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 CHALLENGE_LIFE: Final = timedelta(hours=1)
 TRIES: Final = 5
-_LIVE = "live"
-_ACTIVE: Final = "active"
 
 
 class ChallengeGoneError(RefusedError):
@@ -57,7 +57,7 @@ class Challenge:
 
 def hold_of(environment: str) -> timedelta:
     """Return how long a new key of a live or a test app waits before it is used."""
-    return key_states.HOLD if environment == _LIVE else timedelta(seconds=config.current().test_key_hold)
+    return key_states.HOLD if environment == LIVE else timedelta(seconds=config.current().test_key_hold)
 
 
 def challenge(session: Session, *, client_id: str, kid: str, now: datetime) -> Challenge:
@@ -114,7 +114,7 @@ def announce_due(session: Session, *, now: datetime) -> int:
         select(ClientKey.client_id)
         .join(Client, Client.client_id == ClientKey.client_id)
         .where(
-            Client.state == _ACTIVE,
+            Client.state == ACTIVE,
             ClientKey.use == ENCRYPTION,
             ClientKey.retired_at.is_(None),
             ClientKey.proved_at.is_not(None),

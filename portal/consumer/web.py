@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from portal.consumer.queries import CurrentValue
 
 pages = Blueprint("consumer", __name__)
+_SEEN = re.compile(r"([a-z_.]+)#([0-9]{1,8})", re.ASCII)
 _NOT_SEEN = "Open Your details and say there what is still right."
 # The ways to another set of fields, and the field that takes the keyboard then.
 _STEPS = {"lines": addresses.LINES, "fields": "line1"}
@@ -184,10 +186,10 @@ def _back_to_details(entry: Attribute, saved: int | None) -> ResponseReturnValue
 
 def _seen(detail: str) -> tuple[str, int]:
     """Return the attribute and version that a form says its person saw, as `name.full#3`."""
-    name, _, version = detail.partition("#")
-    if name not in CATALOGUE or not version.isdecimal() or len(version) > len("99999999"):
+    found = _SEEN.fullmatch(detail)
+    if found is None or found[1] not in CATALOGUE:
         raise InvalidError(_NOT_SEEN, pointer="/detail")
-    return name, int(version)
+    return found[1], int(found[2])
 
 
 def _confirmed(seen: Collection[str], right: Sequence[str]) -> str:

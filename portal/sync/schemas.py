@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from portal.consumer.catalogue import CATALOGUE
 from portal.sync.rules import MOST_SUBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Sub = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
@@ -106,6 +109,6 @@ class PullResult(BaseModel):
     links: ResultLinks
 
 
-def unknown_attributes(names: object) -> list[str]:
+def unknown_attributes(names: Iterable[str]) -> list[str]:
     """Return those of `names` that the catalogue does not have."""
-    return [name for name in names if name not in CATALOGUE]  # type: ignore[attr-defined]
+    return [name for name in names if name not in CATALOGUE]

@@ -39,7 +39,7 @@ from portal.sync import web as sync_web
 from portal.sync.counter import Counter
 from portal.vault import keyring as keyrings
 from portal.vault.keyring import SESSION
-from portal.web import context, cookie, front, limits, openapi, pages, problems, reference, security, slots
+from portal.web import context, cookie, front, guide, limits, openapi, pages, problems, reference, security, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +51,8 @@ _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
 PAGES = (
-    front, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web, consent_web,
-    ledger_web, oauth_web, sync_web, updates_web, in_flight_web,
-    deliveries_web, replays_web, health_web,
+    front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
+    consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
 )  # fmt: skip
 APIS = (oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api)
 

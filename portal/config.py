@@ -19,7 +19,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def asset_folder(name: str) -> Path:
-    """Return the folder `templates` or `static`: inside the package in a wheel, beside it in a checkout."""
+    """Return the folder `templates`, `static` or `docs`: inside the package in a wheel, beside it in a checkout."""
     inside = PACKAGE / name
     return inside if inside.is_dir() else PACKAGE.parent / name
 

@@ -68,7 +68,7 @@ GUARDED = {
 }
 # These name no one's property: a public page, an attribute or a moment of one's own record.
 OPEN = {
-    "static", "docs.error", "companies.organisation",
+    "static", "docs.error", "guide.part", "companies.organisation",
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
     "updates.change",
 }  # fmt: skip

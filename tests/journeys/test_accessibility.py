@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tests.journeys.program import Demo
 
 PUBLIC = ("/", "/help", "/how-it-works", "/privacy", "/accessibility", "/organisations", "/account/sign-in",
-          "/account/create", "/docs/errors", "/nothing-here", "/oauth/end-session")  # fmt: skip
+          "/account/create", "/docs/companies", "/docs/companies/streams", "/docs/errors", "/nothing-here",
+          "/oauth/end-session")  # fmt: skip
 PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.date/edit", "/details/email.main/edit",
           "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
           "/details/address.home/history", "/sharing", "/sharing?view=detail", "/sharing/requests", "/activity",

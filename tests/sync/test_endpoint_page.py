@@ -117,3 +117,12 @@ def test_the_overview_says_which_endpoint_takes_nothing(world: World, browser: B
     world.transact(lambda session: session.execute(off))
     assert "the endpoint is turned off. The endpoint answered 410" in browser.get("/org").text
     assert page in browser.get("/org").text
+
+
+def test_where_an_engineer_looks_the_guide_is_one_link_away(browser: Browser, firm: Firm) -> None:
+    for page in ("/org", f"/org/apps/{firm.client_id}"):
+        text = browser.get(page).text
+        assert '<a href="/docs/companies">' in text.partition("<h1>")[2]
+        assert '<a href="/api/v1/openapi.json">' in text
+    assert "/docs/companies/streams#when-a-message-does-not-arrive" in browser.get(here(firm)).text
+    assert '<a href="/docs/companies">Guide</a>' in browser.get("/org/deliveries").text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from portal.companies.keys import ENCRYPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+
+    from portal.companies.models import ClientKey
 
 # Whoever steals a colleague's session, or a token that manages an app, must not read people's details within a day.
 HOLD: Final = timedelta(hours=24)
@@ -30,31 +32,9 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-class Key(Protocol):
-    """What the rules look at."""
-
-    @property
-    def kid(self) -> str: ...
-    @property
-    def use(self) -> str: ...
-    @property
-    def key_group(self) -> str: ...
-    @property
-    def proved_at(self) -> datetime | None: ...
-    @property
-    def active_from(self) -> datetime | None: ...
-    @property
-    def retired_at(self) -> datetime | None: ...
-    @property
-    def stopped_at(self) -> datetime | None: ...
-
-
-K = TypeVar("K", bound=Key)
-
-
-def in_use(keys: Iterable[K], now: datetime) -> dict[str, K]:
+def in_use(keys: Iterable[ClientKey], now: datetime) -> dict[str, ClientKey]:
     """Return the key of each department that is sealed to now: the one that came into use last."""
-    found: dict[str, K] = {}
+    found: dict[str, ClientKey] = {}
     for key in sorted(keys, key=lambda key: key.kid, reverse=True):
         held = found.get(key.key_group)
         if may_be_sealed_to(key, now) and (held is None or _since(key) >= _since(held)):
@@ -62,13 +42,13 @@ def in_use(keys: Iterable[K], now: datetime) -> dict[str, K]:
     return found
 
 
-def may_be_sealed_to(key: Key, now: datetime) -> bool:
+def may_be_sealed_to(key: ClientKey, now: datetime) -> bool:
     """Say whether an encryption key has been proved, is out of its hold, and is not retired."""
     ready = key.proved_at is not None and key.active_from is not None and key.active_from <= now
     return key.use == ENCRYPTION and key.retired_at is None and ready
 
 
-def state(key: Key, *, current: bool, now: datetime) -> State:
+def state(key: ClientKey, *, current: bool, now: datetime) -> State:
     """Return the state of a key; `current` says that it is the one `in_use` names for its department."""
     if key.retired_at is not None:
         return State.RETIRED if key.stopped_at is None else State.STOPPED
@@ -81,5 +61,5 @@ def state(key: Key, *, current: bool, now: datetime) -> State:
     return State.ACTIVE if current else State.SUPERSEDED
 
 
-def _since(key: Key) -> float:
+def _since(key: ClientKey) -> float:
     return key.active_from.timestamp() if key.active_from else 0.0

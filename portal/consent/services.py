@@ -181,9 +181,12 @@ def withdraw(
 ) -> Grant:
     """Stop sharing for good, as the person wishes; stopping what has stopped changes nothing.
 
-    With `erase` the company is asked to delete what it holds; `shown` is the exact text they answered.
+    With `erase` the company is asked to delete what it holds, also where sharing ended while they read the page;
+    `shown` is the exact text they answered.
     """
     held = _locked(session, person_id, grant_id)
+    if erase and held.state not in queries.LIVE:
+        return ask_erasure(session, person_id=person_id, grant_id=grant_id, shown=shown or {}, now=now)
     asked = {"erasure_asked_at": now} if erase and queries.holds(session, held) else {}
     stopped = _stop(session, held, "withdrawn", "person", now, content=asked, shown=shown)
     faults.reach("stop.stepped")

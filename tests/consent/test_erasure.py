@@ -79,6 +79,15 @@ def test_it_can_be_asked_later_once(
     assert ([one.step for one in kept], chain.intact(kept)) == (["given", "withdrawn", "erasure-asked"], True)
 
 
+def test_the_wish_of_somebody_who_stops_what_has_ended_meanwhile_is_kept(session: Session, held: Grant) -> None:
+    used(session, held)
+    services.end(session, person_id=held.person_id, grant_id=held.grant_id, now=NOW)
+    stop(session, held, erase=True, shown=WORDS)
+    kept = queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)
+    assert [(one.step, one.shown) for one in kept][1:] == [("ended", {}), ("erasure-asked", WORDS)]
+    assert (held.state, held.erasure_asked_at) == ("ended", LATER)
+
+
 def test_what_is_still_shared_is_not_asked_back(session: Session, held: Grant) -> None:
     used(session, held)
     with pytest.raises(services.StillSharingError):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import text
-
 from portal.companies import letters
 from portal.companies import queries as companies
 from portal.companies.letters import Words
-from portal.sync import queries
+from portal.sync import deliveries, queries
 from portal.web import dates
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ WARNINGS: Final = ("failing-1", "failing-2", _LAST_WARNING)
 KINDS: Final = (*WARNINGS, DISABLED, HELD)
 _MOST_DISABLED: Final = 3
 _TEMPLATES = {DISABLED: "endpoint_disabled", HELD: "messages_held"}
-_HELD_BACK = text(
-    "SELECT count(*) FROM delivery WHERE client_id = :client_id AND held AND generation > acked_generation"
-)
 
 
 def write(session: Session, *, client_id: str, kind: str, about: datetime) -> None:
@@ -49,7 +44,7 @@ def words(session: Session, row: Row[Any], settings: Settings) -> Words | None:
     client, stream = companies.client(session, row.client_id), queries.stream_of(session, client_id=row.client_id)
     if client is None or stream is None or client.ended:
         return None
-    held = session.scalar(_HELD_BACK, {"client_id": row.client_id}) or 0
+    held = deliveries.backlog(session, client_id=row.client_id).held
     about = datetime.fromisoformat(row.about["at"])
     if not _still_so(row.kind, about, stream, held):
         return None

@@ -115,7 +115,7 @@ def person(sub: str) -> Response:
         **openapi.refusals(
             {
                 422: "A part needs mending, as errors[].pointer says, or the Idempotency-Key is another request's.",
-                429: "You have ten pulls waiting, or call too often; `Retry-After` says when there is room.",
+                429: "Ten of your pulls wait, too many results are kept, or you call too often; see `Retry-After`.",
             },
             body=True,
         ),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
 from portal import config, queue
-from portal.db import new_id
+from portal.db import after_commit, new_id
 from portal.errors import RefusedError
-from portal.sync import idempotency, rules
+from portal.sync import idempotency, pull_statements, rules
 from portal.sync.models import BatchPull, BatchPullItem
 
 if TYPE_CHECKING:
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-RUN_PULL = "portal.sync.jobs.run_pull"
+    from portal.config import Settings
+
+RUN_PULLS = "portal.sync.jobs.run_pulls"
+# A job rings for the next one before it ends, so the bell is answered late; whoever rang for one that died rings again.
+_RUNG_WITHIN = 10
 _PULLS_LOCK = 0x55434D02
 # How long a pull of a thousand people may take, and so when there is room again at the latest.
 _PULL_SECONDS = 60
@@ -32,6 +38,18 @@ class TooManyPullsError(RefusedError):
     status = 429
     headers: Mapping[str, str] = MappingProxyType({"Retry-After": str(_PULL_SECONDS)})
     public = "You have ten pulls waiting already. Fetch the result of one, or wait until one is done."
+
+
+class TooMuchKeptError(RefusedError):
+    """The results that are kept for the client would be more than is kept (RFC 6585 section 4)."""
+
+    code = "too-much-kept"
+    status = 429
+    public = "Results for 100,000 people are kept for you. Fetch each to its last page: it goes an hour later."
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(wait)}
 
 
 def request_pull(
@@ -47,14 +65,14 @@ def request_pull(
     """Keep a pull of many people for the job that answers it; no attributes means all that are shared.
 
     `epk` is `{"kid", "jwk"}` of the one-time key that these answers are sealed to as well, where there is one.  A
-    `key` that the client has sent before stands for the pull it began then.  Raises `TooManyPullsError`, and
-    `idempotency.KeyReusedError`.
+    `key` that the client has sent before stands for the pull it began then.  Raises `TooManyPullsError`,
+    `TooMuchKeptError` and `idempotency.KeyReusedError`.
     """
     # One of a client at a time, or as many as come at once would all find room, and none would know the others' key.
     session.execute(select(func.pg_advisory_xact_lock(_PULLS_LOCK, func.hashtext(client_id))))
     if key and (begun := idempotency.known(session, key, client_id=client_id, now=now)):
         return session.get_one(BatchPull, begun)
-    _let_only_a_few_wait(session, client_id)
+    _keep_within_bounds(session, client_id, len(subjects), now)
     pull = BatchPull(
         pull_id=new_id(), client_id=client_id, state="queued", attributes=list(attributes), total=len(subjects),
         requested_at=now, expires_at=now + rules.RESULT_KEPT, epk=dict(epk) if epk else None,
@@ -68,13 +86,18 @@ def request_pull(
     session.flush()
     if key:
         idempotency.keep(session, key, client_id=client_id, pull_id=pull.pull_id, expires_at=pull.expires_at)
-    queue.ring_after_commit(session, config.current().redis_url, queue.WORK, RUN_PULL, str(pull.pull_id))
+    after_commit(session, partial(ring, config.current()))
     return pull
 
 
-def _let_only_a_few_wait(session: Session, client_id: str) -> None:
-    unfinished = select(func.count()).where(
-        BatchPull.client_id == client_id, BatchPull.state.in_(("queued", "running")), BatchPull.expires_at > func.now()
-    )
-    if (session.scalar(unfinished) or 0) >= rules.MOST_UNFINISHED:
+def ring(settings: Settings) -> None:
+    """Have batch pulls answered; a ring that nobody has answered yet will do."""
+    queue.ring_once(settings.redis_url, queue.WORK, RUN_PULLS, within=_RUNG_WITHIN)
+
+
+def _keep_within_bounds(session: Session, client_id: str, subjects: int, now: datetime) -> None:
+    kept = session.execute(pull_statements.KEPT_PULLS, {"client_id": client_id, "now": now}).one()
+    if kept.unfinished >= rules.MOST_UNFINISHED:
         raise TooManyPullsError
+    if kept.subjects + subjects > rules.MOST_KEPT:
+        raise TooMuchKeptError(math.ceil((kept.until - now).total_seconds()))

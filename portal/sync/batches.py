@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from portal import faults
 from portal.consent import rules as consent
@@ -18,7 +18,7 @@ from portal.db import new_id
 from portal.ledger import services as ledger
 from portal.oauth import ceilings
 from portal.oauth.statements import standing
-from portal.sync import messages, pull_statements, pulls
+from portal.sync import messages, pull_statements, pulls, rules
 from portal.sync.models import BatchPull
 from portal.vault.keyring import SealBrokenError
 
@@ -95,6 +95,12 @@ def take(session: Session, *, pull_id: UUID) -> Taken | None:
     return Taken(row.pull_id, row.client_id, row.attributes or None, row.epk) if row else None
 
 
+def following(session: Session, *, waiting: float = 0.0) -> UUID | None:
+    """Return the batch pull whose turn it is, of those nobody works at that were asked for `waiting` seconds ago."""
+    found: UUID | None = session.scalar(pull_statements.NEXT_PULL, {"seconds": waiting})
+    return found
+
+
 def answer_some(session: Session, taken: Taken, desk: Desk, *, most: int) -> bool:
     """Answer the next subjects; False when none is left.  Each counts as a look, of `most` a day at the most.
 
@@ -124,7 +130,8 @@ def results(session: Session, *, pull: BatchPull, after: int, now: datetime) -> 
     """Return `{"sub", "message"}` or `{"sub", "problem"}` for each subject after a position, as many as fit a page.
 
     Consent is looked at again: what was prepared for somebody who has stopped since is refused for good, and its
-    message forgotten.  The caller commits what the ledger is told here before it sends.
+    message forgotten.  With its last page it is fetched, and kept for another hour only.  The caller commits what the
+    ledger is told here before it sends.
     """
     values: dict[str, Any] = {"pull_id": pull.pull_id, "after": after, "most": _PAGE_CHARACTERS}
     last = session.scalars(pull_statements.PAGE, values).one()
@@ -135,11 +142,15 @@ def results(session: Session, *, pull: BatchPull, after: int, now: datetime) -> 
     if refused:
         session.execute(pull_statements.REFUSE_ITEMS, values | {"rows": json.dumps(refused)})
     ledger.report(session, *(_outcome(each, now) for each in handed if each.row.message), now=now)
-    return Page([each.result for each in handed], values["upto"] if values["upto"] < pull.total - 1 else None)
+    more = values["upto"] < pull.total - 1
+    if not more:
+        session.execute(pull_statements.FETCHED, {"pull_id": pull.pull_id, "until": now + rules.FETCHED_KEPT})
+    return Page([each.result for each in handed], values["upto"] if more else None)
 
 
 def expire(session: Session, *, now: datetime) -> None:
     """Forget the results whose time is over, and say of each answer nobody fetched that it did not arrive."""
+    session.execute(pull_statements.FORGET_OLD_PULLS, {"now": now})
     old = {"pull_ids": list(session.scalars(pull_statements.OLD_PULLS, {"now": now}))}
     if not old["pull_ids"]:
         return
@@ -278,7 +289,8 @@ def _never_fetched(row: Row[Any]) -> ledger.NewOutcome:
 
 def release(session: Session, taken: Taken, *, finished: bool, now: datetime) -> None:
     """Give the lease back; a finished batch pull can be fetched from now on."""
-    values: dict[str, Any] = {"leased_until": None}
+    # When it was last worked at: others come first now.
+    values: dict[str, Any] = {"leased_until": func.clock_timestamp()}
     if finished:
         values |= {"state": "done", "finished_at": now}
     session.execute(update(BatchPull).where(BatchPull.pull_id == taken.pull_id).values(values))

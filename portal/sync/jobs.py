@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -28,7 +29,6 @@ from portal.sync import (
     idempotency,
     outbox,
     polling,
-    pull_statements,
     pulls,
     push_statements,
     receipts,
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LONGEST_SECONDS = 40.0
+# What companies ask for is done a second at a time: letters to people are in the same queue.
+_TURN_SECONDS = 1.0
 # Longer than any lease and its request: what is still `sending` then has no worker behind it.
 STALE = timedelta(seconds=90)
 _LOOKED_BACK = timedelta(hours=2)
@@ -74,27 +76,49 @@ def drain() -> None:
         queue.ring_once(settings.redis_url, queue.PUSH, services.DRAIN)
 
 
-def run_pull(pull_id: str) -> None:
-    """Answer a batch pull to its end, or for as long as a job may run: the reconciler rings for the rest."""
-    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
+def run_pulls() -> None:
+    """Answer batch pulls, clients by turns, for a second; then ring for the rest, behind whatever waits meanwhile."""
+    settings, ends = config.current(), time.monotonic() + _TURN_SECONDS
+    try:
+        while time.monotonic() < ends and (pull_id := _following_pull(settings)):
+            run_pull(pull_id, ends=ends)
+    finally:
+        # Rung for while it ran, or not: whoever asked has been seen by now, or rings a bell that is answered.
+        queue.answer(settings.redis_url, batch_requests.RUN_PULLS)
+        if _following_pull(settings):
+            batch_requests.ring(settings)
+
+
+def _following_pull(settings: Settings) -> str | None:
+    with db.transaction(settings.database_url) as session:
+        found = batches.following(session)
+    return str(found) if found else None
+
+
+def run_pull(pull_id: str, *, ends: float = math.inf) -> None:
+    """Answer a batch pull to its end, or until `ends` (monotonic)."""
+    settings = config.current()
     keyring = keyrings.load(settings.keyring_file)
     with db.transaction(settings.database_url) as session:
         taken = batches.take(session, pull_id=UUID(pull_id))
         signer = signing.current(session, keyring=keyring)
     faults.reach("batch.leased")
-    more = taken is not None
-    while taken is not None and more and time.monotonic() < ends:
+    if taken is None:
+        return
+    more = True
+    while more:
         with db.transaction(settings.database_url) as session:
             desk = pulls.Desk(keyring=keyring, signer=signer, issuer=settings.issuer, now=db.now())
             more = batches.answer_some(session, taken, desk, most=settings.grant_pulls)
-    if taken is not None:
-        with db.transaction(settings.database_url) as session:
-            batches.release(session, taken, finished=not more, now=db.now())
+        if time.monotonic() >= ends:
+            break
+    with db.transaction(settings.database_url) as session:
+        batches.release(session, taken, finished=not more, now=db.now())
 
 
 def run_replay(replay_id: str) -> None:
-    """Work through a replay step by step to its end, or for as long as a job may run."""
-    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
+    """Work through a replay step by step for a second, and ring for the rest."""
+    settings, ends = config.current(), time.monotonic() + _TURN_SECONDS
     with db.transaction(settings.database_url) as session:
         taken = replays.take(session, replay_id=UUID(replay_id))
     if taken is None:
@@ -105,6 +129,8 @@ def run_replay(replay_id: str) -> None:
             more = replays.step(session, taken)
     with db.transaction(settings.database_url) as session:
         replays.release(session, taken, finished=not more)
+    if more:
+        queue.ring(settings.redis_url, queue.WORK, replays.RUN_REPLAY, replay_id)
 
 
 def tell_people() -> None:
@@ -141,7 +167,7 @@ def _ring_again(settings: Settings) -> None:
     with db.transaction(settings.database_url) as session:
         due = session.scalar(push_statements.DUE) or stream_events.due(session)
         pings = ping.due(session, now=db.now())
-        unfinished = session.scalars(pull_statements.UNFINISHED_PULLS, {"seconds": _RUNG_LATE_SECONDS}).all()
+        unanswered = batches.following(session, waiting=_RUNG_LATE_SECONDS)
         replaying = replays.unfinished(session)
     faults.reach("reconcile.found")
     if due:
@@ -149,8 +175,8 @@ def _ring_again(settings: Settings) -> None:
     for request_id in pings:
         # The first try was made at once; who did not answer it is asked again where patience costs nobody else.
         queue.ring_once(settings.redis_url, queue.CALLS, ping.PING, str(request_id), within=10)
-    for pull_id in unfinished:
-        queue.ring_once(settings.redis_url, queue.WORK, batch_requests.RUN_PULL, str(pull_id), within=10)
+    if unanswered:
+        batch_requests.ring(settings)
     for replay_id in replaying:
         queue.ring_once(settings.redis_url, queue.WORK, replays.RUN_REPLAY, str(replay_id), within=10)
 

@@ -53,11 +53,15 @@ LEASE_PULL = text("""
        AND (leased_until IS NULL OR leased_until <= clock_timestamp())
  RETURNING pull_id, client_id, attributes, epk
 """)
-UNFINISHED_PULLS = text("""
-    SELECT pull_id FROM batch_pull
-     WHERE state IN ('queued', 'running') AND requested_at < clock_timestamp() - make_interval(secs => :seconds)
-       AND (leased_until IS NULL OR leased_until <= clock_timestamp())
-     LIMIT 20
+# Clients take turns, whoever was served longest ago first, and of one client's pulls the oldest comes first.
+NEXT_PULL = text("""
+    SELECT p.pull_id
+      FROM batch_pull p
+     CROSS JOIN LATERAL (SELECT max(b.leased_until) AS served FROM batch_pull b WHERE b.client_id = p.client_id) c
+     WHERE p.state IN ('queued', 'running') AND p.expires_at > clock_timestamp()
+       AND p.requested_at <= clock_timestamp() - make_interval(secs => :seconds)
+       AND (p.leased_until IS NULL OR p.leased_until <= clock_timestamp())
+     ORDER BY c.served NULLS FIRST, p.requested_at LIMIT 1
 """)
 ANSWER_ITEMS = text("""
     UPDATE batch_pull_item i
@@ -90,6 +94,18 @@ UNFETCHED = text("""
 FORGET_PULLS = text("""
     WITH gone AS (DELETE FROM batch_pull_item WHERE pull_id = ANY(:pull_ids))
     UPDATE batch_pull SET state = 'expired' WHERE pull_id = ANY(:pull_ids)
+""")
+FORGET_OLD_PULLS = text("""
+    DELETE FROM batch_pull WHERE state = 'expired' AND expires_at < CAST(:now AS timestamptz) - interval '30 days'
+""")
+# Whoever was cut off may fetch it all again, for a while.
+FETCHED = text("""
+    UPDATE batch_pull SET expires_at = LEAST(expires_at, :until) WHERE pull_id = :pull_id
+""")
+KEPT_PULLS = text("""
+    SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS unfinished, COALESCE(sum(total), 0) AS subjects,
+           min(expires_at) AS until
+      FROM batch_pull WHERE client_id = :client_id AND state <> 'expired' AND expires_at > :now
 """)
 BATCH = text(f"""
     SELECT i.position, i.sub, s.person_id AS subject_person, c.company_id, co.trading_name,

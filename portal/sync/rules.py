@@ -33,9 +33,12 @@ MOST_MESSAGES = 50
 ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,40}", re.ASCII)
 MOST_BYTES = 512 * 1024
 RESULT_KEPT = timedelta(hours=24)
+FETCHED_KEPT = timedelta(hours=1)
 MOST_SUBJECTS = 1000
 # As many pulls as one client may have waiting: each is up to a thousand people and takes its turn behind others.
 MOST_UNFINISHED = 10
+# The subjects of all of a client's pulls whose results are kept: an answer is some kilobytes.
+MOST_KEPT = 100_000
 
 
 class Outcome(StrEnum):

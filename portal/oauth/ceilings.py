@@ -16,7 +16,7 @@ from sqlalchemy import text
 from portal.errors import PortalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
@@ -36,8 +36,7 @@ _FORGOTTEN_AT_ONCE = 10_000
 COUNTED: Final = """
     counted AS (
         INSERT INTO grant_use AS u (person_id, grant_id, kind, day, used)
-        SELECT :person_id, :grant_id, CAST(:kind AS text), CAST(:day AS date), 1 FROM fresh, unchanged
-         WHERE CAST(:kind AS text) IS NOT NULL
+        SELECT :person_id, :grant_id, :kind, :day, 1 FROM fresh, unchanged
             ON CONFLICT (person_id, grant_id, kind, day) DO UPDATE SET used = u.used + 1 WHERE u.used < :ceiling
         RETURNING u.used)"""
 _COUNT = text("""
@@ -89,10 +88,6 @@ class TooOftenError(PortalError):
     def __init__(self, ceiling: Ceiling, now: datetime) -> None:
         super().__init__()
         self.headers = {"Retry-After": str(seconds_left(now)), **ceiling.headers(ceiling.most, now)}
-
-
-# What counts for nothing: a refusal.
-UNCOUNTED: Final[Mapping[str, Any]] = {"kind": None, "ceiling": None, "day": None}
 
 
 def of(declared: int | None, most: int, kind: str = PULL) -> Ceiling:

@@ -13,8 +13,7 @@ from sqlalchemy import inspect, text
 from portal.consent.models import Grant
 from portal.consent.rules import Standing
 from portal.db import Prepared
-from portal.ledger.refusals import ROOM
-from portal.oauth.ceilings import COUNTED, REASON
+from portal.oauth.ceilings import COUNTED
 from portal.oauth.replay import FRESH, WHICH
 
 if TYPE_CHECKING:
@@ -51,15 +50,13 @@ USE_PROOF = Prepared("use_proof", """
     SELECT count(*) AS fresh FROM fresh
 """)  # fmt: skip
 
-_ROOM: Final = ROOM.format(person_id=":person_id", context_id=":context_id", at=":at")
-
 
 def logging(channel: str) -> str:
     """Return the statement that uses a proof up, counts a look and logs it by `channel`, together or not at all.
 
-    The row is written only for the consent that was read: whoever stopped sharing in between comes first.  It says
-    `denied` where the look was one too many (`oauth.ceilings`); `used` is then nothing.  Where as much was refused
-    in a day already there is none (`ledger.refusals`).
+    The row is written only for the consent that was read: whoever stopped sharing in between comes first.  `used` is
+    nothing where the look was one too many (`oauth.ceilings`): that is a refusal, and refusals are logged by
+    `ledger.record`, which looks whether there is room for one more; a look that may be taken does not pay for it.
     """
     return f"""
     WITH fresh AS (
@@ -72,10 +69,8 @@ def logging(channel: str) -> str:
         INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel,
                                 outcome, reason, asked, given, message_id)
         SELECT :person_id, :at, :disclosure_id, :context_id, :grant_id, :grant_version, '{channel}',
-               CASE WHEN may THEN :outcome ELSE 'denied' END, CASE WHEN may THEN :reason ELSE '{REASON}' END,
-               CAST(:asked AS jsonb), CASE WHEN may THEN CAST(:given AS jsonb) ELSE '{{}}' END, :message_id
-          FROM fresh, unchanged, (SELECT CAST(:kind AS text) IS NULL OR EXISTS (SELECT FROM counted) AS may) m
-         WHERE EXISTS (SELECT FROM counted) OR {_ROOM})
+               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id
+          FROM counted)
     SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM unchanged) AS unchanged,
            (SELECT used FROM counted) AS used
 """  # noqa: S608 - the channel is a constant of whoever prepares it

@@ -189,15 +189,21 @@ def _answered(url: str, row: Row[Any], question: _Question) -> _Answer:
     if not answer.disclosure:
         _check_fresh(statements.USE_PROOF.one(url, spent))
         return answer
-    ceiling = ceilings.of(row.pulls_a_day, question.most)
-    counted = dict(ceilings.UNCOUNTED) if answer.refusal else ceiling.parameters(question.now)
+    if answer.refusal is not None:
+        with db.transaction(url) as session:
+            dpop.use(session, proof)
+            ledger.record(session, _row(answer, question.now))
+        return answer
+    counted = ceilings.of(row.pulls_a_day, question.most).parameters(question.now)
     done = statements.USERINFO_LOG.one(url, spent | counted | _logged(answer, question.now))
     _check_fresh(done)
     if not done.unchanged:
         return _anew(url, row, question)
-    if answer.refusal is None and done.used is None:
-        raise TooOftenError(ceiling, question.now)
-    return answer
+    if done.used is None:
+        answer = replace(answer, too_often=True)
+        with db.transaction(url) as session:
+            ledger.record(session, _row(answer, question.now))
+    return _in_time(answer, question)
 
 
 def _check_fresh(done: Row[Any]) -> None:

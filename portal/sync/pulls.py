@@ -137,28 +137,28 @@ class _Log:
         return self.ceiling.kind == ceilings.CHECK
 
     @property
-    def outcome(self) -> tuple[str, str | None]:
-        if self.refusal:
-            return "denied", self.refusal
-        return ("suppressed", _UNCHANGED) if self.unchanged else ("completed", None)
+    def asked(self) -> list[str]:
+        return asked(self.row, self.question.requested)
 
     def parameters(self) -> dict[str, Any]:
         row, now, proof = self.row, self.question.now, self.question.credentials.proof
-        outcome, reason = self.outcome
+        outcome, reason = ("suppressed", _UNCHANGED) if self.unchanged else ("completed", None)
         given = {} if self.unchanged else {name: row.entries[name]["version"] for name in self.names}
         return {
             "proof_hash": proof.proof_hash, "proof_expires_at": proof.expires_at,
             "person_id": row.person_id, "grant_id": row.grant_id, "context_id": row.context_id,
             "grant_version": row.grant_version, "at": now, "disclosure_id": self.disclosure_id,
             "outcome": outcome, "reason": reason,
-            "asked": json.dumps(asked(row, self.question.requested)), "given": json.dumps(given),
+            "asked": json.dumps(self.asked), "given": json.dumps(given),
             "message_id": self.disclosure_id.hex,
-            **(ceilings.UNCOUNTED if self.refusal else self.ceiling.parameters(now)),
+            **self.ceiling.parameters(now),
         }  # fmt: skip
 
 
 def pull(settings: Settings, question: Question, *, keyring: Keyring, pace: Callable[[str], int]) -> Answer:
     """Answer a question: one statement reads, one counts, logs and commits, and then the message is made.
+
+    A refusal, which gives nothing, is logged in a transaction of its own.
 
     `pace` counts a call of a client and returns the seconds it must wait.  Raises an `OAuthError` for a bad token or
     proof, or a person's token that does not reach a sensitive detail, `NotFoundError` for a subject that is not this
@@ -173,7 +173,7 @@ def pull(settings: Settings, question: Question, *, keyring: Keyring, pace: Call
     if row.grant_id is None:
         _turn_away(settings.database_url, row, question)
     case = _Case(row=row, question=question, settings=settings, keyring=keyring, to=addressee(row, question.sub, key))
-    log, used = _logged_once(case) if row.mode == _ONCE else _logged(case)
+    log, used = _logged(case)
     faults.reach("pull.logged")
     return _answer(case, log, used)
 
@@ -276,15 +276,25 @@ def _proved(row: Row[Any]) -> Proved | None:
 
 
 def _logged(case: _Case) -> tuple[_Log, int | None]:
+    """Log the question as the policy decides it; return how many looks that makes, None where it is refused."""
+    log, done = _counted_once(case) if case.row.mode == _ONCE else _counted(case)
+    used = None if done is None else _used(done)
+    if used is None:
+        with db.transaction(case.settings.database_url) as session:
+            _deny(session, log)
+    return log, used
+
+
+def _counted(case: _Case) -> tuple[_Log, Row[Any] | None]:
     row, question = case.row, case.question
     decision = _decision(
         row, requested=question.requested, channel=Channel.PULL, now=question.now, used=False, proved=_proved(row)
     )
     log = _log(case, decision)
-    return log, _used(pull_statements.PULL_LOG.one(case.settings.database_url, log.parameters()))
+    return log, None if log.refusal else pull_statements.PULL_LOG.one(case.settings.database_url, log.parameters())
 
 
-def _logged_once(case: _Case) -> tuple[_Log, int | None]:
+def _counted_once(case: _Case) -> tuple[_Log, Row[Any] | None]:
     # Of two at the same moment the second waits for the grant, and then finds the first one's row.
     row, question = case.row, case.question
     with db.transaction(case.settings.database_url) as session:
@@ -293,8 +303,22 @@ def _logged_once(case: _Case) -> tuple[_Log, int | None]:
             session, row, requested=question.requested, channel=Channel.PULL, now=question.now, proved=_proved(row)
         )
         log = _log(case, decision)
-        done = session.execute(pull_statements.PULL_LOG_HELD, log.parameters()).one()
-    return log, _used(done)
+        return log, None if log.refusal else session.execute(pull_statements.PULL_LOG_HELD, log.parameters()).one()
+
+
+def _deny(session: Session, log: _Log) -> None:
+    row, question = log.row, log.question
+    if log.refusal:
+        # A look that was one too many has used its proof up already.
+        dpop.use(session, question.credentials.proof)
+    ledger.record(
+        session,
+        ledger.NewDisclosure(
+            person_id=row.person_id, at=question.now, context_id=row.context_id, channel="pull", outcome="denied",
+            reason=log.refusal or ceilings.REASON, asked=log.asked, given={}, grant_id=row.grant_id,
+            grant_version=row.grant_version, disclosure_id=log.disclosure_id,
+        ),
+    )  # fmt: skip
 
 
 def _log(case: _Case, decision: Decision) -> _Log:
@@ -312,16 +336,12 @@ def _log(case: _Case, decision: Decision) -> _Log:
 
 
 def _used(done: Row[Any]) -> int | None:
-    _check(done)
-    used: int | None = done.used
-    return used
-
-
-def _check(done: Row[Any]) -> None:
     if not done.fresh:
         raise ProofReplayedError
     if not done.unchanged:
         raise ChangedMeanwhileError
+    used: int | None = done.used
+    return used
 
 
 def _turn_away(url: str, row: Row[Any], question: Question) -> NoReturn:

@@ -315,9 +315,7 @@ def _url(wish: Wish) -> str | None:
 def _header(keyring: Keyring, stream: Stream | None, wish: Wish) -> str | None:
     if wish.authorization is not None or not wish.keep_header or stream is None:
         return wish.authorization
-    return push_header.unwrap(
-        keyring, client_id=stream.client_id, version=stream.authorization_version, wrapped=stream.wrapped_authorization
-    )
+    return push_header.of_stream(keyring, stream)
 
 
 def _settle_on(stream: Stream, keyring: Keyring, wish: Wish) -> None:

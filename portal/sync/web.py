@@ -10,7 +10,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from portal.companies.access import own_client, recent_staff_required
 from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
-from portal.sync import proving, queries, services, streams
+from portal.sync import proving, push_header, queries, services, streams
 from portal.sync.forms import EndpointForm, PaceForm
 from portal.web.context import keyring, now, session
 from portal.web.pages import page
@@ -125,7 +125,12 @@ def _told(client_id: str) -> tuple[ClientFacts, Stream]:
 
 def _prove(client_id: str, url: str) -> None:
     # An address that does not prove itself leaves the one that works in its place: nothing is written before.
-    asked = services.challenge(session(), keyring=keyring(), client_id=client_id, url=url, now=now())
+    known = queries.stream_of(session(), client_id=client_id)
+    # The header belongs to the address that it was given for.
+    header = push_header.of_stream(keyring(), known) if known and known.url == url else None
+    asked = services.challenge(
+        session(), keyring=keyring(), client_id=client_id, url=url, now=now(), authorization=header
+    )
     proving.prove(asked, company_id=g.company.company_id)
     services.enable_endpoint(session(), client_id=client_id, url=url, now=now())
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
 
 from portal import db
 from portal.companies import services as companies
-from portal.sync import jobs
+from portal.sync import jobs, push_header
 from portal.sync.models import Stream
 from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+
     from flask import Flask
 
     from portal.config import Settings
@@ -68,6 +70,34 @@ def test_collecting_and_being_sent_to_again(world: World, browser: Browser, firm
     assert "Your server collects" in browser.get(f"/org/apps/{firm.client_id}").text
     assert browser.send(here(firm), url=firm.receiver.url).status_code == 303
     assert (world.endpoint(firm).method, world.endpoint(firm).url) == ("push", firm.receiver.url)
+
+
+def shown_to(receiver: Any, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:  # noqa: ANN401 - a Receiver
+    """Return the Authorization headers that come to this receiver from now on."""
+    seen: list[str | None] = []
+    handler = receiver._server.RequestHandlerClass  # noqa: SLF001 - what the wire carries, it keeps to itself
+    answer = handler.do_POST
+
+    def note(request: BaseHTTPRequestHandler) -> None:
+        seen.append(request.headers["Authorization"])
+        answer(request)
+
+    monkeypatch.setattr(handler, "do_POST", note)
+    return seen
+
+
+def test_it_is_proved_again_with_the_header_that_it_asked_for(
+    world: World, keys: Keyring, browser: Browser, firm: Firm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = push_header.wrap(keys, client_id=firm.client_id, header="Bearer theirs")
+    theirs = {"authorization_version": wrapped[0], "wrapped_authorization": wrapped[1]}
+    mine = update(Stream).where(Stream.client_id == firm.client_id)
+    world.transact(lambda session: session.execute(mine.values(theirs)))
+    other = world.firm(enabled=False)
+    for receiver, header in ((firm.receiver, "Bearer theirs"), (other.receiver, None)):
+        seen = shown_to(receiver, monkeypatch)
+        assert browser.send(here(firm), url=receiver.url).status_code == 303
+        assert seen == [header]
 
 
 def test_an_app_without_an_endpoint_may_collect(world: World, browser: Browser) -> None:

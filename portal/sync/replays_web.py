@@ -56,7 +56,20 @@ def begin(client_id: str) -> ResponseReturnValue:
 @staff_required
 def progress(replay_id: UUID) -> Response:
     replay, client = _own(replay_id)
-    return page("sync/replay.html", "live", replay=replay, client=client)
+    stream = deliveries.streams(session(), [client.client_id]).get(client.client_id)
+    if stream is None:
+        raise NotFoundError
+    backlog = deliveries.backlog(session(), client_id=client.client_id)
+    moves = stream.state == "enabled" and stream.method == "push" and backlog.owed > backlog.held
+    return page(
+        "sync/replay.html",
+        "live",
+        replay=replay,
+        client=client,
+        stream=stream,
+        backlog=backlog,
+        looks_again=replay.finished_at is None or moves,
+    )
 
 
 @pages.post("/org/deliveries/replays/<uuid:replay_id>/stop")
@@ -64,7 +77,7 @@ def progress(replay_id: UUID) -> Response:
 def stop(replay_id: UUID) -> ResponseReturnValue:
     replay, _client = _own(replay_id)
     if replays.stop(session(), replay_id=replay.replay_id, now=now()):
-        flash("Stopped. What was made due before is still sent.")
+        flash("Stopped. What is in line already is still sent.")
     return redirect(url_for("replays.progress", replay_id=replay_id), 303)
 
 

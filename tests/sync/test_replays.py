@@ -192,8 +192,41 @@ def test_staff_see_how_many_before_anything_happens(world: World, browser: Brows
     assert 'hx-trigger="load delay:1s, click"' in part
     jobs.run_replay(answer.location.rpartition("/")[2])
     over = browser.get(answer.location).text
-    assert re.search(r"Done\.</strong>\s+3 of 3", over)
-    assert "hx-get" not in over
+    assert re.search(r"Done\.</strong>\s+3 of 3 were put in line", over)
+    assert re.search(r"3 messages</a> of this app still wait to be\s+sent", over)
+    arrived(world, firm)
+    at_the_end = browser.get(answer.location).text
+    assert "Nothing of this app waits any more." in at_the_end
+    assert "hx-get" not in at_the_end
+
+
+def test_progress_moves_without_javascript_until_nothing_does(world: World, browser: Browser, firm: Firm) -> None:
+    many(world, firm, 2)
+    replay_id = begin(world, firm)
+    page = f"/org/deliveries/replays/{replay_id}"
+    again = '<noscript><meta http-equiv="refresh"'
+    assert again in browser.get(page).text
+    jobs.run_replay(str(replay_id))
+    assert again in browser.get(page).text
+    put(world, firm, state="paused")
+    paused = browser.get(page).text
+    assert "the stream is paused" in paused
+    assert again not in paused
+    put(world, firm, state="enabled", circuit_step=1)
+    assert "takes no messages at the moment" in browser.get(page).text
+    put(world, firm, circuit_step=0)
+    arrived(world, firm)
+    assert again not in browser.get(page).text
+
+
+def arrived(world: World, firm: Firm) -> None:
+    mine = update(Delivery).where(Delivery.client_id == firm.client_id)
+    world.transact(lambda session: session.execute(mine.values(acked_generation=Delivery.generation)))
+
+
+def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
+    now_so = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
+    world.transact(lambda session: session.execute(now_so))
 
 
 def test_staff_can_stop_it(world: World, browser: Browser, firm: Firm) -> None:

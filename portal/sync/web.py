@@ -43,7 +43,7 @@ def endpoint_status_slot(client_id: str) -> str:
 @recent_staff_required
 def endpoint(client_id: str) -> ResponseReturnValue:
     client = own_client(client_id)
-    form = EndpointForm(data={"url": getattr(_place(client).endpoint, "url", "")})
+    form = EndpointForm()
     if form.validate_on_submit():
         try:
             _prove(client_id, (form.url.data or "").strip())
@@ -52,7 +52,7 @@ def endpoint(client_id: str) -> ResponseReturnValue:
         else:
             flash("Proven: the endpoint sent the challenge back. Updates go there from now on.")
             return redirect(url_for("sync.endpoint", client_id=client_id), 303)
-    return _shown(client, form=form)
+    return _shown(client, form=form if form.is_submitted() else None)
 
 
 @pages.post("/org/apps/<client_id>/endpoint/pace")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy import text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy.orm import Session
 
 _Made = TypeVar("_Made")
 _TRIES = 5
 _LOOK_SECONDS = 0.01
+_WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 def within(seconds: float, act: Callable[[], _Made]) -> _Made:
@@ -31,3 +36,8 @@ def until(true: Callable[[], object], seconds: float = 30, *, what: str = "it di
     while not true():
         assert time.monotonic() < ends, what
         time.sleep(_LOOK_SECONDS)
+
+
+def somebody_waits(session: Session) -> bool:
+    """Say whether anybody waits for a lock of the database."""
+    return bool(session.scalar(_WAITING))

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from joserfc.jwk import OKPKey
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from portal import config, db
 from portal.companies import key_source, registration
@@ -32,6 +32,7 @@ from portal.sync import jobs
 from tests.oauth.key_server import KeyServer, drip, reply
 from tests.oauth.rp import RelyingParty, ec_key, metadata, signed
 from tests.sync.cast import allow
+from tests.timing import somebody_waits, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -530,10 +531,7 @@ def test_delete_and_somebody_who_stops_sharing_wait_for_each_other_in_no_ring(
         held = Grant.person_id == person.person_id, Grant.grant_id == UUID(given["grant_id"])
         session.execute(select(Grant.version).where(*held).with_for_update())
         deleted = threads.submit(delete)
-        for _ in range(100):
-            if session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-                break
-            time.sleep(0.02)
+        until(lambda: somebody_waits(session))
         consent.withdraw(session, person_id=person.person_id, grant_id=UUID(given["grant_id"]), now=db.now())
     assert deleted.result() == 204
 

@@ -136,7 +136,9 @@ class World:
 
     def due_now(self) -> None:
         """Let time pass: what waits for its next try is due."""
-        self.transact(lambda session: session.execute(update(Delivery).values(due_at=db.now(), leased_until=None)))
+        ours = Delivery.client_id.in_([firm.client_id for firm in self.firms])
+        due = update(Delivery).where(ours).values(due_at=db.now(), leased_until=None)
+        self.transact(lambda session: session.execute(due))
 
     def disable(self, firms: Iterable[Firm]) -> None:
         """Send nothing more to these firms."""

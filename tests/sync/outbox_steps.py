@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from portal import config, db
 from portal.ledger import queries as ledger
 from portal.sync import consignments, courier, health, outbox
+from portal.sync.outbox import Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.ledger.queries import Entry
-    from portal.sync.outbox import Parcel, Sent
+    from portal.sync.outbox import Sent
     from tests.sync.cast import World
 
 
@@ -46,7 +47,8 @@ def finish(world: World, sent: Sequence[Sent]) -> None:
 
     def note(session: Session) -> None:
         outbox.finish(session, sent, now=db.now())
-        health.note(session, [(each.parcel.place.stream_id, each.result) for each in sent])  # type: ignore[union-attr]
+        of_people = [(each.parcel, each.result) for each in sent if isinstance(each.parcel, Parcel)]
+        health.note(session, [(parcel.place.stream_id, result) for parcel, result in of_people])
 
     world.transact(note)
 

@@ -22,6 +22,7 @@ PROFILE = "urn:ucm:event:profile"
 CONSENT = "urn:ucm:event:consent"
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
 _WRAP = ["ECDH-ES+A256KW", "A256GCM"]
+_LONGEST_SECONDS = 30.0
 Reply = tuple[int, dict[str, str], bytes]
 
 
@@ -75,6 +76,28 @@ def _opened(profile: dict[str, Any], key: ECKey) -> Iterator[tuple[str, tuple[in
         yield name, (entry["version"], json.loads(value.plaintext or b""))
 
 
+class Held:
+    """A way to behave: keeps every request until it is let go; `holding` is how many at this moment."""
+
+    def __init__(self) -> None:
+        self.holding = 0
+        self._free = 0
+        self._turn = threading.Condition()
+
+    def __call__(self, _number: int) -> None:
+        with self._turn:
+            self.holding += 1
+            let_go = self._turn.wait_for(lambda: self._free > 0, _LONGEST_SECONDS)
+            self._free -= let_go
+            self.holding -= 1
+
+    def let_go(self, requests: int = 1_000_000) -> None:
+        """Let so many go on, now or when they come."""
+        with self._turn:
+            self._free += requests
+            self._turn.notify_all()
+
+
 class Receiver:
     """Answers 202 to what verifies; `behave` replaces the answer, given the request's number from 1."""
 
@@ -112,6 +135,7 @@ class Receiver:
             number = self.requests
         told = self.behave(number) if self.behave else None
         if isinstance(told, float):
+            # It takes its time, as the test told it.
             time.sleep(told)
         elif told is not None:
             return told

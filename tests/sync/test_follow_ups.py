@@ -58,15 +58,17 @@ def step(verb: str) -> Then:
     return take
 
 
-def expire(world: World, _shared: Shared) -> None:
-    world.transact(lambda session: session.execute(update(Grant).values(expires_at=db.now())))
+def expire(world: World, shared: Shared) -> None:
+    over = update(Grant).where(Grant.grant_id == shared.grant_id).values(expires_at=db.now())
+    world.transact(lambda session: session.execute(over))
     world.transact(lambda session: consent.expire_due(session, now=db.now()))
     jobs.drain()
 
 
 def put(table: Any, **values: Any) -> Then:  # noqa: ANN401 - a model and its columns
-    def change(world: World, _shared: Shared) -> None:
-        world.transact(lambda session: session.execute(update(table).values(**values)))
+    def change(world: World, shared: Shared) -> None:
+        theirs = table.client_id == world.delivery(shared).client_id
+        world.transact(lambda session: session.execute(update(table).where(theirs).values(**values)))
 
     return change
 

@@ -87,14 +87,14 @@ def test_what_had_left_is_named_and_what_became_of_it(
 
     def slowly(_number: int) -> tuple[int, dict[str, str], bytes] | None:
         reached.set()
-        go.wait(5)
+        go.wait(30)
         return answer
 
     firm.receiver.behave = slowly
     world.save(shared.person_id, email__main="late@example.org")
     worker = threading.Thread(target=jobs.drain)
     worker.start()
-    assert reached.wait(5)
+    assert reached.wait(30)
     browser.send(f"/sharing/{shared.grant_id}/{verb}")
     before = text_of(browser, shared)
     [open_one] = under_way(world, shared)
@@ -120,6 +120,7 @@ def test_stops_at_random_moments_are_told_truly(world: World, firm: Firm, browse
         world.save(browser.person_id, email__main=f"{number}@example.org")
         worker = threading.Thread(target=jobs.drain)
         worker.start()
+        # Each of them meets another moment of a message's way.
         time.sleep(number * 0.004)
         world.step("withdraw", shared)
         at_once = under_way(world, shared)

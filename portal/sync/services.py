@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal import config, faults, queue
@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 DRAIN = "portal.sync.jobs.drain"
 _PROOF_SECONDS = 10.0
 _OK = 200
+# While there was no stream, nobody noted which consents ended; whoever was told of them is told how they stand.
+_TELL_WHAT_ENDED = text("""
+    UPDATE delivery SET generation = generation + 1, due_at = LEAST(due_at, clock_timestamp())
+     WHERE (person_id, grant_id) IN (
+           SELECT d.person_id, d.grant_id FROM delivery d
+             JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+            WHERE d.client_id = :client_id AND d.told_version <> g.version
+            ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
+""")
 
 
 class ProofFailedError(InvalidError):
@@ -133,8 +142,19 @@ def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
 
 def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Stream:
     """Tell a client at `url`, which has proved itself; whoever shares with it already is owed to it from now on."""
-    make_stream(session, client_id=client_id, stream_id=new_id(), now=now)
-    return open_stream(session, client_id=client_id, method="push", url=url, now=now)
+    begun = begin_stream(session, client_id=client_id, stream_id=new_id(), method="push", url=url, now=now)
+    return begun or open_stream(session, client_id=client_id, method="push", url=url, now=now)
+
+
+def begin_stream(
+    session: Session, *, client_id: str, stream_id: UUID, method: str, url: str | None, now: datetime
+) -> Stream | None:
+    """Make a client's one stream and have it told by it, of what ended while it had none too; None when it has one."""
+    if not make_stream(session, client_id=client_id, stream_id=stream_id, now=now):
+        return None
+    stream = open_stream(session, client_id=client_id, method=method, url=url, now=now)
+    session.execute(_TELL_WHAT_ENDED, {"client_id": client_id})
+    return stream
 
 
 def make_stream(session: Session, *, client_id: str, stream_id: UUID, now: datetime) -> bool:

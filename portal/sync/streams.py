@@ -51,15 +51,6 @@ _TELL_ALL = text("""
            SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id
             ORDER BY person_id, grant_id FOR UPDATE)
 """)
-# While there was no stream, nobody noted which consents ended; whoever was told of them is told how they stand.
-_TELL_WHAT_ENDED = text("""
-    UPDATE delivery SET generation = generation + 1, due_at = LEAST(due_at, clock_timestamp())
-     WHERE (person_id, grant_id) IN (
-           SELECT d.person_id, d.grant_id FROM delivery d
-             JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-            WHERE d.client_id = :client_id AND d.told_version <> g.version
-            ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
-""")
 _LET_GO = text("""
     UPDATE delivery SET lease_id = NULL, leased_until = NULL
      WHERE (person_id, grant_id) IN (
@@ -202,10 +193,11 @@ def create(
 ) -> Stream:
     """Make a client's stream as it wants it; raise `StreamExistsError` when it has one."""
     stream_id = proved.stream_id if proved else new_id()
-    if not services.make_stream(session, client_id=client_id, stream_id=stream_id, now=now):
+    stream = services.begin_stream(
+        session, client_id=client_id, stream_id=stream_id, method=wish.method, url=_url(wish), now=now
+    )
+    if stream is None:
         raise StreamExistsError
-    stream = services.open_stream(session, client_id=client_id, method=wish.method, url=_url(wish), now=now)
-    session.execute(_TELL_WHAT_ENDED, {"client_id": client_id})
     _settle_on(stream, keyring, wish)
     return stream
 

@@ -76,9 +76,10 @@ def collect(client_id: str) -> ResponseReturnValue:
     client = own_client(client_id)
     if client.ended:
         raise NotFoundError
-    if services.make_stream(session(), client_id=client_id, stream_id=new_id(), now=now()):
-        services.open_stream(session(), client_id=client_id, method="poll", url=None, now=now())
-    else:
+    begun = services.begin_stream(
+        session(), client_id=client_id, stream_id=new_id(), method="poll", url=None, now=now()
+    )
+    if begun is None:
         wish = replace(streams.wish_of(queries.stream_held(session(), client_id=client_id)), method="poll", batch=1)
         streams.change(session(), keyring=keyring(), client_id=client_id, wish=wish, now=now())
     flash("Nothing is sent any more: your server collects what is new, and what waited is kept for it.")

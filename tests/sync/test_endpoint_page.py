@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from portal import db
 from portal.companies import services as companies
-from portal.sync import jobs, push_header
+from portal.sync import jobs, push_header, streams
 from portal.sync.models import Stream
 from tests.companies.browser import Browser
 
@@ -109,6 +109,20 @@ def test_an_app_without_an_endpoint_may_collect(world: World, browser: Browser) 
     assert "Let our server collect" in browser.get(here(other)).text
     assert browser.send(here(other, "/collect")).status_code == 303
     assert world.endpoint(other).state == "enabled"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_ended_while_there_was_no_stream_is_told(
+    world: World, browser: Browser, firm: Firm, *, collects: bool
+) -> None:
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.transact(lambda session: streams.end(session, client_id=firm.client_id))
+    world.step("withdraw", shared)
+    more, fields = ("/collect", {}) if collects else ("", {"url": firm.receiver.url})
+    assert browser.send(here(firm, more), **fields).status_code == 303
+    row = world.delivery(shared)
+    assert row.generation > row.acked_generation
 
 
 @pytest.mark.parametrize("status", ["", "enabled", "disabled", "anything"])

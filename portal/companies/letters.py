@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import select, text
@@ -128,9 +129,14 @@ def of_keys(session: Session, client: Client, kind: str, *, kids: Sequence[str],
     """Write a letter about encryption keys of a client; `at` is when what it says happens."""
     about = {
         "app": client.name, "client_id": client.client_id, "keys": ", ".join(kids),
-        "at": f"{at:%d %B %Y, %H:%M} UTC", "live": client.environment,
+        "at": moment(at), "live": client.environment,
     }  # fmt: skip
     write(session, company_id=client.company_id, client_id=client.client_id, kind=kind, about=about, now=now)
+
+
+def moment(at: datetime) -> str:
+    """Return a moment as letters to a company say it, which may read them anywhere."""
+    return f"{at.astimezone(UTC):%d %B %Y, %H:%M} UTC"
 
 
 def word(kinds: Iterable[str], wording: Wording) -> None:

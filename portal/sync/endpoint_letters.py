@@ -9,7 +9,6 @@ from portal.companies import letters
 from portal.companies import queries as companies
 from portal.companies.letters import Words
 from portal.sync import deliveries, queries
-from portal.web import dates
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -49,7 +48,7 @@ def words(session: Session, row: Row[Any], settings: Settings) -> Words | None:
     if not _still_so(row.kind, about, stream, held):
         return None
     return Words(_TEMPLATES.get(row.kind, "endpoint_failing"), {
-        "app": client.name, "since": f"{dates.day(about)}, {dates.clock(about)}", "held": held,
+        "app": client.name, "since": letters.moment(about), "held": held,
         "last": row.kind == _LAST_WARNING,
         "problem": stream.reason if row.kind == DISABLED else stream.last_problem,
         "page": f"{settings.url}/org/deliveries/endpoints/{client.client_id}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -92,6 +93,7 @@ def test_a_warning_says_since_when_and_why_and_where_to_look(
     for part in (words, "It answered 503.", f"/org/deliveries/endpoints/{firm.client_id}", "Nothing is lost"):
         assert part in body
     assert firm.receiver.url not in body
+    assert re.search(r"no message since \d\d \w+ \d{4}, \d\d:\d\d UTC\.", body), "wherever it is read"
 
 
 def test_that_it_is_off_and_that_messages_are_held_is_written_too(

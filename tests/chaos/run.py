@@ -37,7 +37,7 @@ from tests.sync import cast
 from tests.sync.receiver import new_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.chaos.verdict import Verdict
     from tests.sync.cast import Firm
@@ -123,7 +123,7 @@ class Run:
     here: Site
     seed: int
     seconds: float
-    sizes: list[dict[str, float]] = field(default_factory=list)
+    sizes: list[dict[str, tuple[int, float]]] = field(default_factory=list)
     sent_again: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -256,9 +256,23 @@ def _report(run: Run, found: Verdict) -> None:
         f" (the latest {found.latest:.2f} s)"
     )
     for name in run.sizes[-1] if run.sizes else ():
-        sizes = [each[name] for each in run.sizes if each.get(name)]
-        if sizes:
-            print(f"  memory of {name}, MB: first {sizes[0]:.0f}, last {sizes[-1]:.0f}, most {max(sizes):.0f}")
+        longest, lives = _longest_life([each[name] for each in run.sizes if name in each])
+        # Warm after a quarter of it.
+        warm, middle, last = (longest[(len(longest) - 1) * place // 4] for place in (1, 2, 4)) if longest else (0, 0, 0)
+        growth = (last / warm - 1) * 100 if warm else 0
+        print(
+            f"  memory of {name}, MB, in the longest of {lives} lives ({len(longest)} looks): {warm:.0f}, {middle:.0f},"
+            f" {last:.0f}, growth {growth:+.1f} %"
+        )
+
+
+def _longest_life(looks: Sequence[tuple[int, float]]) -> tuple[list[float], int]:
+    """Return what the process of a name weighed at each look while it lived longest, and how many there were."""
+    lives: dict[int, list[float]] = {}
+    for pid, size in looks:
+        if size:
+            lives.setdefault(pid, []).append(size)
+    return max(lives.values(), key=len, default=[]), len(lives)
 
 
 @click.command()

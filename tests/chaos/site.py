@@ -107,10 +107,10 @@ class Site:
         self._tell_valkey("REPLICAOF", "127.0.0.1", "1")
         threading.Timer(seconds, self._tell_valkey, ("REPLICAOF", "NO", "ONE")).start()
 
-    def memory(self) -> dict[str, float]:
-        """Return the resident memory of each process in MB."""
-        found = {name: _resident(process.pid) for name, process in self.running.items()}
-        return found | {"valkey": _resident(self.valkey.pid)}
+    def memory(self) -> dict[str, tuple[int, float]]:
+        """Return which process has each name now, and its resident memory in MB."""
+        pids = {name: process.pid for name, process in self.running.items()} | {"valkey": self.valkey.pid}
+        return {name: (pid, _resident(pid)) for name, pid in pids.items()}
 
     def _tell_valkey(self, *command: str) -> None:
         with suppress(RedisError), Redis.from_url(self.valkey.url) as client:

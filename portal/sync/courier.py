@@ -210,14 +210,20 @@ class Courier:
             faults.reach("send.sealed")
             self._strict.extend(each for each in some if each.strict)
             self._send([each for each in some if not each.strict])
-        while self._strict and self._held.total() < _STRICT:
-            self._send_strict(self._next_strict())
+        while self._strict and (consignment := self._next_strict()):
+            self._send_strict(consignment)
 
-    def _next_strict(self) -> Consignment:
-        """Take turns by stream: one that takes its time for each answer must not have all there is."""
-        chosen = min(self._strict, key=lambda each: self._held[each.place.stream_id])
+    def _next_strict(self) -> Consignment | None:
+        """Take turns by stream; those that are slow come last, and never have more than half of the places."""
+        chosen = min(self._strict, key=lambda each: (self._is_slow(each), self._held[each.place.stream_id]))
+        slow = sum(held for stream_id, held in self._held.items() if self._rooms.is_slow(stream_id))
+        if self._held.total() >= _STRICT or (self._is_slow(chosen) and slow >= _STRICT // 2):
+            return None
         self._strict.remove(chosen)
         return chosen
+
+    def _is_slow(self, consignment: Consignment) -> bool:
+        return self._rooms.is_slow(consignment.place.stream_id)
 
     def _sealed(self) -> list[Consignment]:
         assert self._signer is not None  # noqa: S101 - whatever has a line was claimed

@@ -77,7 +77,7 @@ def drain() -> None:
 
 
 def run_pulls() -> None:
-    """Answer batch pulls, clients by turns, for a second; then ring for the rest, behind whatever waits meanwhile."""
+    """Answer batch pulls, companies by turns, for a second; then ring for the rest, behind whatever waits meanwhile."""
     settings, ends = config.current(), time.monotonic() + _TURN_SECONDS
     try:
         while time.monotonic() < ends and (pull_id := _following_pull(settings)):

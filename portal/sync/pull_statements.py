@@ -53,15 +53,17 @@ LEASE_PULL = text("""
        AND (leased_until IS NULL OR leased_until <= clock_timestamp())
  RETURNING pull_id, client_id, attributes, epk
 """)
-# Clients take turns, whoever was served longest ago first, and of one client's pulls the oldest comes first.
+# Companies take turns, whoever was served longest ago first, and of one company's pulls the oldest comes first.
 NEXT_PULL = text("""
     SELECT p.pull_id
-      FROM batch_pull p
-     CROSS JOIN LATERAL (SELECT max(b.leased_until) AS served FROM batch_pull b WHERE b.client_id = p.client_id) c
+      FROM batch_pull p JOIN client c ON c.client_id = p.client_id
+     CROSS JOIN LATERAL (
+           SELECT max(b.leased_until) AS at FROM client o JOIN batch_pull b ON b.client_id = o.client_id
+            WHERE o.company_id = c.company_id) served
      WHERE p.state IN ('queued', 'running') AND p.expires_at > clock_timestamp()
        AND p.requested_at <= clock_timestamp() - make_interval(secs => :seconds)
        AND (p.leased_until IS NULL OR p.leased_until <= clock_timestamp())
-     ORDER BY c.served NULLS FIRST, p.requested_at LIMIT 1
+     ORDER BY served.at NULLS FIRST, p.requested_at LIMIT 1
 """)
 ANSWER_ITEMS = text("""
     UPDATE batch_pull_item i

@@ -20,6 +20,7 @@ _MOST_ROOMS = 3
 # Measured from when the receiver had something to do: its line was begun, or its request sent.
 _LONG_SECONDS = 1.0
 _REMEMBERED_SECONDS = 60.0
+_LOOKED_SECONDS = 0.2
 
 
 class Rooms:
@@ -27,18 +28,24 @@ class Rooms:
 
     def __init__(self) -> None:
         self._slow: dict[UUID, float] = {}
+        self._look_at = 0.0
         self.resting: list[UUID] = []
 
     def open(self, under_way: Mapping[UUID, Consignment], since: Callable[[UUID], float | None], now: float) -> bool:
         """Say whether more may be begun, and find who rests meanwhile; `since` is `Exchanges.since`."""
         self.resting = []
+        if now >= self._look_at or len(under_way) >= PLACES:
+            self._look_at = now + _LOOKED_SECONDS
+            self._find_slow(under_way, since, now)
         if len(under_way) < PLACES:
             return True
-        self._find_slow(under_way, since, now)
-        slow = sum(each.place.stream_id in self._slow for each in under_way.values())
+        slow = sum(self.is_slow(each.place.stream_id) for each in under_way.values())
         if slow >= PLACES:
             self.resting = list(self._slow)
         return len(under_way) - slow < PLACES and len(under_way) < _MOST_ROOMS * PLACES
+
+    def is_slow(self, stream_id: UUID) -> bool:
+        return stream_id in self._slow
 
     def _find_slow(
         self, under_way: Mapping[UUID, Consignment], since: Callable[[UUID], float | None], now: float

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from portal import db, queue
+from portal.companies.models import Client
 from portal.sync import away_letters, batches, jobs, pull_statements, rules
 from portal.sync.models import BatchPull, BatchPullItem
 from tests.sync.caller import Caller
@@ -91,8 +92,13 @@ def test_a_letter_to_people_waits_for_one_turn(world: World, caller: Caller) -> 
 
 
 @pytest.mark.usefixtures("small_turns")
-def test_clients_take_turns_however_many_pulls_one_has(world: World, http: FlaskClient, caller: Caller) -> None:
-    many = [begin(caller, nobodies(4)) for _ in range(5)]
+def test_companies_take_turns_however_many_apps_and_pulls_one_has(
+    world: World, firm: Firm, http: FlaskClient, caller: Caller
+) -> None:
+    second = world.firm()
+    also = update(Client).where(Client.client_id == second.client_id).values(company_id=firm.company_id)
+    world.transact(lambda session: session.execute(also))
+    many = [begin(caller, nobodies(4)), *(begin(Caller(http, world, second), nobodies(4)) for _ in range(4))]
     one = begin(Caller(http, world, world.firm()), nobodies(3))
     for _ in range(6):
         turn(world)

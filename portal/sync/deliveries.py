@@ -52,8 +52,8 @@ _DAYS = text("""
       FROM attempt WHERE client_id = ANY(:client_ids) AND at >= :since GROUP BY 1, 2
 """)
 _BACKLOG = text("""
-    SELECT count(*)::int AS owed, (count(*) FILTER (WHERE held))::int AS held
-      FROM delivery WHERE client_id = :client_id AND generation > acked_generation
+    SELECT client_id, (count(*) FILTER (WHERE NOT held))::int AS waiting, (count(*) FILTER (WHERE held))::int AS held
+      FROM delivery WHERE client_id = ANY(:client_ids) AND generation > acked_generation GROUP BY 1
 """)
 _NEXT_DUE = text("""
     SELECT LEAST(
@@ -82,12 +82,20 @@ class Page(NamedTuple):
     older: Cursor | None
 
 
+class Backlog(NamedTuple):
+    """How many subscriptions of a client are owed something: those that wait for their time, and those held back."""
+
+    waiting: int
+    held: int
+
+
 class Owed(NamedTuple):
     """What a subscription still waits for: when it is tried next, unless it is held; in flight until `leased_until`."""
 
     due_at: datetime
     held: bool
     leased_until: datetime | None
+    generation: int
 
 
 def kind(uri: str) -> str:
@@ -142,11 +150,15 @@ def tries(session: Session, shown: Collection[Row[Any]]) -> dict[UUID, int]:
 
 def still_owed(session: Session, pairs: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Owed]:
     """Return what is still owed of these (person, grant) pairs."""
-    query = select(Delivery.person_id, Delivery.grant_id, Delivery.due_at, Delivery.held, Delivery.leased_until).where(
+    query = select(Delivery).where(
         tuple_(Delivery.person_id, Delivery.grant_id).in_(pairs), Delivery.generation > Delivery.acked_generation
     )
-    rows = session.execute(query) if pairs else ()
-    return {(person, grant): Owed(due_at, held, leased) for person, grant, due_at, held, leased in rows}
+    rows = session.scalars(query) if pairs else ()
+    return {(one.person_id, one.grant_id): owed_by(one) for one in rows}
+
+
+def owed_by(delivery: Delivery) -> Owed:
+    return Owed(delivery.due_at, delivery.held, delivery.leased_until, delivery.generation)
 
 
 def message(session: Session, *, client_id: str, jti: str) -> Sequence[Attempt]:
@@ -172,9 +184,16 @@ def next_due(session: Session, *, client_id: str) -> datetime | None:
     return due
 
 
-def backlog(session: Session, *, client_id: str) -> Row[Any]:
-    """Return how many subscriptions are owed something, and how many of these are held."""
-    return session.execute(_BACKLOG, {"client_id": client_id}).one()
+def backlogs(session: Session, *, client_ids: Collection[str]) -> dict[str, Backlog]:
+    """Return what clients are owed; a client that is owed nothing is in it too."""
+    rows = session.execute(_BACKLOG, {"client_ids": list(client_ids)})
+    found = {row.client_id: Backlog(row.waiting, row.held) for row in rows}
+    return {client_id: found.get(client_id, Backlog(0, 0)) for client_id in client_ids}
+
+
+def backlog(session: Session, *, client_id: str) -> Backlog:
+    """Return what one client is owed."""
+    return backlogs(session, client_ids=[client_id])[client_id]
 
 
 def days(session: Session, *, client_ids: Collection[str], since: datetime, zone: str) -> list[tuple[date, str, int]]:

@@ -14,7 +14,7 @@ from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
 from portal.consent import queries as consents
 from portal.errors import NotFoundError
-from portal.sync import chart, copies, deliveries, queries, receipts, services
+from portal.sync import chart, copies, deliveries, receipts, services
 from portal.sync.deliveries import OWED, Wanted
 from portal.sync.forms import DeliveriesForm, kept
 from portal.web import cursor, dates
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import ClientFacts
     from portal.sync.copies import Share
-    from portal.sync.deliveries import Cursor, Owed
+    from portal.sync.deliveries import Backlog, Cursor, Owed
     from portal.sync.models import Attempt, Delivery, Stream
 
 pages = Blueprint("deliveries", __name__)
@@ -49,11 +49,11 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An app with its endpoint and how many messages it is still owed."""
+    """An app with its endpoint and what it is still owed."""
 
     client: ClientFacts
     endpoint: Stream
-    waiting: int
+    backlog: Backlog
 
     @property
     def failing(self) -> bool:
@@ -132,7 +132,7 @@ def message(client_id: str, jti: str) -> Response:
         words=_result,
         tone=_tone,
         sub=_subs([newest]).get(newest.person_id, ""),
-        next_try=_next_try(owed, stream) if newest.outcome != "completed" else "",
+        next_try=_followed(newest, owed, stream),
         payload=_pretty(newest.payload),
         kept=kept(request.args),
         receipt=receipts.of_messages(session(), client_id=client_id, jtis=[jti]).get(jti),
@@ -213,7 +213,7 @@ def _waiting(
             id=one.grant_id, at=one.due_at, app=clients[one.client_id].name, client_id=one.client_id,
             grant_id=one.grant_id, sub=subs.get(one.person_id, ""), result="Held back" if one.held else "Waiting",
             tone="hold", tries=one.attempts, problem=one.last_problem,
-            next_try=_next_try(deliveries.Owed(one.due_at, one.held, one.leased_until), streams.get(one.client_id)),
+            next_try=_next_try(deliveries.owed_by(one), streams.get(one.client_id)),
         )
         for one in found
     ]  # fmt: skip
@@ -234,7 +234,7 @@ def _attempts(
                 grant_id=one.grant_id, sub=subs.get(one.person_id, ""), jti=one.jti,
                 kinds=[deliveries.kind(uri) for uri in one.kinds], result=_result(one), tone=_tone(one),
                 milliseconds=one.milliseconds, tries=tries[one.attempt_id], problem=one.detail,
-                next_try=_next_try(next_one, streams.get(one.client_id)) if one.outcome != "completed" else "",
+                next_try=_followed(one, next_one, streams.get(one.client_id)),
                 receipt=said.get((one.client_id, one.jti), ""),
             )
         )  # fmt: skip
@@ -261,9 +261,15 @@ def _tone(attempt: Row[Any] | Attempt) -> str:
     return _OUTCOMES.get(attempt.outcome, ("", ""))[1]
 
 
-def _next_try(owed: Owed | None, stream: Stream | None) -> str:
-    if owed is None:
+def _followed(attempt: Row[Any] | Attempt, owed: Owed | None, stream: Stream | None) -> str:
+    """Return when what was not received is tried again, by itself or by what has taken its place."""
+    if owed is None or attempt.outcome == "completed":
         return ""
+    newer = "by a newer message, " if attempt.generation != owed.generation else ""
+    return newer + _next_try(owed, stream)
+
+
+def _next_try(owed: Owed, stream: Stream | None) -> str:
     if stream is None or stream.state != "enabled":
         return "when the endpoint is on again"
     if owed.leased_until and owed.leased_until > now():
@@ -289,9 +295,9 @@ def _pretty(payload: str) -> str:
 
 def _places(clients: Mapping[str, ClientFacts], streams: Mapping[str, Stream]) -> list[Place]:
     """Return the company's apps that have an endpoint, those that fail first."""
-    waiting = queries.waiting(session(), client_ids=list(streams))
+    backlogs = deliveries.backlogs(session(), client_ids=list(streams))
     found = [
-        Place(client=clients[client_id], endpoint=stream, waiting=waiting.get(client_id, 0))
+        Place(client=clients[client_id], endpoint=stream, backlog=backlogs[client_id])
         for client_id, stream in streams.items()
     ]
     return sorted(found, key=lambda place: (not place.failing, place.client.name))

@@ -23,7 +23,7 @@ _RESULTS = {
 }
 _SCOPES = {
     replays.FAILED: "What failed since a date",
-    replays.MISSING: "What is missing: whoever does not have the newest",
+    replays.MISSING: "What is missing",
 }
 _YEARS = range(2000, 2100)
 

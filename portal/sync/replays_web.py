@@ -60,7 +60,7 @@ def progress(replay_id: UUID) -> Response:
     if stream is None:
         raise NotFoundError
     backlog = deliveries.backlog(session(), client_id=client.client_id)
-    moves = stream.state == "enabled" and stream.method == "push" and backlog.owed > backlog.held
+    moves = stream.state == "enabled" and stream.method == "push" and backlog.waiting > 0
     return page(
         "sync/replay.html",
         "live",

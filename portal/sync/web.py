@@ -10,7 +10,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from portal.companies.access import own_client, recent_staff_required
 from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
-from portal.sync import proving, push_header, queries, services, streams
+from portal.sync import deliveries, proving, push_header, queries, services, streams
 from portal.sync.forms import EndpointForm, PaceForm
 from portal.web.context import keyring, now, session
 from portal.web.pages import page
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from portal.companies.queries import ClientFacts
+    from portal.sync.deliveries import Backlog
     from portal.sync.models import Stream
 
 pages = Blueprint("sync", __name__)
@@ -27,11 +28,11 @@ pages = Blueprint("sync", __name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An app with its endpoint and how many messages it is still owed."""
+    """An app with its endpoint and what it is still owed."""
 
     client: ClientFacts
     endpoint: Stream | None
-    waiting: int
+    backlog: Backlog
 
 
 def endpoint_status_slot(client_id: str) -> str:
@@ -138,9 +139,8 @@ def _prove(client_id: str, url: str) -> None:
 
 def _place(client: ClientFacts) -> Place:
     client_id = client.client_id
-    waiting = queries.waiting(session(), client_ids=[client_id])
     return Place(
         client=client,
         endpoint=queries.stream_of(session(), client_id=client_id),
-        waiting=waiting.get(client_id, 0),
+        backlog=deliveries.backlog(session(), client_id=client_id),
     )

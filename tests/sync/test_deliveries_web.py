@@ -185,6 +185,30 @@ def _absolute(values: dict[str, Any]) -> dict[str, Any]:
     return {key: moment(value) if isinstance(value, timedelta) else value for key, value in values.items()}
 
 
+def test_what_waits_and_what_is_held_back_are_counted_apart(world: World, browser: Browser, firm: Firm) -> None:
+    waiting, held = shared_with(world, firm), shared_with(world, firm)
+    set_delivery(world, held, held=True)
+    page = browser.get(PATH).text
+    assert re.search(r"1 waiting<span", page)
+    assert re.search(r"1 held back<span", page)
+    for place in (f"/org/apps/{firm.client_id}", f"/org/apps/{firm.client_id}/endpoint"):
+        assert '<dd class="amount">1, and 1 held back</dd>' in browser.get(place).text
+    assert waiting.sub in rows(browser.get(f"{PATH}?result=waiting"))[0]
+
+
+def test_what_a_newer_message_replaces_is_not_said_to_be_tried_again(
+    world: World, browser: Browser, firm: Firm
+) -> None:
+    shared = shared_with(world, firm)
+    failed(world, firm, shared, jti="one")
+    assert "Next try: now" in rows(browser.get(PATH))[0]
+    set_delivery(world, shared, generation=2)
+    assert "Next try: by a newer message, now" in rows(browser.get(PATH))[0]
+    assert (
+        "<dt>Next try</dt><dd>By a newer message, now</dd>" in browser.get(f"{PATH}/messages/{firm.client_id}/one").text
+    )
+
+
 def test_what_waits_is_paged_too(world: World, browser: Browser, firm: Firm) -> None:
     person = world.person()
     shared = world.share(person, firm)

@@ -192,7 +192,7 @@ def test_staff_see_how_many_before_anything_happens(world: World, browser: Brows
     assert 'hx-trigger="load delay:1s, click"' in part
     jobs.run_replay(answer.location.rpartition("/")[2])
     over = browser.get(answer.location).text
-    assert re.search(r"Done\.</strong>\s+3 of 3 were put in line", over)
+    assert re.search(r"Sending\.</strong>\s+3 of 3 were put in line", over)
     assert re.search(r"3 messages</a> of this app still wait to be\s+sent", over)
     arrived(world, firm)
     at_the_end = browser.get(answer.location).text

@@ -38,6 +38,8 @@ PING: Final = "portal.oauth.jobs.ping"
 PAUSES: Final = (timedelta(seconds=15), timedelta(seconds=30), timedelta(seconds=60))
 # However late the person answers, the client has this long to fetch what they answered.
 FETCH_WITHIN: Final = timedelta(minutes=1)
+# The first is in the queue of letters to people, which wait no longer for a server that hangs; the others are not.
+_FIRST_SECONDS = 2.0
 _SECONDS = 10.0
 _AT_ONCE = 100
 _BATCH = 500
@@ -50,12 +52,13 @@ _FORGOTTEN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Ping:
-    """What to send where; `last` says that nobody tries again after this."""
+    """What to send where, and how many seconds an answer may take; `last` says that nobody tries again after this."""
 
     request_hash: bytes
     url: str
     token: str = field(repr=False)
     auth_req_id: str = field(repr=False)
+    seconds: float
     last: bool
 
 
@@ -106,10 +109,13 @@ def take(session: Session, *, keyring: Keyring, request_id: UUID, now: datetime)
         forget(session, row.request_hash)
         return None
     last = row.ping_attempts >= len(PAUSES)
+    seconds = _SECONDS if row.ping_attempts else _FIRST_SECONDS
     # Were this worker to die, the last try too would be found again, once.
     row.ping_due_at = now + PAUSES[min(row.ping_attempts, len(PAUSES) - 1)]
     row.ping_attempts += 1
-    return Ping(request_hash=row.request_hash, url=url, token=opened[0], auth_req_id=opened[1], last=last)
+    return Ping(
+        request_hash=row.request_hash, url=url, token=opened[0], auth_req_id=opened[1], seconds=seconds, last=last
+    )
 
 
 def _opened(row: BackchannelRequest, keyring: Keyring) -> tuple[str, str] | None:
@@ -134,7 +140,7 @@ def send(settings: Settings, ping: Ping) -> bool:
             json.dumps({"auth_req_id": ping.auth_req_id}).encode(),
             content_type="application/json",
             accept="application/json",
-            seconds=_SECONDS,
+            seconds=ping.seconds,
             authorization=f"Bearer {ping.token}",
         )
     except (outbound.NoAnswerError, guard.UnsafeAddressError) as error:

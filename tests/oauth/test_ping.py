@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,11 +36,12 @@ LOCATION = "Location"
 
 @dataclass
 class Endpoint:
-    """A client's notification endpoint: what came, and what to answer; the last answer repeats."""
+    """A client's notification endpoint: what came, and what to answer after how long; the last answer repeats."""
 
     answers: list[int] = field(default_factory=lambda: [204])
     came: list[tuple[dict[str, str], Any]] = field(default_factory=list)
     port: int = 0
+    takes: float = 0.0
 
     @property
     def url(self) -> str:
@@ -54,6 +56,7 @@ def endpoint() -> Iterator[Endpoint]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kept.came.append((dict(self.headers), json.loads(body)))
+            time.sleep(kept.takes)
             if kept.answers == [0]:
                 # As if the server died: the connection ends without an answer.
                 self.close_connection = True
@@ -162,6 +165,21 @@ def test_a_server_that_is_away_is_tried_again_a_few_times(pinged: Afar, endpoint
         run(pinged, asked)
     assert nothing_is_kept(pinged.row(asked))
     assert len(endpoint.came) == 4
+
+
+@pytest.mark.usefixtures("allowed")
+def test_the_first_try_is_a_short_one(pinged: Afar, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters to people are in the same queue; the next try may take its time."""
+    monkeypatch.setattr(ping, "_FIRST_SECONDS", 0.2)
+    endpoint.takes = 0.6
+    asked = ask(pinged)
+    pinged.answer(asked)
+    began = time.monotonic()
+    run(pinged, asked)
+    assert time.monotonic() - began < 0.6
+    assert pinged.row(asked).ping_due_at
+    run(pinged, asked)
+    assert nothing_is_kept(pinged.row(asked))
 
 
 @pytest.mark.usefixtures("allowed")

@@ -37,7 +37,10 @@ _NEXT: Final = text("""
            AND (channel IN ('push', 'poll', 'notice')
                 OR (channel = 'consent' AND reason IN ('paused', 'withdrawn', 'ended', 'expired')))
         WINDOW following AS (PARTITION BY grant_id ORDER BY at, disclosure_id))
-    SELECT l.disclosure_id, l.channel, l.reason, l.next_message = l.message_id AS same,
+    SELECT l.disclosure_id, EXISTS (
+               SELECT FROM receipt r WHERE r.person_id = :person_id AND r.grant_id = l.grant_id
+                  AND r.jti = l.message_id) AS arrived,
+           l.channel, l.reason, l.next_message = l.message_id AS same,
            d.generation > d.acked_generation AS owed, d.held, s.method,
            s.state = 'enabled' AND c.state = 'active' AND co.state <> 'suspended' AS on
       FROM later l JOIN shown USING (disclosure_id)
@@ -51,6 +54,7 @@ _NEXT: Final = text("""
 class FollowUp(Enum):
     """What followed, in words for the person whose details the message was about."""
 
+    ARRIVED = "They have said since that it arrived."
     SENT_AGAIN = "Sent again later."
     NEWER = "A newer message took its place."
     PAUSED = "You paused sharing, so it was not tried again."
@@ -81,6 +85,8 @@ def of_entries(session: Session, *, person_id: UUID, entries: Collection[Entry])
 
 
 def _follow_up(row: Row[Any]) -> FollowUp:
+    if row.arrived:
+        return FollowUp.ARRIVED
     if row.channel == "consent":
         return _STEPS[row.reason]
     if row.channel is not None:

@@ -11,11 +11,14 @@ from portal import db
 from portal.consent import services as consent
 from portal.consent.models import Grant
 from portal.ledger import queries as ledger
-from portal.sync import follow_ups, jobs, services, streams
+from portal.sync import follow_ups, jobs, receipts, services, streams
 from portal.sync.follow_ups import FollowUp
 from portal.sync.models import Delivery, Stream
+from portal.sync.outbox import Sent
+from portal.sync.receipts import NewReceipt, Status
+from portal.sync.rules import Outcome, Result
 from tests.sync.caller import Caller
-from tests.sync.outbox_steps import carry, claim
+from tests.sync.outbox_steps import carry, claim, finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +126,17 @@ def test_what_nobody_noted_is_unknown_and_sent_again(world: World, firm: Firm, s
     again(world, shared)
     assert said(world, shared)[0][2] in {FollowUp.SENT_AGAIN, FollowUp.NEWER}
     assert firm.receiver.journal
+
+
+def test_what_they_reported_on_has_arrived(world: World, firm: Firm, shared: Shared) -> None:
+    """A company may have applied what it did not answer to in time."""
+    [parcel] = claim(world)
+    finish(world, [Sent(parcel, Result(outcome=Outcome.UNKNOWN, detail="It did not answer in time."))])
+    assert said(world, shared) == [("push", "unknown", FollowUp.TRYING)]
+    told: dict[str, Any] = {"client_id": firm.client_id, "company_id": firm.company_id, "now": db.now()}
+    one = NewReceipt(jti=parcel.jti, status=Status.APPLIED, applied_at=db.now())
+    world.transact(lambda session: receipts.note(session, receipts=[one], **told))
+    assert said(world, shared) == [("push", "unknown", FollowUp.ARRIVED)]
 
 
 def test_of_another_sharing_nothing_is_read(world: World, firm: Firm, shared: Shared) -> None:

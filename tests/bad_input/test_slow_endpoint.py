@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+from tests.sync.receiver import Held
+from tests.timing import until
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -18,14 +20,14 @@ def _prove(visitor: Visitor, firm: Firm) -> TestResponse:
 
 
 def test_one_slow_proof_at_a_time(fresh: Cast) -> None:
-    fresh.firm.receiver.behave = lambda _number: 2.0
+    held = fresh.firm.receiver.behave = Held()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(_prove, fresh.staff, fresh.firm)
-        while not fresh.firm.receiver.requests:
-            time.sleep(0.01)
-        started = time.monotonic()
+        until(lambda: held.holding == 1)
         busy = _prove(fresh.rival_staff, fresh.rival)
-        assert time.monotonic() - started < 1
+        # It was told so while the other one was still waited for.
+        assert held.holding == 1
+        held.let_go()
         assert busy.status_code == 422
         assert "Try again in a few seconds" in busy.text
         assert fresh.rival.receiver.url in busy.text

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 FIRMS, PEOPLE = 12, 60
 POLLING = (0, 3)
 _CALM_SECONDS = 90.0
+# As many requests as come between two strikes on a machine at rest.
+_BETWEEN = 25
 _STILL_OWED = text("""
     SELECT count(*) FROM delivery d JOIN stream s ON s.client_id = d.client_id
      WHERE d.generation > d.acked_generation AND s.state = 'enabled'
@@ -103,7 +106,7 @@ class Chaos:
 
     def _kill(self, *names: str) -> None:
         for name in names:
-            self._count(f"{name} killed", lambda name=name: self.here.kill(name))  # type: ignore[misc]
+            self._count(f"{name} killed", partial(self.here.kill, name))
 
     def _hang(self) -> None:
         name, seconds = self.chance.choice(["push 1", "push 2"]), self.chance.uniform(0.5, 5)
@@ -125,6 +128,7 @@ class Run:
     seconds: float
     sizes: list[dict[str, tuple[int, float]]] = field(default_factory=list)
     sent_again: set[str] = field(default_factory=set)
+    arrived: int = 0
 
     def __post_init__(self) -> None:
         self.world = cast.World(self.here.settings, keyring.load(self.here.settings.keyring_file))
@@ -147,7 +151,9 @@ class Run:
             poller.start()
         ends = time.monotonic() + self.seconds
         while time.monotonic() < ends:
+            # Chance, not a wait for anything.
             time.sleep(self.chaos.chance.uniform(0.7, 2.5))
+            self._let_some_arrive(ends)
             self.chaos.strike()
             self.sizes.append(self.here.memory())
         self.actors.end()
@@ -158,6 +164,12 @@ class Run:
         self._settle()
         seen = verdict.arrivals(self.world, self.journal, self.firms)
         return verdict.judge(self.world, self.actors, seen, self.chaos.hung, self.sent_again)
+
+    def _let_some_arrive(self, ends: float) -> None:
+        """Break things as often for each message on a machine that is busy as on one at rest."""
+        while (count := self.journal.read_bytes().count(b"\n")) < self.arrived + _BETWEEN and time.monotonic() < ends:
+            time.sleep(0.05)
+        self.arrived = count
 
     def close(self) -> None:
         for poller in self.pollers:
@@ -249,6 +261,8 @@ def _report(run: Run, found: Verdict) -> None:
         f"  received {found.received}: unlogged {found.unlogged}, backwards {found.backwards}, duplicates "
         f"{found.duplicates} ({found.under_another_id} under another id), open rows {found.open_rows}"
     )
+    if found.again:
+        print(f"  those had been answered so: {dict(found.again)}; the portal says: {found.said_of_them}")
     print(f"  live subscribers {found.subscribers}: stale {found.stale}; drained {run.drained_after:.1f} s after calm")
     print(f"  pollers refused or cut off {sum(poller.refused for poller in run.pollers)} times")
     print(

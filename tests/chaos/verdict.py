@@ -31,6 +31,9 @@ _SENDING = text("""
     SELECT count(*) FROM disclosure d WHERE d.outcome = 'sending'
        AND NOT EXISTS (SELECT 1 FROM disclosure_outcome o WHERE o.disclosure_id = d.disclosure_id)
 """)
+_SAID = text("""
+    SELECT detail, count(*) AS tries FROM attempt WHERE jti = ANY(:ids) AND outcome <> 'completed' GROUP BY detail
+""")
 _CURRENT = text("SELECT entries FROM current_record WHERE person_id = :person_id")
 
 
@@ -57,10 +60,15 @@ class Verdict:
     in_flight_at_a_stop: int = 0
     latest: float = 0.0
     backwards: int = 0
-    duplicates: int = 0
+    again: Counter[str] = field(default_factory=Counter)
+    said_of_them: dict[str, int] = field(default_factory=dict)
     under_another_id: int = 0
     open_rows: int = 0
     ways: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def duplicates(self) -> int:
+        return self.again.total()
 
     @property
     def wrong(self) -> list[str]:
@@ -111,7 +119,9 @@ def judge(
     for stopped in actors.stopped:
         _judge_stop(verdict, stopped, seen, hung)
     verdict.backwards = _backwards(seen)
-    verdict.duplicates, verdict.under_another_id = _twice(seen, sent_again)
+    again, verdict.under_another_id = _twice(seen, sent_again)
+    verdict.again = Counter(way for _jti, way in again)
+    verdict.said_of_them = _said(world, {jti for jti, _way in again})
     verdict.open_rows = world.transact(lambda session: session.scalar(_SENDING))
     return verdict
 
@@ -162,19 +172,27 @@ def _backwards(seen: Sequence[Arrival]) -> int:
     return count
 
 
-def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[int, int]:
-    """Return how many messages came again after they had been taken, and how many of those under another id."""
+def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[list[tuple[str, str]], int]:
+    """Return what came again after it had been taken, as (jti, how that was answered), and how much as another id."""
     taken: dict[str, str] = {}
     told: dict[str, str] = {}
-    again = elsewhere = 0
+    again: list[tuple[str, str]] = []
+    elsewhere = 0
     for each in seen:
         jti, state = each.message.jti, _state(each)
-        again += jti in taken
+        if jti in taken:
+            again.append((jti, taken[jti]))
         if _grant(each) not in sent_again:
             elsewhere += told.setdefault(state, jti) != jti
         if each.way in TOOK:
-            taken[jti] = state
+            taken[jti] = each.way
     return again, elsewhere
+
+
+def _said(world: World, ids: Collection[str]) -> dict[str, int]:
+    """Return what the portal itself says of the tries of these messages that did not arrive, and how often."""
+    rows = world.transact(lambda session: session.execute(_SAID, {"ids": list(ids)}).all())
+    return {row.detail: row.tries for row in rows}
 
 
 def _grant(arrival: Arrival) -> str:

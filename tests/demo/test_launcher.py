@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from portal.demo.steps import answers
+from tests.timing import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,9 +201,6 @@ def test_a_second_run_is_quick_and_keeps_its_data(first: tuple[Run, str], second
 
 def test_a_killed_demo_takes_its_children_along_and_starts_again(second: Run, folder: Path) -> None:
     assert second
-    deadline = time.monotonic() + 15
-    while _left_over(folder):
-        assert time.monotonic() < deadline, _left_over(folder)
-        time.sleep(0.1)
+    until(lambda: not _left_over(folder), what="something is left running")
     _start(folder).stop(signal.SIGTERM)
     assert _left_over(folder) == []

@@ -3,16 +3,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from portal.demo.processes import Child, Supervisor, portal_environment, stranger_environment
+from tests.timing import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 # Starts a child of its own and then waits, deaf to SIGTERM when told so.
 _PROGRAM = """
@@ -38,13 +38,6 @@ def _child(tmp_path: Path, *, manner: str = "polite") -> Child:
     return Child("program", [sys.executable, "-c", _PROGRAM, manner], stranger_environment(), tmp_path / "log")
 
 
-def _wait(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -58,10 +51,10 @@ def test_leaving_stops_the_whole_group(tmp_path: Path, monkeypatch: pytest.Monke
     child = _child(tmp_path, manner=manner)
     with Supervisor() as supervisor:
         supervisor.run(child)
-        _wait(lambda: child.log.read_text().strip() != "")
+        until(lambda: child.log.read_text().strip() != "")
         pids = [supervisor.pids["program"], int(child.log.read_text())]
         assert all(_alive(pid) for pid in pids)
-    _wait(lambda: not any(_alive(pid) for pid in pids))
+    until(lambda: not any(_alive(pid) for pid in pids))
 
 
 def test_what_dies_is_started_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +63,7 @@ def test_what_dies_is_started_again(tmp_path: Path, capsys: pytest.CaptureFixtur
         supervisor.run(child)
         first = supervisor.pids["program"]
         os.kill(first, signal.SIGKILL)
-        _wait(lambda: not supervisor.check() and supervisor.pids["program"] != first)
+        until(lambda: not supervisor.check() and supervisor.pids["program"] != first)
         assert child.alive
     assert "program ended with -9; starting it again" in capsys.readouterr().err
 

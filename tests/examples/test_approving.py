@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import approving
 from approving import Approvals
 from portal_client import Connection, PortalProblemError, UntrustedError
+from tests.timing import until
 
 
 class Portal:
@@ -66,19 +68,15 @@ def test_what_became_of_it(answers: list[object], outcome: str) -> None:
 
 def test_it_polls_more_slowly_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("approving.time.sleep", pauses.append)
+    monkeypatch.setattr(approving, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
     portal = Portal(problem("slow_down"), problem("slow_down"), problem("authorization_pending"), None)
     approvals = Approvals(portal, Pulls())  # type: ignore[arg-type]  # what it needs of both
     approval = approvals.ask("person-1", attributes=["name.full"])
-    deadline = time.monotonic() + 5
-    while approval.outcome == approving.WAITING and time.monotonic() < deadline:
-        pass
+    until(lambda: approval.outcome != approving.WAITING)
     assert pauses == [0, 5, 10, 10]
 
 
 def settled(approvals: Approvals, sub: str) -> approving.Approval:
     approval = approvals.ask(sub, attributes=["name.full"])
-    deadline = time.monotonic() + 5
-    while approval.outcome == approving.WAITING and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: approval.outcome != approving.WAITING)
     return approvals.find(approval.id) or approval

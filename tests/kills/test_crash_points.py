@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,9 +24,10 @@ from portal.sync.models import Replay, Stream
 from portal.worker import worker_of
 from tests.sync.caller import Caller
 from tests.sync.cast import World
+from tests.timing import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
@@ -169,7 +169,7 @@ def test_an_edit(scene: Scene, point: str) -> None:
 def test_a_push(scene: Scene, point: str, *, had_left: bool) -> None:
     scene.save()
     die(point, "job", "portal.sync.jobs.drain")
-    _until(lambda: bool(scene.received) == had_left)
+    until(lambda: bool(scene.received) == had_left)
     scene.recover()
     assert scene.holds_the_news()
     # What had left may come once more, and then under the same id.
@@ -184,7 +184,7 @@ def test_a_push_of_what_is_over_before_anybody_noted_it(scene: Scene, point: str
     """The company believes what the dead worker told it, and what it had acknowledged is true again."""
     scene.world.step("pause", scene.shared)
     die(point, "job", "portal.sync.jobs.drain")
-    _until(lambda: len(scene.received) == 1)
+    until(lambda: len(scene.received) == 1)
     scene.world.step("resume", scene.shared)
     scene.recover()
     scene.settle()
@@ -310,10 +310,3 @@ def _rows(scene: Scene) -> list[Any]:
         lambda session: ledger.of_person(session, person_id=scene.shared.person_id, limit=50)
     )
     return [entry for entry in entries if entry.channel in {"pull", "batch", "poll"}]
-
-
-def _until(true: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

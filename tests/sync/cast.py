@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from joserfc.jwk import ECKey
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from portal import config, db
 from portal.companies import services as companies
@@ -18,7 +18,7 @@ from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.consumer.catalogue import CATALOGUE
 from portal.sync import queries, services
-from portal.sync.models import Delivery, Stream
+from portal.sync.models import Delivery, Flight, Stream
 from portal.vault import persons, signing
 from tests import possession
 from tests.sync.receiver import Receiver, new_key
@@ -139,6 +139,14 @@ class World:
         ours = Delivery.client_id.in_([firm.client_id for firm in self.firms])
         due = update(Delivery).where(ours).values(due_at=db.now(), leased_until=None)
         self.transact(lambda session: session.execute(due))
+
+    def end_leases(self) -> None:
+        """Let time pass: what a worker held that is gone is nobody's any more."""
+        ours = select(Stream.stream_id).where(Stream.client_id.in_([firm.client_id for firm in self.firms]))
+        held = update(Delivery).where(Delivery.client_id.in_([firm.client_id for firm in self.firms]))
+        flown = update(Flight).where(Flight.stream_id.in_(ours)).values(leased_until=db.now())
+        self.transact(lambda session: session.execute(held.values(leased_until=db.now())))
+        self.transact(lambda session: session.execute(flown))
 
     def disable(self, firms: Iterable[Firm]) -> None:
         """Send nothing more to these firms."""

@@ -116,14 +116,8 @@ def test_a_worker_that_died_takes_room_until_its_lease_ends(world: World, firm: 
     crowd(world, firm, 8)
     assert len(claim(world)) == 4
     assert claim(world) == []
-    let_leases_end(world)
+    world.end_leases()
     assert len(claim(world)) == 4
-
-
-def let_leases_end(world: World) -> None:
-    for row in (Delivery, Flight):
-        over = update(row).where(row.leased_until > db.now()).values(leased_until=db.now())
-        world.transact(lambda session: session.execute(over))  # noqa: B023 - at once
 
 
 def owe(world: World, shared: Shared, rows: int) -> None:

@@ -6,7 +6,6 @@ import itertools
 import logging
 import re
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from portal.ledger import services as ledger
 from portal.web import limits
 from tests.oauth.conftest import make_person, make_rp
 from tests.oauth.rp import FORM
+from tests.timing import until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,12 +204,11 @@ def test_processes_count_together(app: APIFlask, low: Settings) -> None:
 
 
 def test_the_window_ends(app: APIFlask) -> None:
-    own, rate, who = limits.of(app), limits.Rate("short", 2, 1), new_address()
+    own, rate, who = limits.of(app), limits.Rate("short", 2, 2), new_address()
     for _ in range(3):
         own.fail(rate, who)
-    assert own.wait_of(who) == 1
-    time.sleep(1.1)
-    assert own.wait_of(who) == 0
+    assert own.wait_of(who) in {1, 2}
+    until(lambda: own.wait_of(who) == 0)
     own.fail(rate, who)
     assert own.wait_of(who) == 0
 
@@ -448,11 +447,16 @@ def test_without_valkey_everything_is_answered_and_a_line_says_so(
 
 
 def test_a_valkey_that_hangs_holds_nobody_up(low: Settings, own_valkey: Valkey) -> None:
-    app = create_app(replace(low, redis_url=own_valkey.url))
-    http = caller(app, new_address())
-    unknown_client(http)
+    apps = [create_app(replace(low, redis_url=own_valkey.url)) for _ in range(5)]
+    callers = [caller(app, new_address()) for app in apps]
+    for http in callers:
+        unknown_client(http)
     with Redis.from_url(own_valkey.url) as valkey:
-        valkey.execute_command("CLIENT", "PAUSE", "4000", "ALL")
-    began = time.monotonic()
-    assert [unknown_client(http).status_code for _ in range(4)] == [401] * 4
-    assert time.monotonic() - began < 2.5
+        valkey.execute_command("CLIENT", "PAUSE", "60000", "ALL")
+    fresh = iter(callers)
+
+    def ask() -> list[int]:
+        http = next(fresh)
+        return [unknown_client(http).status_code for _ in range(4)]
+
+    assert within(2.5, ask) == [401] * 4

@@ -192,7 +192,10 @@ def purposes_of(session: Session, client_id: str) -> list[PurposeFacts]:
 
 def keys(session: Session, client_id: str, use: str) -> list[dict[str, Any]]:
     """Return a client's live public keys of `use` (`sig` or `enc`) as JWKs with a kid, newest first."""
-    return [row.jwk for row in session.scalars(_live_keys(client_id).where(ClientKey.use == use))]
+    live = select(ClientKey.jwk).where(
+        ClientKey.client_id == client_id, ClientKey.use == use, ClientKey.retired_at.is_(None)
+    )
+    return list(session.scalars(live.order_by(ClientKey.added_at.desc(), ClientKey.kid)))
 
 
 def encryption_key(session: Session, client_id: str) -> tuple[str, dict[str, Any]] | None:
@@ -249,14 +252,6 @@ def key_counts(session: Session, *, company_id: UUID) -> dict[str, int]:
         .group_by(ClientKey.client_id)
     )
     return {client_id: count for client_id, count in session.execute(query)}  # noqa: C416 - a row is no pair to mypy
-
-
-def _live_keys(client_id: str) -> Select[ClientKey]:
-    return (
-        select(ClientKey)
-        .where(ClientKey.client_id == client_id, ClientKey.retired_at.is_(None))
-        .order_by(ClientKey.added_at.desc(), ClientKey.kid)
-    )
 
 
 def _clients() -> Select[Client, Company]:

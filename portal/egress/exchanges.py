@@ -16,11 +16,12 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import count, takewhile
+from itertools import count
 from typing import TYPE_CHECKING
 
 from portal.egress import guard, names
 from portal.egress.answers import Answer, NoAnswerError, TooSlowError, UnreachableError
+from portal.egress.begun import Begun
 from portal.egress.kept import Kept
 from portal.egress.lines import Line, State, compose
 
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
     from portal.egress.guard import Resolver, Target
 
 LINES = 4096
-# More at once would wait for this process's own cryptography and seem slow for it.  Whoever has let it wait for a
-# second does not count: nobody keeps others from a line by taking their time over one.
-_CONNECTING = 256
-_CONNECTING_SECONDS = 1.0
+# Whoever takes longer, to give a line or to answer, is late; a line may be waited for because of this process's load.
+_LINE_SECONDS, _ANSWER_SECONDS = 2.0, 1.0
 _OTHER_FILES = 256
 
 
@@ -70,8 +69,8 @@ Event = Ready | Written | Answered | Failed
 class _Use:
     """One use of a line, from `connect` until its answer.
 
-    `stamp` tells its present deadline from earlier ones; `addresses` are those that have not been tried.  `since` is
-    when its present step began, None while it waits for its turn or its holder.
+    `stamp` tells its present deadline from earlier ones; `addresses` are those that have not been tried.  `late_at`
+    is when its present step has taken long, None while it waits for its turn or its holder.
     """
 
     key: Hashable
@@ -80,7 +79,7 @@ class _Use:
     line: Line | None = None
     addresses: tuple[str, ...] = ()
     stamp: int = 0
-    since: float | None = None
+    late_at: float | None = None
     written: bool = False
 
 
@@ -110,7 +109,7 @@ class Exchanges:
         self._names = names.Names(resolve, self._ring)
         self._uses: dict[Hashable, _Use] = {}
         self._waiting: OrderedDict[Hashable, _Use] = OrderedDict()
-        self._connecting: dict[_Use, float] = {}
+        self._begun = Begun()
         self._asking: dict[names.Place, list[_Use]] = {}
         self._holders: dict[Line, _Use] = {}
         self._kept = Kept(self._close)
@@ -122,10 +121,10 @@ class Exchanges:
         """Return how many uses have neither been answered nor failed."""
         return len(self._uses)
 
-    def since(self, key: Hashable) -> float | None:
-        """Return when the other side was given something to do (monotonic); None while it is this side's turn."""
+    def is_late(self, key: Hashable) -> bool:
+        """Say whether the other side has taken long for what it has to do, if it has anything to do."""
         use = self._uses.get(key)
-        return use.since if use else None
+        return use is not None and use.late_at is not None and use.late_at < time.monotonic()
 
     def connect(self, key: Hashable, url: str, *, seconds: float) -> None:
         """Check where `url` leads and get a line there within `seconds`; `Ready` or `Failed` follows."""
@@ -150,7 +149,7 @@ class Exchanges:
         use = self._uses[key]
         line = _line(use)
         request = compose(method, line.target, headers, body)
-        self._give(use, seconds)
+        self._give(use, seconds, _ANSWER_SECONDS)
         try:
             line.ask(request)
         except NoAnswerError as error:
@@ -200,23 +199,15 @@ class Exchanges:
 
     def _start_waiting(self) -> None:
         busy = len(self._uses) - len(self._waiting)
-        self._pass_over_who_lets_wait()
-        while self._waiting and len(self._connecting) < _CONNECTING and busy < self._most:
+        while self._waiting and busy < self._most and self._begun.has_room():
             _, use = self._waiting.popitem(last=False)
             busy += 1
-            self._connecting[use] = time.monotonic()
-            self._give(use, use.seconds)
+            self._begun.add(use, self._give(use, use.seconds, _LINE_SECONDS))
             place = self._place(use.url)
             if self._names.known(place):
                 self._go(use)
             else:
                 self._asking.setdefault(place, []).append(use)
-
-    def _pass_over_who_lets_wait(self) -> None:
-        # They stand in the order they began in.
-        before = time.monotonic() - _CONNECTING_SECONDS
-        for use in list(takewhile(lambda use: self._connecting[use] < before, self._connecting)):
-            del self._connecting[use]
 
     def _hear(self) -> None:
         with suppress(BlockingIOError):
@@ -275,8 +266,8 @@ class Exchanges:
             self._fail(use, error)
 
     def _get_ready(self, use: _Use) -> None:
-        self._connecting.pop(use, None)
-        use.stamp, use.since = 0, None
+        self._begun.discard(use)
+        use.stamp, use.late_at = 0, None
         self._told.append(Ready(use.key))
 
     # Using it.
@@ -325,7 +316,7 @@ class Exchanges:
     def _forget(self, use: _Use, *, keep: bool) -> None:
         del self._uses[use.key]
         self._waiting.pop(use.key, None)
-        self._connecting.pop(use, None)
+        self._begun.discard(use)
         use.stamp = 0
         line, use.line = use.line, None
         if line is not None and keep:
@@ -342,12 +333,16 @@ class Exchanges:
 
     # Ending in time.
 
-    def _give(self, use: _Use, seconds: float) -> None:
-        use.stamp, use.since = next(self._stamps), time.monotonic()
-        heapq.heappush(self._clock, (use.since + seconds, use.stamp, use))
+    def _give(self, use: _Use, seconds: float, patience: float) -> float:
+        """Give it time for a step, and return when it is late with it."""
+        now = time.monotonic()
+        late_at = use.late_at = now + patience
+        use.stamp = next(self._stamps)
+        heapq.heappush(self._clock, (now + seconds, use.stamp, use))
         if len(self._clock) > 2 * len(self._uses) + 1024:
             self._clock = [entry for entry in self._clock if entry[2].stamp == entry[1]]
             heapq.heapify(self._clock)
+        return late_at
 
     def _wait(self, timeout: float) -> float:
         while self._clock and self._clock[0][2].stamp != self._clock[0][1]:

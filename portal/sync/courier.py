@@ -150,7 +150,7 @@ class Courier:
     def _is_time_to_look(self, now: float) -> bool:
         if self._ready or now < self._look_at:
             return False
-        return self._rooms.open(self._under_way, self._lines.since, now)
+        return self._rooms.open(self._under_way, self._lines.is_late, now)
 
     def _claim(self, now: float) -> bool:
         """Take what is due and begin its requests; return whether there was anything, or may be more."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 # Requests under way in each room, which one claim may overfill, and in all: what is begun leaves before its lease ends.
 PLACES: Final = 512
 _MOST_ROOMS = 3
-# Measured from when the receiver had something to do: its line was begun, or its request sent.
-_LONG_SECONDS = 1.0
 _REMEMBERED_SECONDS = 60.0
 _LOOKED_SECONDS = 0.2
 
@@ -31,12 +29,12 @@ class Rooms:
         self._look_at = 0.0
         self.resting: list[UUID] = []
 
-    def open(self, under_way: Mapping[UUID, Consignment], since: Callable[[UUID], float | None], now: float) -> bool:
-        """Say whether more may be begun, and find who rests meanwhile; `since` is `Exchanges.since`."""
+    def open(self, under_way: Mapping[UUID, Consignment], is_late: Callable[[UUID], bool], now: float) -> bool:
+        """Say whether more may be begun, and find who rests meanwhile; `is_late` is `Exchanges.is_late`."""
         self.resting = []
         if now >= self._look_at or len(under_way) >= PLACES:
             self._look_at = now + _LOOKED_SECONDS
-            self._find_slow(under_way, since, now)
+            self._find_slow(under_way, is_late, now)
         if len(under_way) < PLACES:
             return True
         slow = sum(self.is_slow(each.place.stream_id) for each in under_way.values())
@@ -47,11 +45,8 @@ class Rooms:
     def is_slow(self, stream_id: UUID) -> bool:
         return stream_id in self._slow
 
-    def _find_slow(
-        self, under_way: Mapping[UUID, Consignment], since: Callable[[UUID], float | None], now: float
-    ) -> None:
+    def _find_slow(self, under_way: Mapping[UUID, Consignment], is_late: Callable[[UUID], bool], now: float) -> None:
         self._slow = {stream_id: until for stream_id, until in self._slow.items() if until > now}
         for key, consignment in under_way.items():
-            began = since(key)
-            if began is not None and now - began > _LONG_SECONDS:
+            if is_late(key):
                 self._slow[consignment.place.stream_id] = now + _REMEMBERED_SECONDS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select, update
 
+from portal.egress import exchanges
 from portal.sync import courier, jobs, rooms
 from portal.sync.models import Delivery, Stream
 from tests.sync import cast
@@ -40,7 +41,7 @@ def strict(request: pytest.FixtureRequest) -> bool:
 def crowd(*, world: World, lingering: Lingering, strict: bool, monkeypatch: pytest.MonkeyPatch) -> Sequence[Firm]:
     """Slow streams that could fill twice the places there are, and owe a message to each of some people."""
     monkeypatch.setattr(rooms, "PLACES", STREAMS * AT_ONCE // 2)
-    monkeypatch.setattr(rooms, "_LONG_SECONDS", 0.3)
+    monkeypatch.setattr(exchanges, "_ANSWER_SECONDS", 0.3)
     cast.allow(f"127.0.0.1:{lingering.port}")
     firms = [world.firm() for _ in range(STREAMS)]
     for firm in firms if strict else ():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from bench import goals
 from bench.delivery import floors
 from bench.freshness import spread
 from bench.sinks import Sinks, firm_at
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SUBSCRIBERS = 10_000
 EDITS = 2
 WORKERS = 2
-GOAL_SECONDS = 60
+_STARTING_SECONDS = 3.0
 _COPY = {
     "company": {"company_id": "id('company', i)", "slug": "'crowd-' || i", "registration_number": "'crowd-' || i"},
     "client": {"client_id": "'crowd-' || i", "company_id": "id('company', i)"},
@@ -52,7 +53,8 @@ def measure(here: Ground, world: World) -> None:
     for name in names:
         here.start(name, "-m", "bench.worker", str(allow))
     here.start("reconciler", "-m", "portal", "reconciler")
-    time.sleep(2)
+    # Whoever runs the program has long started it when somebody edits.
+    time.sleep(_STARTING_SECONDS)
     print(f"\none edit, {SUBSCRIBERS} subscribers with an address each, {WORKERS} workers, TLS 1.3")
     for number in range(EDITS):
         _edit(here, world, sinks, shared.person_id, number)
@@ -77,10 +79,12 @@ def _edit(here: Ground, world: World, sinks: Sinks, person_id: UUID, number: int
     print(
         f"  edit {number + 1}: saved with {SUBSCRIBERS} rows owed in one statement after {saved * 1000:.0f} ms;"
         f" received by {len({arrival.place for arrival in arrived})}, ms: {spread(took)}"
-        f"\n    all attempted within {max(took) / 1000:.1f} s (goal <= {GOAL_SECONDS});"
+        f"\n    all attempted within {max(took) / 1000:.1f} s;"
         f" CPU us each: workers {workers:.0f}, PostgreSQL {cpu['postgres']:.0f};"
         f" load average {os.getloadavg()[0]:.1f}"
     )
+    goals.saw("fan-out", saved * 1000)
+    goals.saw("crowd", max(took) / 1000)
 
 
 def _multiply(here: Ground, firm: Firm, shared: Shared, places: list[str]) -> None:

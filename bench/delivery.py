@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
-from sqlalchemy import text, update
+from sqlalchemy import update
 
-from bench import freshness
+from bench import freshness, goals, job_each
+from bench.freshness import OWED
 from bench.load import percentile
 from bench.sinks import Sinks, firms_at
 from portal import queue
@@ -23,17 +26,17 @@ from portal.sync.models import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from bench.ground import Ground
     from tests.sync.cast import Firm, World
 
 FIRMS = 20
 PEOPLE = {1: 150, 50: 500}
-GOALS = {1: 1000, 50: 5000}
 _JOBS = 150
 _STAMPS = 200
 _ROUNDS = 3
-OWED = text("SELECT count(*) FROM delivery WHERE generation > acked_generation")
+_LOOK_SECONDS, _PAUSE_SECONDS = 0.05, 0.005
 
 
 class Cost(NamedTuple):
@@ -52,13 +55,12 @@ class Cost(NamedTuple):
 
 def measure(here: Ground, world: World) -> None:
     """Print rates and costs: one event a request, fifty a request, the floor, and a job for each delivery."""
-    for batch, people in PEOPLE.items():
-        _one_shape(here, world, batch, people)
-    _a_job_for_each(here)
+    rates = [_one_shape(here, world, batch, people) for batch, people in PEOPLE.items()]
+    goals.saw("T2", rates[-1] / _a_job_for_each(here))
     _a_job_that_does_nothing(here)
 
 
-def _one_shape(here: Ground, world: World, batch: int, people: int) -> None:
+def _one_shape(here: Ground, world: World, batch: int, people: int) -> float:
     sinks = Sinks(here, FIRMS)
     firms = firms_at(world, sinks.places, batch=batch, per_second=1000)
     everyone = [world.person() for _ in range(people)]
@@ -67,36 +69,59 @@ def _one_shape(here: Ground, world: World, batch: int, people: int) -> None:
         for firm in firms:
             world.share(person_id, firm)
     sinks.arrivals.wait(people * FIRMS, 300)
-    costs = []
-    for number in range(_ROUNDS):
-        _set_state(world, firms, "paused")
-        for person_id in everyone:
-            world.save(person_id, email__main=f"round{number}@example.org")
-        costs.append(_drain(here, world, sinks, firms))
+    trial = _Trial(here, world, sinks, firms, everyone)
+    alone = [trial.drain(1) for _ in range(_ROUNDS)]
+    freshness.start_sender(here, 2)
+    # The second one has to start first.
+    trial.drain(2)
+    both = [trial.drain(2) for _ in range(_ROUNDS)]
     size = int(median(arrival.size for arrival in sinks.arrivals.all[-people:]))
     floor = _floor(here, sinks, people // batch, size, batch)
-    _print(costs, floor, batch)
+    rate = _print(alone, both, floor, batch)
     freshness.stop_senders(here)
     sinks.stop(here)
     world.disable(firms)
+    return rate
 
 
-def _drain(here: Ground, world: World, sinks: Sinks, firms: Sequence[Firm]) -> Cost:
-    """Let everything that is owed go at once, and weigh it."""
-    owed = world.transact(lambda session: session.scalar(OWED))
-    before, used = sinks.arrivals.count(), _used(here)
-    _set_state(world, firms, "enabled")
-    queue.ring_once(here.settings.redis_url, queue.PUSH, services.DRAIN)
-    sinks.arrivals.wait(before + owed, 120)
-    while world.transact(lambda session: session.scalar(OWED)):
-        time.sleep(0.05)
-    arrived = [arrival.at for arrival in sinks.arrivals.all[before:]]
-    worker, postgres, valkey = ((late - early) / owed * 1e6 for early, late in zip(used, _used(here), strict=True))
-    return Cost(max(arrived) - min(arrived), worker, postgres, valkey, owed)
+@dataclass
+class _Trial:
+    """Who edits, who receives, and what is measured: everything that piled up while nobody sent."""
+
+    here: Ground
+    world: World
+    sinks: Sinks
+    firms: Sequence[Firm]
+    people: Sequence[UUID]
+    edits: int = 0
+
+    def drain(self, workers: int) -> Cost:
+        """Let everything that is owed go at once by so many workers, and weigh it."""
+        _set_state(self.world, self.firms, "paused")
+        for person_id in self.people:
+            self.edits += 1
+            self.world.save(person_id, email__main=f"edit{self.edits}@example.org")
+        owed, arrivals = self._owed(), self.sinks.arrivals
+        before, used = arrivals.count(), _used(self.here)
+        _set_state(self.world, self.firms, "enabled")
+        # A bell rings once for all: the reconciler would wake the second worker within a second.
+        for _ in range(workers):
+            queue.ring(self.here.settings.redis_url, queue.PUSH, services.DRAIN)
+        arrivals.wait(before + owed, 120)
+        while self._owed():
+            time.sleep(_LOOK_SECONDS)
+        arrived = [arrival.at for arrival in arrivals.all[before:]]
+        spent = ((late - early) / owed * 1e6 for early, late in zip(used, _used(self.here), strict=True))
+        worker, postgres, valkey = spent
+        return Cost(max(arrived) - min(arrived), worker, postgres, valkey, owed)
+
+    def _owed(self) -> int:
+        return int(self.world.transact(lambda session: session.scalar(OWED)))
 
 
 def _used(here: Ground) -> tuple[float, float, float]:
-    return here.cpu("worker push 1"), here.cpu("postgres"), here.cpu("valkey")
+    workers = sum(here.cpu(name) for name in here.processes if name.startswith("worker push"))
+    return workers, here.cpu("postgres"), here.cpu("valkey")
 
 
 def _set_state(world: World, firms: Sequence[Firm], state: str) -> None:
@@ -131,22 +156,29 @@ def floors(here: Ground, asked: Sequence[dict[str, Any]]) -> list[dict[str, floa
     return found
 
 
-def _print(costs: Sequence[Cost], floor: dict[str, float], batch: int) -> None:
-    cost = sorted(costs, key=lambda each: each.all)[len(costs) // 2]
+def _print(alone: Sequence[Cost], both: Sequence[Cost], floor: dict[str, float], batch: int) -> float:
+    """Print it, and return how many a second one worker sent."""
+    cost, together = (sorted(costs, key=lambda each: each.all)[len(costs) // 2] for costs in (alone, both))
     bare = floor["cpu"] / (floor["requests"] * batch) * 1e6
     words = "one event a request" if batch == 1 else f"up to {batch} events a request"
+    rates = [median(each.owed / each.seconds for each in costs) for costs in (alone, both)]
     print(
-        f"\ndeliveries, {words}, {cost.owed} owed by {FIRMS} companies, one worker, median of {len(costs)} drains"
-        f"\n  {1e6 / cost.all:6.0f}/s for each core (goal >= {GOALS[batch]})   {cost.owed / cost.seconds:6.0f}/s seen"
-        f"   CPU us a delivery: {cost.all:5.0f} = worker {cost.worker:4.0f} + PostgreSQL {cost.postgres:4.0f}"
-        f" + Valkey {cost.valkey:3.0f}"
+        f"\ndeliveries, {words}, {cost.owed} owed by {FIRMS} companies, median of {len(alone)} drains"
+        f"\n  {1e6 / cost.all:6.0f}/s for each core   CPU us a delivery: {cost.all:5.0f} = worker {cost.worker:4.0f}"
+        f" + PostgreSQL {cost.postgres:4.0f} + Valkey {cost.valkey:3.0f}"
+        f"\n  seen: one worker {rates[0]:6.0f}/s, two {rates[1]:6.0f}/s, gain {rates[1] / rates[0]:.2f}, at"
+        f" {together.all:.0f} us each (PostgreSQL and the receivers share the {os.cpu_count()} cores)"
         f"\n  the floor (same requests, same TLS, no database, no encryption): {bare:5.0f} us of CPU a delivery,"
         f" ratio {cost.all / bare:4.1f}; {floor['failed']:.0f} failed"
     )
+    goals.saw("T single" if batch == 1 else "T batched", 1e6 / cost.all)
+    if batch > 1:
+        goals.saw("T3", cost.all)
+    return rates[0]
 
 
-def _a_job_for_each(here: Ground) -> None:
-    """Print how fast RQ's own worker sends when each delivery is a job of its own (the way of most programs)."""
+def _a_job_for_each(here: Ground) -> float:
+    """Print and return the rate of RQ's own worker where each delivery is a job of its own, as in most programs."""
     sinks = Sinks(here, 1)
     with Redis.from_url(here.valkey.url) as connection:
         jobs = Queue("each", connection=connection, serializer=JSONSerializer)
@@ -158,8 +190,10 @@ def _a_job_for_each(here: Ground) -> None:
         sinks.arrivals.wait(_JOBS, 120)
         here.stop("job each")
     at = [arrival.at for arrival in sinks.arrivals.all]
-    print(f"\nan RQ job for each delivery, RQ's own worker: {(_JOBS - 1) / (max(at) - min(at)):6.0f}/s seen")
+    rate = (_JOBS - 1) / (max(at) - min(at))
+    print(f"\nan RQ job for each delivery, RQ's own worker: {rate:6.0f}/s seen")
     sinks.stop(here)
+    return rate
 
 
 def _a_job_that_does_nothing(here: Ground) -> None:
@@ -170,9 +204,12 @@ def _a_job_that_does_nothing(here: Ground) -> None:
         for number in range(_STAMPS):
             rung[str(number)] = time.monotonic()
             queue.queue(here.settings.redis_url, queue.PUSH).enqueue("bench.job_each.stamp", number, result_ttl=0)
-            time.sleep(0.03)
-        time.sleep(0.5)
-        stamps = [line.decode().split() for line in connection.lrange("bench:stamps", 0, -1)]
+            # One at a time: a queue would be measured else.
+            while connection.llen(job_each.STAMPS) <= number:
+                time.sleep(_PAUSE_SECONDS)
+        stamps = [line.decode().split() for line in connection.lrange(job_each.STAMPS, 0, -1)]
     waits = [(float(at) - rung[number]) * 1000 for number, at in stamps]
+    if steady := goals.value_of("F1 p50"):
+        goals.saw("F3", steady / median(waits))
     print(f"  an RQ job that does nothing begins after, ms: p50 {median(waits):.1f}   p99 {percentile(waits, 99):.1f}")
     freshness.stop_senders(here)

@@ -6,11 +6,12 @@ Rows are copied in SQL; the people who are pulled are real, and lie among the co
 from __future__ import annotations
 
 import time
-from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import psycopg
 
+from bench import goals
+from bench.load import percentile
 from bench.sinks import firm_at
 from portal import db, queue
 from portal.embedded.postgres import OWNER
@@ -21,6 +22,8 @@ from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from flask.testing import FlaskClient
 
     from bench.ground import Ground
     from tests.sync.cast import Shared, World
@@ -64,7 +67,7 @@ def measure(here: Ground, world: World) -> None:
     """Print the figures of a small portal and of a large one, and their ratios."""
     firm = firm_at(world, "127.0.0.1:9", state="paused")
     people = [world.share(world.person(), firm) for _ in range(_REAL)]
-    caller = Caller(_Nobody(), world, firm)  # type: ignore[arg-type]  # nothing is sent
+    caller = Caller(cast("FlaskClient", None), world, firm)  # it only writes headers: nothing goes by HTTP here
     with psycopg.connect(here.postgres.url(OWNER), autocommit=True) as owner:
         owner.execute("ANALYZE")
         small = _figures(here, world, owner, caller, people)
@@ -76,12 +79,15 @@ def measure(here: Ground, world: World) -> None:
     print(
         f"\n{PEOPLE} people with {ROWS} disclosures behind them, beside {_REAL} with few ({took:.0f} s to copy)"
         f"\n  a pull in process, us: {small.pull:.0f} -> {large.pull:.0f}, ratio {large.pull / small.pull:.2f}"
-        f" (goal <= 1.3)   buffers: {small.buffers} -> {large.buffers} (goal <= 18)"
+        f"   buffers: {small.buffers} -> {large.buffers}"
         f"\n  log bytes a disclosure: {small.wal:.0f} -> {large.wal:.0f}, ratio {large.wal / small.wal:.2f}"
-        f" (goal <= 1.2)"
-        f"\n  a disclosure with its indexes {sizes[0]:.0f} B (goal <= 300)   a person, record and key {sizes[1]:.0f} B"
-        f" (goal <= 1000)"
+        f"\n  a disclosure with its indexes {sizes[0]:.0f} B   a person, record and key {sizes[1]:.0f} B"
     )
+    goals.saw("G1", large.pull / small.pull)
+    goals.saw("G2", large.wal / small.wal)
+    goals.saw("G3 buffers", large.buffers)
+    goals.saw("G4 row", sizes[0])
+    goals.saw("G4 person", sizes[1])
     _backlog(here, world, people[0])
 
 
@@ -90,7 +96,8 @@ def _figures(here: Ground, world: World, owner: Any, caller: Caller, people: Seq
     before = _wal(owner)
     times = [_pull(here, world, caller, people[number % len(people)]) for number in range(_PULLS)]
     written = (_wal(owner) - before) / _PULLS
-    return Figures(median(times) * 1e6, _buffers(owner, caller, people[0]), written)
+    # Small and large come one after the other, and a load of the machine only ever adds: the quickest tenth.
+    return Figures(percentile(times, 10) * 1e6, _buffers(owner, caller, people[0]), written)
 
 
 def _pull(here: Ground, world: World, caller: Caller, shared: Shared) -> float:
@@ -155,8 +162,5 @@ def _backlog(here: Ground, world: World, shared: Shared) -> None:
     for number in range(_REAL):
         world.save(shared.person_id, email__main=f"owed{number}@example.org")
     after = connection.info("memory")["used_memory"]
-    print(f"  Valkey with {UNDELIVERED} undelivered: {before / 1e6:.1f} -> {after / 1e6:.1f} MB (goal <= 10 more)")
-
-
-class _Nobody:
-    """Stands where a caller has its HTTP client: here nothing goes by HTTP."""
+    print(f"  Valkey with {UNDELIVERED} undelivered: {before / 1e6:.1f} -> {after / 1e6:.1f} MB")
+    goals.saw("M2", (after - before) / 1e6)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import crowd, delivery, freshness, growth, memory, oauth, pulls
+from bench import crowd, delivery, freshness, goals, growth, memory, oauth, pulls
 from bench.ground import ground
 from portal.vault import keyring
 from tests.sync import cast
@@ -34,6 +34,7 @@ def main() -> None:
             PARTS[part](here, world)
         for name in [*here.processes, "postgres", "valkey"]:
             here.say_memory(name)
+    goals.report()
     print(f"\n{time.monotonic() - started:.0f} s, load average {os.getloadavg()[0]:.1f} at the end")
 
 

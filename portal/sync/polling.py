@@ -156,6 +156,8 @@ def hand_out(session: Session, *, keyring: Keyring, issuer: str, client_id: str,
     if flows:
         _hand_out_news(session, client_id, desk, answer, most)
         answer.more = bool(session.scalar(poll_statements.WAITING, {"client_id": client_id}))
+    if not answer.more and len(answer.sets) >= most:
+        answer.more = stream_events.waits(session, client_id=client_id, everything=flows)
     return answer
 
 

@@ -1,6 +1,6 @@
-"""`make bench`: what edits, pulls and tokens cost on this machine, beside the floor and a peer, in a few minutes.
+"""`make bench`: what edits, pulls and tokens cost on this machine, beside the floor, a peer and the goals.
 
-`python bench/run.py freshness` (or `delivery`, `crowd`, `pulls`, `oauth`) prints that part alone.
+`python bench/run.py freshness` (or another of `PARTS`) prints that part alone.
 
 Everything is real: PostgreSQL with fsync, Valkey, a worker, granian, HTTP on loopback.  The receivers and the
 caller run on the same cores, so these are figures of a machine that does everything at once.

@@ -39,7 +39,7 @@ NUMBER = text("""
 # Both locks skip what is taken, as in a drain: whoever stops sharing holds the grant and wants the delivery.  What is
 # read here holds until the transaction ends: nobody stops between the look and the answer.
 CLAIM = text(f"""
-    SELECT {GRANT}, {NEWS}, t.generation, t.attempts, t.position, s.sub, e.keys, p.key_groups
+    SELECT {GRANT}, {NEWS}, t.generation, t.position, s.sub, e.keys, p.key_groups
       FROM delivery t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id

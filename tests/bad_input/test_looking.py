@@ -32,7 +32,7 @@ def _addresses(app: Flask, cast: Cast) -> Iterator[str]:
         "grant_id": cast.shared.grant_id, "disclosure_id": cast.disclosure_id, "client_id": cast.firm.client_id,
         "sub": cast.shared.sub, "pull_id": cast.pull_id, "attribute": "name.full", "sequence": 1,
         "request_id": cast.question_id, "replay_id": cast.replay_id, "jti": cast.jti, "kid": cast.spare_kid,
-        "slug": cast.firm.name.lower().replace(" ", "-"), "code": "invalid",
+        "slug": cast.firm.name.lower().replace(" ", "-"), "code": "invalid", "name": "streams",
     }  # fmt: skip
     # The same name is something else there: a purpose of the firm, and the app that is told.
     elsewhere: dict[str, Arguments] = {

@@ -37,6 +37,7 @@ def default(name: str) -> int:
         ("Pushed requests", [default("client_requests")]),
         ("Requests from one address", [default("machine_failures")]),
         ("Batches of one app", [rules.MOST_UNFINISHED, rules.MOST_SUBJECTS]),
+        ("People in all results", [rules.MOST_KEPT]),
         ("Changes of your stream", [streams_api._CHANGES.amount]),  # noqa: SLF001 - the number itself
         ("Verification events", [60 // streams.VERIFICATION_INTERVAL.seconds]),
         ("Proofs of an endpoint, by", [proving._TRIES.amount, proving._SECONDS.amount]),  # noqa: SLF001

@@ -47,7 +47,7 @@ class Line:
         """Read and answer as far as it goes; False when it is over."""
         try:
             if not self.shaken:
-                self.socket.do_handshake()  # type: ignore[attr-defined]
+                self.socket.do_handshake()  # type: ignore[attr-defined]  # only a line of TLS is not shaken
                 self.shaken = True
             return self._flush() and self._read()
         except (ssl.SSLWantReadError, BlockingIOError, ssl.SSLWantWriteError):

@@ -42,6 +42,7 @@ class Server:
                 if self.say(b"GET /help" + END)[0] == 200:
                     return
             except OSError:
+                # Nobody listens there yet.
                 time.sleep(0.1)
         raise AssertionError(self.log.read_text())
 

@@ -91,11 +91,13 @@ class Actors:
                 self._stop()
             else:
                 self._share_anew()
+            # Forty steps a second, as they come.
             time.sleep(self._chance.expovariate(40))
 
     def _only_edit(self) -> None:
         while not self._over.is_set():
             self._edit()
+            # Sixty edits a second, as they come.
             time.sleep(self._chance.expovariate(60))
 
     def _edit(self) -> None:
@@ -133,6 +135,7 @@ class Actors:
                 return step(*arguments, **named)
             except SQLAlchemyError:
                 self.retried += 1
+                # The database comes back.
                 time.sleep(0.2)
             except PortalError:
                 # It had happened: the second time it is refused.

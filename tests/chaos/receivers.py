@@ -42,6 +42,7 @@ async def _half(writer: asyncio.StreamWriter, _body: bytes) -> None:
 
 
 async def _silence(writer: asyncio.StreamWriter, _body: bytes) -> None:
+    # Longer than any sender waits.
     await asyncio.sleep(_SLOW_SECONDS)
     writer.close()
 
@@ -50,11 +51,13 @@ async def _drip(writer: asyncio.StreamWriter, body: bytes) -> None:
     for byte in body[:40]:
         writer.write(bytes([byte]))
         await writer.drain()
+        # Each byte comes in time, and the answer never.
         await asyncio.sleep(1)
     writer.close()
 
 
 async def _pause(writer: asyncio.StreamWriter, body: bytes) -> None:
+    # It takes its time, and answers.
     await asyncio.sleep(random.uniform(0.05, 1.5))
     writer.write(body)
 

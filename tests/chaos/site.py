@@ -96,6 +96,7 @@ class Site:
 
     def kill_valkey(self) -> None:
         self.valkey.kill()
+        # As long as whoever looks after it needs to start it again.
         time.sleep(_BACK_SECONDS)
         self.valkey.start()
 

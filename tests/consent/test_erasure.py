@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -39,8 +39,8 @@ def held(session: Session, offer: Offer) -> Grant:
     return offer.give(session, uuid4())
 
 
-def stop(session: Session, held: Grant, **words: object) -> Grant:
-    return services.withdraw(session, person_id=held.person_id, grant_id=held.grant_id, now=LATER, **words)  # type: ignore[arg-type]
+def stop(session: Session, held: Grant, **words: Any) -> Grant:  # noqa: ANN401 - arguments of `withdraw`
+    return services.withdraw(session, person_id=held.person_id, grant_id=held.grant_id, now=LATER, **words)
 
 
 def ask(session: Session, held: Grant) -> Grant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,8 +27,8 @@ EXPIRIES = {None: True, NOW + timedelta(microseconds=1): True, NOW: False, NOW -
 TABLE = list(product(STATES, Channel, MODES, EXPIRIES, [True, False], [True, False], [True, False]))
 
 
-def standing(**members: object) -> Standing:
-    facts: dict[str, object] = {
+def standing(**members: Any) -> Standing:  # noqa: ANN401 - members of a standing
+    facts: dict[str, Any] = {
         "client_id": "c",
         "state": "active",
         "mode": "kept-up-to-date",
@@ -37,7 +38,7 @@ def standing(**members: object) -> Standing:
         "purpose_withdrawn": False,
         "client_active": True,
     }
-    return Standing(**(facts | members))  # type: ignore[arg-type]
+    return Standing(**(facts | members))
 
 
 Row = tuple[str, Channel, str, datetime | None, bool, bool, bool]

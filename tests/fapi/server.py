@@ -64,6 +64,7 @@ class Server:
                 if self.wire().get("/oauth/jwks").status_code == 200:
                     return
             except OSError:
+                # Nobody listens there yet.
                 time.sleep(0.1)
         self.__exit__()
         raise AssertionError(f"The portal did not start:\n{self.log.read_text(errors='replace')[-1500:]}")

@@ -93,6 +93,7 @@ def _wait(process: subprocess.Popen[bytes], ready: Path, output: Path) -> dict[s
         if ready.exists():
             report: dict[str, Any] = json.loads(ready.read_text())
             return report
+        # It takes some seconds.
         time.sleep(0.1)
     if process.poll() is None:
         process.send_signal(signal.SIGINT)

@@ -56,11 +56,9 @@ def confirm(person: Person, leads: Answer) -> Answer:
     place = urlsplit(leads.headers["Location"])
     assert (leads.status_code, place.path) == (303, CONFIRM)
     shown = person.browser.get(leads.headers["Location"])
-    answer: Any = person.browser.post(
-        leads.headers["Location"], data={"password": PASSWORD, "csrf_token": csrf(shown.text)}
-    )
+    answer = person.browser.post(leads.headers["Location"], data={"password": PASSWORD, "csrf_token": csrf(shown.text)})
     assert (answer.status_code, answer.headers["Location"]) == (303, parse_qs(place.query)["next"][0])
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def share(rp: RelyingParty, person: Person) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from apiflask import APIBlueprint
 from flask import Response, g, request, url_for
@@ -34,6 +34,8 @@ View = TypeVar("View", bound="Callable[..., Any]")
 _LONGEST_SUB = 255
 _POSITION = re.compile(r"[0-9]{1,4}", re.ASCII)
 _A_SECOND = 200
+# A page holds a thousand people, and each of them is decided on again: it costs what a hundred calls cost.
+_PAGES: Final = limits.Rate("pull-pages", 60, 60)
 _MESSAGE = openapi.answer(
     "The details, each sealed to your encryption key, in a signed message (RFC 8417).",
     messages.MEDIA_TYPE,
@@ -178,6 +180,8 @@ def pull_result(pull_id: UUID) -> Response:
         raise ResultGoneError
     if pull.state != "done":
         raise NotReadyError
+    if wait := limits.spend(_PAGES, g.token.client_id):
+        return limits.too_many(wait)
     page = batches.results(context.session(), pull=pull, after=_after(), now=context.now())
     told = {"id": str(pull_id), "results": page.results, "links": {"next": _following(pull_id, page.following)}}
     return _private(json.dumps(told), "application/json")

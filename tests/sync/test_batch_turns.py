@@ -11,8 +11,9 @@ from sqlalchemy import select, text, update
 
 from portal import db, queue
 from portal.companies.models import Client
-from portal.sync import away_letters, batches, jobs, pull_statements, rules
+from portal.sync import api, away_letters, batches, jobs, pull_statements, rules
 from portal.sync.models import BatchPull, BatchPullItem
+from portal.web import limits
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
@@ -206,6 +207,17 @@ def test_a_result_fetched_to_its_end_goes_an_hour_later(
     time.sleep(0.01)
     assert fetch(first["links"]["next"]).status_code == 200
     assert left() < before, "fetching it again keeps it no longer"
+
+
+def test_pages_are_fetched_so_often(shared: Shared, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is some megabytes, and as much work as a hundred other calls."""
+    monkeypatch.setattr(api, "_PAGES", limits.Rate("few-pull-pages", 2, 60))
+    pull_id = begin(caller, [shared.sub])
+    jobs.run_pull(pull_id)
+    answers = [caller.get(f"/api/v1/pulls/{pull_id}/result") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 0 < int(answers[2].headers["Retry-After"]) <= 60
+    assert caller.get(f"/api/v1/pulls/{pull_id}").status_code == 200
 
 
 def test_pulls_of_long_ago_are_forgotten(world: World, firm: Firm) -> None:

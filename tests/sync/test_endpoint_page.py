@@ -170,3 +170,16 @@ def test_where_an_engineer_looks_the_guide_is_one_link_away(browser: Browser, fi
         assert '<a href="/api/v1/openapi.json">' in text
     assert "/docs/companies/streams#when-a-message-does-not-arrive" in browser.get(here(firm)).text
     assert '<a href="/docs/companies">Guide</a>' in browser.get("/org/deliveries").text
+
+
+def test_an_endpoint_that_is_left_alone_is_not_shown_as_if_it_were_well(
+    world: World, browser: Browser, firm: Firm
+) -> None:
+    mine = update(Stream).where(Stream.client_id == firm.client_id)
+    for page in (here(firm), f"/org/apps/{firm.client_id}"):
+        world.transact(lambda session: session.execute(mine.values(circuit_step=0)))
+        assert '<span class="tag ok">Proven</span>' in browser.get(page).text
+        world.transact(lambda session: session.execute(mine.values(circuit_step=1, failing_since=db.now())))
+        text = browser.get(page).text
+        assert '<span class="tag stop">Takes no updates</span> since today at' in text
+        assert "tag ok" not in text.partition("Endpoint")[2]

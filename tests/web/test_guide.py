@@ -67,6 +67,7 @@ def test_its_programs_name_the_portal_they_are_read_at(client: FlaskClient) -> N
 
 def test_the_way_to_it_is_short(client: FlaskClient) -> None:
     assert client.get("/docs").location == "/docs/companies"
+    assert 'href="/docs/companies"' in read(client, "/")
     assert client.get("/docs/companies/nothing").status_code == 404
     assert client.get("/docs/companies/..%2f..%2fREADME").status_code == 404
     for page in ("/docs/companies", "/docs/companies/streams", "/docs/errors", "/docs/errors/too-often"):

@@ -65,15 +65,19 @@ def challenge(session: Session, *, client_id: str, kid: str, now: datetime) -> C
 
     Only the hash of its answer is kept.  Raises `NotFoundError`.
     """
-    lock_client(session, client_id)
-    row = _encryption_key(held(session, client_id), kid)
-    if row.proved_at is not None:
+    made = challenges(session, client_id=client_id, now=now, kid=kid)
+    if not made:
         raise NotFoundError
-    answer = secrets.token_urlsafe(32)
-    row.challenge_hash, row.challenge_expires_at, row.challenge_tries = _hash(answer), now + CHALLENGE_LIFE, 0
+    return made[kid]
+
+
+def challenges(session: Session, *, client_id: str, now: datetime, kid: str | None = None) -> dict[str, Challenge]:
+    """Return such a challenge for each key of a client that is not proved yet, by its kid; of `kid` alone if given."""
+    lock_client(session, client_id)
+    rows = [row for row in held(session, client_id) if _is_unproved(row) and kid in {None, row.kid}]
+    made = {row.kid: _challenge(row, now) for row in rows}
     session.flush()
-    sealed = envelope.seal_whole(answer.encode(), cty="text/plain", kid=kid, jwk=row.jwk)
-    return Challenge(kid=kid, text=sealed, expires_at=now + CHALLENGE_LIFE)
+    return made
 
 
 def prove(session: Session, *, client_id: str, kid: str, answer: str, now: datetime) -> bool:
@@ -177,6 +181,17 @@ def _come_into_use(session: Session, client: Client, row: ClientKey, rows: Seque
             client_id=client.client_id, kid=row.kid, group=row.key_group, replaced=tuple(sorted(replaced)), at=now
         ),
     )
+
+
+def _is_unproved(row: ClientKey) -> bool:
+    return row.use == ENCRYPTION and row.retired_at is None and row.proved_at is None
+
+
+def _challenge(row: ClientKey, now: datetime) -> Challenge:
+    answer, expires_at = secrets.token_urlsafe(32), now + CHALLENGE_LIFE
+    row.challenge_hash, row.challenge_expires_at, row.challenge_tries = _hash(answer), expires_at, 0
+    sealed = envelope.seal_whole(answer.encode(), cty="text/plain", kid=row.kid, jwk=row.jwk)
+    return Challenge(kid=row.kid, text=sealed, expires_at=expires_at)
 
 
 def _encryption_key(rows: Sequence[ClientKey], kid: str) -> ClientKey:

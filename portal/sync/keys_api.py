@@ -71,8 +71,11 @@ _ALL: Final = openapi.answer("Your keys.", openapi.JSON, openapi.shape(Keys))
     security=openapi.DPOP,
 )
 def own_keys() -> Response:
-    facts = queries.key_list(context.session(), g.token.client_id, now=context.now())
-    return private({"keys": [_shown(each) | _challenge(each) for each in facts]})
+    session, client_id, now = context.session(), g.token.client_id, context.now()
+    facts = queries.key_list(session, client_id, now=now)
+    unproved = any(each.state is State.UNPROVED for each in facts)
+    asked = proofs.challenges(session, client_id=client_id, now=now) if unproved else {}
+    return private({"keys": [_shown(each) | _challenge(asked.get(each.kid)) for each in facts]})
 
 
 @api.post("/keys/<path:kid>/proof")
@@ -124,8 +127,5 @@ def _shown(key: KeyFacts) -> dict[str, Any]:
     }
 
 
-def _challenge(key: KeyFacts) -> dict[str, Any]:
-    if key.state is not State.UNPROVED:
-        return {}
-    made = proofs.challenge(context.session(), client_id=g.token.client_id, kid=key.kid, now=context.now())
-    return {"challenge": {"jwe": made.text, "expires_at": made.expires_at.isoformat()}}
+def _challenge(made: proofs.Challenge | None) -> dict[str, Any]:
+    return {"challenge": {"jwe": made.text, "expires_at": made.expires_at.isoformat()}} if made else {}

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from cryptography import x509
@@ -47,6 +47,13 @@ ACCEPTED = {
 }
 
 
+class Served(NamedTuple):
+    """Where the portal answers, and the process that its workers are forks of."""
+
+    port: int
+    pid: int
+
+
 def make(folder: Path) -> Tls:
     """Write a certificate of `localhost` that signs itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -72,7 +79,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 
 @pytest.fixture(scope="module")
-def port(settings: Settings, tls: Tls) -> Iterator[int]:
+def server(settings: Settings, tls: Tls) -> Iterator[Served]:
     assert settings.database_url
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
@@ -84,7 +91,7 @@ def port(settings: Settings, tls: Tls) -> Iterator[int]:
     process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(port, tls)
-        yield port
+        yield Served(port, process.pid)
     finally:
         process.terminate()
         try:
@@ -92,6 +99,11 @@ def port(settings: Settings, tls: Tls) -> Iterator[int]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def port(server: Served) -> int:
+    return server.port
 
 
 def wait_for(port: int, tls: Tls) -> None:
@@ -134,6 +146,14 @@ def test_old_and_weak_hellos_are_refused(port: int, tls: Tls, how: str) -> None:
         shake(port, client(tls, *REFUSED[how]))
     # An alert came back: it was not this side that gave up.
     assert "ALERT" in str(refused.value.reason), refused.value
+
+
+def test_a_worker_shares_most_of_its_memory_with_the_process_it_is_a_fork_of(server: Served) -> None:
+    lists = Path(f"/proc/{server.pid}/task").glob("*/children")
+    (worker,) = [child for each in lists for child in each.read_text().split()]
+    sizes = dict(line.split(":") for line in Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()[1:])
+    kilobytes = {name: int(size.split()[0]) for name, size in sizes.items()}
+    assert kilobytes["Private_Clean"] + kilobytes["Private_Dirty"] < kilobytes["Rss"] / 2
 
 
 @pytest.mark.parametrize("how", ACCEPTED)

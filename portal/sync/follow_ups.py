@@ -55,7 +55,7 @@ class FollowUp(Enum):
     """What followed, in words for the person whose details the message was about."""
 
     ARRIVED = "They have said since that it arrived."
-    SENT_AGAIN = "Sent again later."
+    TRIED_AGAIN = "Tried again later."
     NEWER = "A newer message took its place."
     PAUSED = "You paused sharing, so it was not tried again."
     WITHDRAWN = "You stopped sharing, so it was not tried again."
@@ -90,7 +90,7 @@ def _follow_up(row: Row[Any]) -> FollowUp:
     if row.channel == "consent":
         return _STEPS[row.reason]
     if row.channel is not None:
-        return FollowUp.SENT_AGAIN if row.same else FollowUp.NEWER
+        return FollowUp.TRIED_AGAIN if row.same else FollowUp.NEWER
     return _by_the_outbox(row) if row.owed else FollowUp.NOTHING_LEFT
 
 

@@ -86,7 +86,7 @@ def nothing(_world: World, _shared: Shared) -> None:
         (202, nothing, None),
         (500, nothing, FollowUp.TRYING),
         (422, nothing, FollowUp.HELD),
-        (500, again, FollowUp.SENT_AGAIN),
+        (500, again, FollowUp.TRIED_AGAIN),
         (500, edit, FollowUp.NEWER),
         (422, edit, FollowUp.NEWER),
         (500, step("pause"), FollowUp.PAUSED),
@@ -124,7 +124,7 @@ def test_what_nobody_noted_is_unknown_and_sent_again(world: World, firm: Firm, s
     world.transact(lambda session: jobs.settle_stale(session, db.now() + 2 * jobs.STALE))
     assert said(world, shared) == [("push", "unknown", FollowUp.TRYING)]
     again(world, shared)
-    assert said(world, shared)[0][2] in {FollowUp.SENT_AGAIN, FollowUp.NEWER}
+    assert said(world, shared)[0][2] in {FollowUp.TRIED_AGAIN, FollowUp.NEWER}
     assert firm.receiver.journal
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
@@ -115,7 +117,7 @@ class Receiver:
         self._known: dict[str, Any] | None = None
         self._lock = threading.Lock()
         self._server: HTTPServer = _server(self)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self._serve, daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -126,8 +128,14 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/events"
 
     def close(self) -> None:
-        self._server.shutdown()
+        # Whoever waits there for a connection finds out at once, and nobody waits for them.
+        self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                self._server.process_request(*self._server.get_request())
 
     def answer(self, body: bytes) -> Reply:
         with self._lock:

@@ -432,6 +432,10 @@ def test_an_endpoint_that_is_away_is_named_first(world: World, browser: Browser,
     page = browser.get(PATH).text
     assert "takes no updates since" in page
     assert "It answered 503." in page
+    # Where nothing waits nothing is tried.
+    assert "We keep trying" not in page
+    shared_with(world, firm)
+    assert "We keep trying. It answered 503." in browser.get(PATH).text
     set_stream(world, firm, state="disabled", reason="The endpoint answered 410: it is gone for good.")
     assert "turned off. The endpoint answered 410" in browser.get(PATH).text
 

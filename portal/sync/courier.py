@@ -43,9 +43,10 @@ LEASE_SECONDS = 20.0
 _LONGEST_SECONDS = 40.0
 # Whoever has not answered by then is left to the next drain.
 _PROMPT_SECONDS = 0.25
-# Messages claimed at once; strict requests under way; messages sealed before they leave.
+# Messages claimed at once; strict requests under way, and how many of them to slow streams; messages sealed before
+# they leave.
 _CLAIMED = 400
-_STRICT = 8
+_STRICT, _SLOW_STRICT = 8, 6
 _SEALED = 64
 # How often is looked for what is due: often while there is something, and never too late for news.
 _SOONEST_LOOK, _LATEST_LOOK = 0.005, 0.04
@@ -214,10 +215,10 @@ class Courier:
             self._send_strict(consignment)
 
     def _next_strict(self) -> Consignment | None:
-        """Take turns by stream; those that are slow come last, and never have more than half of the places."""
+        """Take turns by stream; those that are slow come last, and never have all there is."""
         chosen = min(self._strict, key=lambda each: (self._is_slow(each), self._held[each.place.stream_id]))
         slow = sum(held for stream_id, held in self._held.items() if self._rooms.is_slow(stream_id))
-        if self._held.total() >= _STRICT or (self._is_slow(chosen) and slow >= _STRICT // 2):
+        if self._held.total() >= _STRICT or (self._is_slow(chosen) and slow >= _SLOW_STRICT):
             return None
         self._strict.remove(chosen)
         return chosen

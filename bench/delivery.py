@@ -16,7 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy import update
 
-from bench import freshness, goals, job_each
+from bench import freshness, goals, job_each, sealing
 from bench.freshness import OWED
 from bench.load import percentile
 from bench.sinks import Sinks, firms_at
@@ -77,7 +77,7 @@ def _one_shape(here: Ground, world: World, batch: int, people: int) -> float:
     both = [trial.drain(2) for _ in range(_ROUNDS)]
     size = int(median(arrival.size for arrival in sinks.arrivals.all[-people:]))
     floor = _floor(here, sinks, people // batch, size, batch)
-    rate = _print(alone, both, floor, batch)
+    rate = _print(alone, both, floor, batch, sealing.cost(world, batch))
     freshness.stop_senders(here)
     sinks.stop(here)
     world.disable(firms)
@@ -156,7 +156,7 @@ def floors(here: Ground, asked: Sequence[dict[str, Any]]) -> list[dict[str, floa
     return found
 
 
-def _print(alone: Sequence[Cost], both: Sequence[Cost], floor: dict[str, float], batch: int) -> float:
+def _print(alone: Sequence[Cost], both: Sequence[Cost], floor: dict[str, float], batch: int, sealed: float) -> float:
     """Print it, and return how many a second one worker sent."""
     cost, together = (sorted(costs, key=lambda each: each.all)[len(costs) // 2] for costs in (alone, both))
     bare = floor["cpu"] / (floor["requests"] * batch) * 1e6
@@ -166,6 +166,8 @@ def _print(alone: Sequence[Cost], both: Sequence[Cost], floor: dict[str, float],
         f"\ndeliveries, {words}, {cost.owed} owed by {FIRMS} companies, median of {len(alone)} drains"
         f"\n  {1e6 / cost.all:6.0f}/s for each core   CPU us a delivery: {cost.all:5.0f} = worker {cost.worker:4.0f}"
         f" + PostgreSQL {cost.postgres:4.0f} + Valkey {cost.valkey:3.0f}"
+        f"\n  of the worker's: sealing and signing {sealed:4.0f}, requests {bare:4.0f} (the floor), all else"
+        f" {cost.worker - sealed - bare:4.0f}"
         f"\n  seen: one worker {rates[0]:6.0f}/s, two {rates[1]:6.0f}/s, gain {rates[1] / rates[0]:.2f}, at"
         f" {together.all:.0f} us each (PostgreSQL and the receivers share the {os.cpu_count()} cores)"
         f"\n  the floor (same requests, same TLS, no database, no encryption): {bare:5.0f} us of CPU a delivery,"

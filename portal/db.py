@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import deque
+from collections import deque, namedtuple
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -175,7 +174,7 @@ class Prepared:
         self.names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
         self.sql = _PARAMETER.sub(lambda found: f"${self.names.index(found[1]) + 1}", sql)
         self.name = name
-        self._readers: dict[str, Callable[[bytes], Any]] = {}
+        self._read: tuple[Callable[..., Any], list[Callable[[bytes], Any]]] | None = None
 
     def one(self, url: str, parameters: Mapping[str, object]) -> Any:  # noqa: ANN401 - a row of this statement
         """Run it by itself and return its first row by column names, or None.
@@ -220,26 +219,26 @@ class Prepared:
         return result
 
     def _rows(self, result: PGresult) -> list[Any]:
-        # What a join repeats is read once: rows may share it, so nobody changes it.
-        known: list[dict[bytes | None, Any]] = [{None: None} for _ in range(result.nfields)]
-        return [self._row(result, number, known) for number in range(result.ntuples)]
+        make, readers = self._read or self._described(result)
+        numbers = range(result.ntuples)
+        columns = [_column(result, at, read, numbers) for at, read in enumerate(readers)]
+        return [make(values) for values in zip(*columns, strict=True)]
 
-    def _row(self, result: PGresult, number: int, known: list[dict[bytes | None, Any]]) -> SimpleNamespace:
-        readers = self._readers or self._described(result)
-        row = SimpleNamespace()
-        values, value = row.__dict__, result.get_value
-        for column, (name, read) in enumerate(readers.items()):
-            raw, seen = value(number, column), known[column]
-            if raw not in seen and raw is not None:
-                seen[raw] = read(raw)
-            values[name] = seen[raw]
-        return row
+    def _described(self, result: PGresult) -> tuple[Callable[..., Any], list[Callable[[bytes], Any]]]:
+        fields = range(result.nfields)
+        names = [(result.fname(column) or b"").decode() for column in fields]
+        # What it returns is known once it has run.
+        row: Any = namedtuple(self.name, names)  # type: ignore[misc] # noqa: PYI024
+        self._read = row._make, [_READ.get(result.ftype(column), bytes.decode) for column in fields]
+        return self._read
 
-    def _described(self, result: PGresult) -> dict[str, Callable[[bytes], Any]]:
-        names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
-        types = [result.ftype(column) for column in range(result.nfields)]
-        self._readers = {name: _READ.get(kind, bytes.decode) for name, kind in zip(names, types, strict=True)}
-        return self._readers
+
+def _column(result: PGresult, column: int, read: Callable[[bytes], Any], numbers: range) -> list[Any]:
+    """Return a column's values; what rows repeat is read once, so they may share it and nobody changes it."""
+    value = result.get_value
+    written = [value(number, column) for number in numbers]
+    known = {each: None if each is None else read(each) for each in set(written)}
+    return [known[each] for each in written]
 
 
 def _written(value: object) -> bytes | None:
@@ -256,7 +255,9 @@ def _written(value: object) -> bytes | None:
 def _element(value: object) -> bytes:
     if value is None:
         return b"NULL"
-    if isinstance(value, (int, float, UUID)):
+    if isinstance(value, UUID):
+        return value.hex.encode()
+    if isinstance(value, (int, float)):
         return str(value).encode()
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return b'"' + escaped.encode() + b'"'

@@ -58,7 +58,7 @@ def test_a_prepared_statement_reads_what_it_was_given(settings: Settings) -> Non
     }  # fmt: skip
     for _ in range(2):
         row = every.one(settings.database_url, given)
-        assert vars(row) == given | {"tree": {"a": ["ü", 1, None]}, "twice": f"{given['words']}::x"}
+        assert row._asdict() == given | {"tree": {"a": ["ü", 1, None]}, "twice": f"{given['words']}::x"}
         assert row.at.tzinfo is UTC
 
 

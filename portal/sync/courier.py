@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from portal import db, faults
 from portal.egress.exchanges import Answered, Exchanges, Failed, Ready
@@ -243,8 +243,8 @@ class Courier:
         if not some:
             return
         people = [parcel for each in some for parcel in each.parcels if isinstance(parcel, Parcel)]
-        rows = push_statements.STILL_ALLOWED.all(self.settings.database_url, _who(people)) if people else []
-        allowed = _allowed(people, rows)
+        rows = push_statements.STILL_ALLOWED.all(self.settings.database_url, outbox.asked(people)) if people else []
+        allowed = outbox.still_allowed(people, rows, now=db.now())
         faults.reach("send.checked")
         for consignment in some:
             self._send_one(consignment, allowed, rules.PUSH_SECONDS)
@@ -254,8 +254,8 @@ class Courier:
         people = [parcel for parcel in consignment.parcels if isinstance(parcel, Parcel)]
         consignment.held = db.sessions(self.settings.database_url)()
         self._held[consignment.place.stream_id] += 1
-        rows = push_statements.HELD_ALLOWED.within(consignment.held, _who(people))
-        self._send_one(consignment, _allowed(people, rows), rules.STRICT_SECONDS)
+        rows = push_statements.HELD_ALLOWED.within(consignment.held, outbox.asked(people))
+        self._send_one(consignment, outbox.still_allowed(people, rows, now=db.now()), rules.STRICT_SECONDS)
 
     def _send_one(self, consignment: Consignment, allowed: Collection[UUID], seconds: float) -> None:
         gone = [each for each in consignment.parcels if isinstance(each, Parcel) and each.disclosure_id not in allowed]
@@ -365,26 +365,6 @@ class Courier:
         self._look_at = min(self._look_at, now + _SOONEST_LOOK)
         self._stays_until = now + _STAY_SECONDS
         faults.reach("finish.committed")
-
-
-def _who(people: Iterable[Parcel]) -> dict[str, list[UUID]]:
-    people = list(people)
-    return {
-        "person_ids": [each.person_id for each in people],
-        "grant_ids": [each.grant_id for each in people],
-        "lease_ids": [each.lease_id for each in people],
-    }
-
-
-def _allowed(people: Iterable[Parcel], rows: Iterable[Any]) -> set[UUID]:
-    """Return the disclosures of the parcels that may still leave."""
-    now = db.now()
-    found = {(row.person_id, row.grant_id): row for row in rows}
-    return {
-        each.disclosure_id
-        for each in people
-        if outbox.still_allowed(found.get((each.person_id, each.grant_id)), each, now=now)
-    }
 
 
 def _failed(words: str, *, ours: bool = False) -> Result:

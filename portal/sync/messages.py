@@ -6,8 +6,8 @@ Push, pull and batch answer with the same message; the plan of its events is in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 from portal.errors import PortalError
 from portal.vault import envelope
@@ -15,6 +15,7 @@ from portal.vault import envelope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from portal.consumer.queries import OpenedEntry
     from portal.vault.signing import Signer
@@ -32,7 +33,6 @@ VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
 STREAM_UPDATED = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
 KEYS_CHANGED = "urn:ucm:event:keys-changed"
 ENCRYPTION_KEY_IN_USE = "urn:ucm:event:encryption-key-in-use"
-_PUSHES = uuid5(NAMESPACE_URL, "urn:ucm:push")
 
 
 class NoKeyError(PortalError):
@@ -124,13 +124,18 @@ class News:
     `state` is the consent's, told here or before: whoever acknowledges the message knows it.
     """
 
-    sequence: int | None
+    sequence: int
     state: str = ""
     profile: Profile | None = None
     notice: Notice | None = None
     confirmed: Confirmed | None = None
     consent: Consent | None = None
     erasure: Erasure | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is shared any more, and that is not only for now."""
+        return self.state not in {"active", "paused"}
 
     @property
     def entries(self) -> Mapping[str, OpenedEntry]:
@@ -163,7 +168,8 @@ class News:
 
 def push_id(*, grant_id: UUID, person_id: UUID, generation: int) -> str:
     """Return the `jti` of a push: the same for every attempt, another for every newer state."""
-    return uuid5(_PUSHES, f"{grant_id}/{person_id}/{generation}").hex
+    named = b"push" + grant_id.bytes + person_id.bytes + generation.to_bytes(8)
+    return sha256(named).hexdigest()[:32]
 
 
 def build(

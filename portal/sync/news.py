@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from portal.consent import rules as consent
 from portal.consent import terms
 from portal.consent.rules import Channel, Refusal
-from portal.consumer import queries as consumer
 from portal.oauth.statements import standing
 from portal.sync import messages
 from portal.sync.messages import Confirmed, Consent, Erasure, News, NoKeyError, Notice, Profile
-from portal.vault import persons
 from portal.vault.keyring import SealBrokenError
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from portal.vault.keyring import Keyring
+    from portal.sync.records import Record
 
 _OVER = {"withdrawn": "stopped", "ended": "ended", "expired": "expired"}
 
@@ -36,15 +34,15 @@ class Later(NamedTuple):
     soon: bool = False
 
 
-def find(row: Row[Any], record: Row[Any] | None, *, keyring: Keyring, now: datetime) -> News | Later:
+def find(row: Row[Any], record: Record | None, *, now: datetime) -> News | Later:
     """Return what the company of `row` is to be told; news without `kinds` is none.
 
-    `row` has the columns `statements.NEWS` beside `GRANT`, and `keys`; `record` is the person's row of `RECORDS`.
+    `row` has the columns `statements.NEWS` beside `GRANT`, and `keys`; `record` is the person's, if there still is one.
     """
     decision = _decide(row, now)
     if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
         return Later("Held: the app is suspended or the account closed.")
-    entries = record.entries or {}
+    entries = record.entries
     covered = {name: entries[name] for name in decision.attributes if name in entries}
     told = _consent(row, now)
     # Whoever hears that they have a consent, or have it again, knows afterwards all that it covers.
@@ -54,7 +52,7 @@ def find(row: Row[Any], record: Row[Any] | None, *, keyring: Keyring, now: datet
     if changed and not row.thin and not _openable(row, changed):
         return Later(NoKeyError.public, soon=True)
     try:
-        profile = _profile(row, record, keyring, changed, complete=complete) if changed and not row.thin else None
+        profile = _profile(row, record, changed, complete=complete) if changed and not row.thin else None
     except SealBrokenError as error:
         return Later(error.public)
     return News(
@@ -66,13 +64,6 @@ def find(row: Row[Any], record: Row[Any] | None, *, keyring: Keyring, now: datet
         notice=_notice(row, record, covered, changed, complete=complete) if changed and row.thin else None,
         confirmed=_confirmed(row, record, covered, _only_confirmed(row, covered, changed)),
     )
-
-
-def still_allowed(row: Row[Any], found: News, *, now: datetime) -> bool:
-    """Decide again on the same grant, right before the first byte, whether all of `found` may be told."""
-    if found.consent is not None and found.consent.state != _state(row, now):
-        return False
-    return set(found.names) <= set(_decide(row, now).attributes)
 
 
 def change(*, told: str, state: str, differs: bool) -> str:
@@ -143,19 +134,18 @@ def _erasure(row: Row[Any], now: datetime) -> Erasure | None:
     )
 
 
-def _profile(row: Row[Any], record: Row[Any], keyring: Keyring, names: Iterable[str], *, complete: bool) -> Profile:
-    vault = persons.unlock_row(keyring, row.person_id, record.keyring_version, record.wrapped_root, record.commitment)
+def _profile(row: Row[Any], record: Record, names: Iterable[str], *, complete: bool) -> Profile:
     return Profile(
         grant_id=row.grant_id,
         purpose=row.purpose,
         sequence=record.sequence,
         complete=complete,
-        entries=consumer.open_entries(vault, record.entries, names),
+        entries=record.opened(names),
     )
 
 
 def _notice(
-    row: Row[Any], record: Row[Any], covered: Mapping[str, Any], names: Iterable[str], *, complete: bool
+    row: Row[Any], record: Record, covered: Mapping[str, Any], names: Iterable[str], *, complete: bool
 ) -> Notice:
     return Notice(
         grant_id=row.grant_id,
@@ -174,7 +164,7 @@ def _only_confirmed(row: Row[Any], covered: Mapping[str, Any], changed: Collecti
     return [name for name in covered if name not in changed and covered[name].get("confirmed_sequence", 0) > since]
 
 
-def _confirmed(row: Row[Any], record: Row[Any], covered: Mapping[str, Any], names: Sequence[str]) -> Confirmed | None:
+def _confirmed(row: Row[Any], record: Record, covered: Mapping[str, Any], names: Sequence[str]) -> Confirmed | None:
     if not names:
         return None
     return Confirmed(

@@ -15,7 +15,17 @@ import orjson
 from portal import faults
 from portal.db import new_id
 from portal.ledger import services as ledger
-from portal.sync import attempts, messages, news, push_header, push_statements, rules, statements, stream_events
+from portal.sync import (
+    attempts,
+    messages,
+    news,
+    push_header,
+    push_statements,
+    records,
+    rules,
+    statements,
+    stream_events,
+)
 from portal.sync.attempts import NewAttempt
 from portal.sync.messages import Addressee, News
 from portal.sync.rules import Outcome
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from portal.sync.records import Record
     from portal.sync.rules import Result
     from portal.vault.keyring import Keyring
 
@@ -55,7 +66,7 @@ class Parcel:
     """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say.
 
     Those of one lease leave in one request.  `base` is what was acknowledged when it was claimed: the record's
-    sequence and the version of the grant.
+    sequence and the version of the grant.  `ground` is what leave to send it rests on, and `until` when that ends.
     """
 
     person_id: UUID
@@ -71,6 +82,8 @@ class Parcel:
     jti: str
     disclosure_id: UUID
     at: datetime
+    ground: str
+    until: datetime | None
     news: News
 
 
@@ -130,9 +143,9 @@ def claim(
     asked = {"stream_ids": able, "limit": limit, "lease_seconds": lease_seconds, "narrowed": _json(fewer)}
     rows = push_statements.CLAIM.within(session, asked)
     faults.reach("claim.leased")
-    records = _records(session, {row.person_id for row in rows})
+    known = records.read(session, [row.person_id for row in rows], keyring)
     places = {row.stream_id: _place(row, keyring) for row in rows}
-    verdicts = [_judge(row, records.get(row.person_id), places[row.stream_id], keyring, now) for row in rows]
+    verdicts = [_judge(row, known.get(row.person_id), places[row.stream_id], now) for row in rows]
     parcels = [verdict.parcel for verdict in verdicts if verdict.parcel]
     ledger.record(session, *(verdict.row for verdict in verdicts if verdict.row))
     notes = [verdict.note for verdict in verdicts if verdict.note]
@@ -142,13 +155,20 @@ def claim(
     return Claimed(parcels, len(rows), ended)
 
 
-def still_allowed(row: Any, parcel: Parcel, *, now: datetime) -> bool:  # noqa: ANN401 - a row of `STILL_ALLOWED`
-    """Decide again, on `STILL_ALLOWED`'s row, right before the first byte: lease, consent, policy and stream hold."""
-    if row is None or row.grant_version != parcel.grant_version:
-        return False
-    if row.url != parcel.place.url or row.stream_state != "enabled":
-        return False
-    return news.still_allowed(row, parcel.news, now=now)
+def still_allowed(parcels: Sequence[Parcel], rows: Iterable[Any], *, now: datetime) -> set[UUID]:
+    """Return the disclosures of `parcels` that may leave now, as `rows` of `STILL_ALLOWED` for `asked` of them say.
+
+    The policy has decided when they were claimed; this asks whether anything that it decided on is another now.
+    """
+    found = (parcels[row.number - 1] for row in rows)
+    return {each.disclosure_id for each in found if each.until is None or now < each.until}
+
+
+def asked(parcels: Iterable[Parcel]) -> dict[str, list[Any]]:
+    """Return the parameters of `STILL_ALLOWED`: which leases, and on what ground each was let go."""
+    named = [(each.person_id, each.grant_id, each.lease_id, each.ground) for each in parcels]
+    names = ("person_ids", "grant_ids", "lease_ids", "grounds")
+    return dict(zip(names, map(list, zip(*named, strict=True)), strict=True))
 
 
 def finish(
@@ -200,11 +220,6 @@ def settle(session: Session, *, before: datetime, after: datetime, now: datetime
     session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure)})
 
 
-def _records(session: Session, person_ids: Iterable[UUID]) -> dict[UUID, Any]:
-    rows = push_statements.RECORDS.within(session, {"person_ids": list(person_ids)})
-    return {row.person_id: row for row in rows}
-
-
 def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row of `CLAIM`
     try:
         header = push_header.unwrap(
@@ -217,8 +232,8 @@ def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row 
     )
 
 
-def _judge(row: Any, record: Any, place: Place | None, keyring: Keyring, now: datetime) -> _Verdict:  # noqa: ANN401 - rows
-    found = news.find(row, record, keyring=keyring, now=now) if place else news.Later(SealBrokenError.public)
+def _judge(row: Any, record: Record | None, place: Place | None, now: datetime) -> _Verdict:  # noqa: ANN401 - a row of `CLAIM`
+    found = news.find(row, record, now=now) if place else news.Later(SealBrokenError.public)
     if isinstance(found, news.Later):
         seconds = rules.delay(row.attempts + 1).total_seconds() if found.soon else _HELD_SECONDS
         return _Verdict(note=_later(row, seconds, found.problem))
@@ -243,6 +258,8 @@ def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # no
         jti=messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation),
         disclosure_id=new_id(),
         at=now,
+        ground=row.ground,
+        until=None if found.over else row.expires_at,
         news=found,
     )
 

@@ -18,7 +18,7 @@ from portal import db, faults
 from portal.db import new_id
 from portal.errors import NotFoundError
 from portal.ledger import services as ledger
-from portal.sync import attempts, messages, news, poll_statements, push_statements, queries, rules, stream_events
+from portal.sync import attempts, messages, news, poll_statements, queries, records, rules, stream_events
 from portal.sync.attempts import NewAttempt
 from portal.sync.messages import Addressee, News
 from portal.vault import signing
@@ -261,11 +261,10 @@ def _hand_out_news(session: Session, client_id: str, desk: _Desk, answer: Answer
 
 
 def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answer: Answer) -> None:
-    found = push_statements.RECORDS.within(session, {"person_ids": [row.person_id for row in rows]})
-    records = {record.person_id: record for record in found}
+    known = records.read(session, [row.person_id for row in rows], desk.keyring)
     handed, logged, tried, quiet, aside = [], [], [], [], []
     for row in rows:
-        told = news.find(row, records.get(row.person_id), keyring=desk.keyring, now=desk.now)
+        told = news.find(row, known.get(row.person_id), now=desk.now)
         if isinstance(told, news.Later):
             aside.append(_aside(row, told))
         elif not told.kinds:

@@ -47,6 +47,8 @@ LOOK = Prepared("look", f"""
            to_jsonb(ARRAY({_ABLE} AND e.stream_id <> ALL (CAST(:resting AS uuid[]))
                            ORDER BY o.due_at LIMIT 2 * :limit)) AS able
 """)  # fmt: skip  # noqa: S608 - put together from constants
+# What leave to send rests on: while this is the same, so is the decision, but for the time that a consent ends.
+_GROUND = "concat_ws(' ', g.version, g.state, p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
 HOLD = Prepared("hold", f"""
     SELECT e.stream_id FROM unnest(CAST(:stream_ids AS uuid[])) WITH ORDINALITY AS a(stream_id, place)
@@ -109,26 +111,21 @@ CLAIM = Prepared("claim", f"""
           FROM client c {KEYS}
          WHERE c.client_id IN (SELECT client_id FROM t))
     SELECT {GRANT}, {NEWS}, t.lease_id, t.generation, t.attempts, p.strict, p.key_groups,
-           n.stream_id, n.url, n.batch, n.authorization_version, n.wrapped_authorization, s.sub, c.keys
+           n.stream_id, n.url, n.batch, n.authorization_version, n.wrapped_authorization, s.sub, c.keys,
+           {_GROUND} AS ground
       FROM t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_ITS_CLIENT}
       JOIN stream n ON n.client_id = g.client_id
       LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {TOLD}
 """)  # fmt: skip  # noqa: S608 - put together from constants
-# By itself and after the locks: whoever claims the news of a change finds the change in the record.
-RECORDS = Prepared("records", """
-    SELECT k.person_id, k.keyring_version, k.wrapped_root, k.commitment, r.sequence, r.entries
-      FROM person_key k LEFT JOIN current_record r ON r.person_id = k.person_id
-     WHERE k.person_id = ANY(CAST(:person_ids AS uuid[]))
-""")  # fmt: skip
 _STILL_ALLOWED = f"""
-    SELECT {GRANT}, n.url, n.state AS stream_state
-      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:lease_ids AS uuid[]))
-           AS w(person_id, grant_id, lease_id)
+    SELECT w.number
+      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:lease_ids AS uuid[]),
+                  CAST(:grounds AS text[])) WITH ORDINALITY AS w(person_id, grant_id, lease_id, ground, number)
       JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id AND d.lease_id = w.lease_id
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id
-     WHERE d.leased_until > clock_timestamp()"""  # noqa: S608 - put together from constants
+     WHERE d.leased_until > clock_timestamp() AND {_GROUND} = w.ground"""  # noqa: S608 - put together from constants
 STILL_ALLOWED = Prepared("still_allowed", _STILL_ALLOWED)
 # The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.
 HELD_ALLOWED = Prepared("held_allowed", f"{_STILL_ALLOWED} ORDER BY g.person_id, g.grant_id FOR SHARE OF g SKIP LOCKED")

@@ -145,7 +145,8 @@ def claim(
     faults.reach("claim.leased")
     known = records.read(session, [row.person_id for row in rows], keyring)
     places = {row.stream_id: _place(row, keyring) for row in rows}
-    verdicts = [_judge(row, known.get(row.person_id), places[row.stream_id], now) for row in rows]
+    keys = _keys(session, {row.client_id for row in rows})
+    verdicts = [_judge(row, known.get(row.person_id), places[row.stream_id], keys[row.client_id], now) for row in rows]
     parcels = [verdict.parcel for verdict in verdicts if verdict.parcel]
     ledger.record(session, *(verdict.row for verdict in verdicts if verdict.row))
     notes = [verdict.note for verdict in verdicts if verdict.note]
@@ -220,6 +221,12 @@ def settle(session: Session, *, before: datetime, after: datetime, now: datetime
     session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure)})
 
 
+def _keys(session: Session, client_ids: Collection[str]) -> dict[str, Any]:
+    """Return, by client, the keys in use of its key groups."""
+    rows = push_statements.CLIENT_KEYS.within(session, {"client_ids": list(client_ids)})
+    return {row.client_id: row.keys or {} for row in rows}
+
+
 def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row of `CLAIM`
     try:
         header = push_header.unwrap(
@@ -232,18 +239,24 @@ def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row 
     )
 
 
-def _judge(row: Any, record: Record | None, place: Place | None, now: datetime) -> _Verdict:  # noqa: ANN401 - a row of `CLAIM`
-    found = news.find(row, record, now=now) if place else news.Later(SealBrokenError.public)
+def _judge(
+    row: Any,  # noqa: ANN401 - a row of `CLAIM`
+    record: Record | None,
+    place: Place | None,
+    keys: Mapping[str, Any],
+    now: datetime,
+) -> _Verdict:
+    found = news.find(row, record, keys, now=now) if place else news.Later(SealBrokenError.public)
     if isinstance(found, news.Later):
         seconds = rules.delay(row.attempts + 1).total_seconds() if found.soon else _HELD_SECONDS
         return _Verdict(note=_later(row, seconds, found.problem))
     if not found.kinds or place is None:
         return _Verdict(note=_nothing_to_tell(row, found))
-    parcel = _parcel(row, place, found, now)
+    parcel = _parcel(row, place, keys, found, now)
     return _Verdict(parcel=parcel, row=_ledger_row(row, parcel))
 
 
-def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # noqa: ANN401 - a row of `CLAIM`
+def _parcel(row: Any, place: Place, keys: Mapping[str, Any], found: News, now: datetime) -> Parcel:  # noqa: ANN401 - a row of `CLAIM`
     return Parcel(
         person_id=row.person_id,
         grant_id=row.grant_id,
@@ -254,7 +267,7 @@ def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # no
         lease_id=row.lease_id,
         strict=row.strict,
         place=place,
-        to=Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups),
+        to=Addressee(client_id=row.client_id, sub=row.sub, keys=keys, groups=row.key_groups),
         jti=messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation),
         disclosure_id=new_id(),
         at=now,

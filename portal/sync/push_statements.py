@@ -12,8 +12,6 @@ from portal.oauth.statements import GRANT
 from portal.sync import rules
 from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
 
-# A client's keys are looked up once, however many of its people there are.
-_ITS_CLIENT = CLIENT.replace("JOIN client c", "JOIN c")
 _FREE = "(d.leased_until IS NULL OR d.leased_until <= clock_timestamp())"
 # Clients that are owed something after one of them, with the day their longest wait ends: from one to the next by
 # the index, so that ten thousand rows for one of them are one step.
@@ -47,6 +45,10 @@ LOOK = Prepared("look", f"""
            to_jsonb(ARRAY({_ABLE} AND e.stream_id <> ALL (CAST(:resting AS uuid[]))
                            ORDER BY o.due_at LIMIT 2 * :limit)) AS able
 """)  # fmt: skip  # noqa: S608 - put together from constants
+# A client's keys are looked up once, however many of its people there are.
+CLIENT_KEYS = Prepared("client_keys", f"""
+    SELECT c.client_id, e.keys FROM client c {KEYS} WHERE c.client_id = ANY(CAST(:client_ids AS text[]))
+""")  # fmt: skip  # noqa: S608 - put together from constants
 # What leave to send rests on: while this is the same, so is the decision, but for the time that a consent ends.
 _GROUND = "concat_ws(' ', g.version, g.state, p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
@@ -78,20 +80,25 @@ CLAIM = Prepared("claim", f"""
                 ORDER BY d.due_at
                 LIMIT LEAST(a.room * a.size, GREATEST(a.size, 1 + :limit / cardinality(CAST(:stream_ids AS uuid[]))))
                ) d),
+    chosen AS (SELECT * FROM waiting ORDER BY turn / size, since, stream_id LIMIT :limit),
     due AS MATERIALIZED (
         SELECT d.person_id, d.grant_id, w.stream_id, w.size, w.turn, g.purpose_id
-          FROM waiting w
+          FROM chosen w
           JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id
           JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
          WHERE d.generation > d.acked_generation AND {_FREE}
-         ORDER BY w.turn / w.size, w.since, w.stream_id LIMIT :limit
            FOR UPDATE OF d SKIP LOCKED FOR SHARE OF g SKIP LOCKED),
-    numbered AS (
-        SELECT due.person_id, due.grant_id, due.stream_id, p.strict,
-               (row_number() OVER (PARTITION BY due.stream_id, p.strict ORDER BY due.turn) - 1) / due.size AS number
+    turned AS (
+        SELECT due.*, p.strict,
+               row_number() OVER (PARTITION BY due.stream_id, p.strict ORDER BY due.turn) - 1 AS number
           FROM due JOIN purpose p ON p.purpose_id = due.purpose_id),
-    request AS MATERIALIZED (
-        SELECT stream_id, strict, number, gen_random_uuid() AS lease_id FROM numbered GROUP BY 1, 2, 3),
+    numbered AS MATERIALIZED (
+        SELECT *, CASE WHEN number % size = 0 THEN gen_random_uuid() END AS lease_id FROM turned),
+    leased AS MATERIALIZED (
+        SELECT person_id, grant_id, stream_id,
+               first_value(lease_id) OVER (PARTITION BY stream_id, strict, number / size ORDER BY number) AS lease_id
+          FROM numbered),
+    request AS MATERIALIZED (SELECT DISTINCT stream_id, lease_id FROM leased),
     flown AS (
         INSERT INTO flight (stream_id, lease_id, leased_until)
         SELECT stream_id, lease_id, clock_timestamp() + make_interval(secs => :lease_seconds) FROM request),
@@ -101,20 +108,15 @@ CLAIM = Prepared("claim", f"""
          WHERE e.stream_id = a.stream_id),
     t AS (
         UPDATE delivery d
-           SET lease_id = r.lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
-          FROM numbered n JOIN request r USING (stream_id, strict, number)
-         WHERE d.person_id = n.person_id AND d.grant_id = n.grant_id
+           SET lease_id = l.lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+          FROM leased l WHERE d.person_id = l.person_id AND d.grant_id = l.grant_id
         RETURNING d.person_id, d.grant_id, d.client_id, d.lease_id, d.generation, d.attempts, d.acked_sequence,
-                  d.told_version, d.told_state, d.told_erasure, d.acked_generation, d.sent_generation, d.sent_version),
-    c AS MATERIALIZED (
-        SELECT c.client_id, c.company_id, c.state, e.keys
-          FROM client c {KEYS}
-         WHERE c.client_id IN (SELECT client_id FROM t))
+                  d.told_version, d.told_state, d.told_erasure, d.acked_generation, d.sent_generation, d.sent_version)
     SELECT {GRANT}, {NEWS}, t.lease_id, t.generation, t.attempts, p.strict, p.key_groups,
-           n.stream_id, n.url, n.batch, n.authorization_version, n.wrapped_authorization, s.sub, c.keys,
+           n.stream_id, n.url, n.batch, n.authorization_version, n.wrapped_authorization, s.sub,
            {_GROUND} AS ground
       FROM t
-      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {_ITS_CLIENT}
+      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id
       LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {TOLD}
 """)  # fmt: skip  # noqa: S608 - put together from constants

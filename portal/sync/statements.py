@@ -77,11 +77,12 @@ SEND_AGAIN = text("""
            due_at = LEAST(due_at, clock_timestamp()), attempts = 0, held = false
      WHERE person_id = :person_id AND grant_id = :grant_id
 """)
-# Every value of everybody once more; what the company was told of the consents stays told.
+# Every value of everybody once more; what the company was told of the consents stays told.  What is on its way is let
+# go: as the first that somebody is told of, its acknowledgement could pass for that of the values.
 SEND_PURPOSE_AGAIN = text("""
     UPDATE delivery d
        SET generation = d.generation + 1, acked_sequence = 0, due_at = LEAST(d.due_at, clock_timestamp()),
-           attempts = 0, held = false
+           attempts = 0, held = false, lease_id = NULL, leased_until = NULL, sent_after = NULL
       FROM (SELECT d.person_id, d.grant_id FROM delivery d JOIN "grant" g USING (person_id, grant_id)
              WHERE d.client_id = :client_id AND g.purpose_id = :purpose_id AND g.state IN ('active', 'paused')
              ORDER BY d.person_id, d.grant_id FOR UPDATE OF d) o

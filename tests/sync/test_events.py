@@ -17,6 +17,9 @@ from portal.consumer import services as record
 from portal.ledger import queries as ledger
 from portal.ledger import rules as words
 from portal.sync import copies, jobs
+from portal.sync.outbox import Sent
+from portal.sync.rules import Outcome, Result
+from tests.sync import outbox_steps as steps
 from tests.sync.caller import Caller
 from tests.sync.model import CONFIRMED, ERASURE
 
@@ -145,6 +148,17 @@ def test_who_is_told_in_full_again_gets_it_all(world: World, firm: Firm, shared:
     jobs.drain()
     assert firm.receiver.journal[-1].values == {"name.full": (1, "Ada Byrne"), "email.main": (2, "new@example.org")}
     assert set(last(firm)) == {"urn:ucm:event:profile"}
+
+
+def test_values_asked_for_while_the_first_notice_is_on_its_way_are_sent(world: World, firm: Firm) -> None:
+    thin(world, firm)
+    world.share(world.person(), firm)
+    parcels = steps.claim(world)
+    thin(world, firm, on=False)
+    steps.finish(world, [Sent(parcel, Result(outcome=Outcome.COMPLETED)) for parcel in parcels])
+    jobs.drain()
+    [message] = firm.receiver.journal
+    assert message.values.keys() == {"name.full", "email.main"}
 
 
 @pytest.mark.parametrize("notice", ["arrives", "is lost"])

@@ -26,27 +26,27 @@ MONTHS_AHEAD = 3
 
 # One statement with one parameter, however many rows: the driver neither loops nor builds long SQL.
 # A refusal by the person is a step of theirs, and never one too many.
-_RECORD = text(f"""
+_RECORD = Prepared("record_disclosures", f"""
     INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version,
                             channel, outcome, reason, asked, given, message_id)
     SELECT person_id, at, disclosure_id, context_id, grant_id, grant_version,
            channel, outcome, reason, asked, given, message_id
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n(
+      FROM json_to_recordset(CAST(:rows AS json)) AS n(
            person_id uuid, at timestamptz, disclosure_id uuid, context_id uuid, grant_id uuid, grant_version int,
            channel text, outcome text, reason text, asked jsonb, given jsonb, message_id text)
      WHERE outcome <> 'denied' OR channel = 'consent' OR
            {ROOM.format(person_id="n.person_id", context_id="n.context_id", at="n.at")}
-""")  # noqa: S608 - put together from constants
+""")  # fmt: skip  # noqa: S608 - put together from constants
 _REPORT = Prepared("report_outcomes", """
     INSERT INTO disclosure_outcome (person_id, at, disclosure_id, outcome, reported_at, detail, milliseconds)
     SELECT person_id, at, disclosure_id, outcome, CAST(:now AS timestamptz), detail, milliseconds
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+      FROM json_to_recordset(CAST(:rows AS json)) AS row(
            person_id uuid, at timestamptz, disclosure_id uuid, outcome text, detail text, milliseconds int)
         ON CONFLICT DO NOTHING
 """)  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class NewDisclosure:
     """One row to log; `asked` names attributes, `given` maps each disclosed one to its version.
 
@@ -69,7 +69,7 @@ class NewDisclosure:
     disclosure_id: UUID = field(default_factory=new_id)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class NewOutcome:
     """What became of a row that was `sending`: `completed`, `failed` or `unknown`.
 
@@ -100,7 +100,7 @@ def context(session: Session, *, company_id: UUID, client_id: str, company_name:
 def record(session: Session, *rows: NewDisclosure) -> None:
     """Log `rows` in one statement; the caller commits before the first byte leaves."""
     if rows:
-        session.execute(_RECORD, {"rows": _rows(rows)})
+        _RECORD.within(session, {"rows": _rows(rows)})
 
 
 def report(session: Session, *rows: NewOutcome, now: datetime) -> None:

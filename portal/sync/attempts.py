@@ -26,7 +26,7 @@ _RECORD = Prepared("record_attempts", """
                          channel, kinds, outcome, status, milliseconds, detail, payload)
     SELECT client_id, at, attempt_id, jti, person_id, grant_id, generation, sequence, grant_version,
            channel, kinds, outcome, status, milliseconds, detail, payload
-      FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+      FROM json_to_recordset(CAST(:rows AS json)) AS row(
            client_id text, at timestamptz, attempt_id uuid, jti text, person_id uuid, grant_id uuid, generation int,
            sequence int, grant_version int, channel text, kinds jsonb, outcome text, status int, milliseconds int,
            detail text, payload text)
@@ -40,7 +40,7 @@ _FORGET = text("""
 _SEALED = re.compile(r'"eyJ[\w-]*\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+"')
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class NewAttempt:
     """One try of one message; `attempt_id` and `at` are those of its row in the disclosure log, where it has one."""
 

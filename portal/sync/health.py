@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select, text
 
 from portal import events, faults
+from portal.db import Prepared
 from portal.sync import circuit, endpoint_letters
 from portal.sync.circuit import Health
 
@@ -32,15 +33,16 @@ _WELL: Final = """state = 'enabled' AND failures = 0 AND recent = 0 AND tries = 
 # Of a stream that is well a success says nothing new, and most attempts are that: it is not even locked.  Nor is one
 # waited for that somebody else holds: an endpoint that has just proved itself is held until edits under way are over
 # (`BACKFILL`), and whoever notes holds deliveries that the other may want.
-_HELD = text(f"""
+_HELD = Prepared("ailing", f"""
     SELECT stream_id, client_id, warned, {", ".join(_COLUMNS)}, clock_timestamp() AS now FROM stream
-     WHERE stream_id = ANY(:stream_ids) AND (stream_id = ANY(:ailing) OR NOT ({_WELL}))
+     WHERE stream_id = ANY(CAST(:stream_ids AS uuid[])) AND (stream_id = ANY(CAST(:ailing AS uuid[])) OR NOT ({_WELL}))
      ORDER BY stream_id FOR NO KEY UPDATE SKIP LOCKED
-""")  # noqa: S608 - put together from constants
-_TAKEN = text(f"""
-    SELECT stream_id FROM stream WHERE stream_id = ANY(:stream_ids) AND NOT (stream_id = ANY(:seen))
-       AND (stream_id = ANY(:ailing) OR NOT ({_WELL}))
-""")  # noqa: S608 - put together from constants
+""")  # fmt: skip  # noqa: S608 - put together from constants
+_TAKEN = Prepared("ailing_taken", f"""
+    SELECT stream_id FROM stream
+     WHERE stream_id = ANY(CAST(:stream_ids AS uuid[])) AND stream_id <> ALL(CAST(:seen AS uuid[]))
+       AND (stream_id = ANY(CAST(:ailing AS uuid[])) OR NOT ({_WELL}))
+""")  # fmt: skip  # noqa: S608 - put together from constants
 _KEEP = text("""
     UPDATE stream s
        SET state = v.state, reason = v.reason, failures = v.failures, recent = v.recent, tries = v.tries,
@@ -82,12 +84,12 @@ def note(session: Session, results: Sequence[tuple[UUID, Result]]) -> list[tuple
         return []
     ailing = [key for key, said in by_stream.items() if {circuit.says(one) for one in said} != {circuit.Says.WORKS}]
     asked = {"stream_ids": list(by_stream), "ailing": ailing}
-    rows = session.execute(_HELD, asked).all()
+    rows = _HELD.within(session, asked)
     _keep(session, rows, by_stream)
     seen = [row.stream_id for row in rows]
     if len(seen) == len(by_stream):
         return []
-    taken = set(session.scalars(_TAKEN, asked | {"seen": seen}))
+    taken = {row.stream_id for row in _TAKEN.within(session, asked | {"seen": seen})}
     return [each for each in results if each[0] in taken]
 
 

@@ -61,7 +61,8 @@ class Place:
     authorization: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+# Not frozen, as that takes longer to make and there is one for each message; the same goes for what is logged of it.
+@dataclass(kw_only=True)
 class Parcel:
     """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say.
 
@@ -144,7 +145,7 @@ def claim(
     rows = push_statements.CLAIM.within(session, asked)
     faults.reach("claim.leased")
     known = records.read(session, [row.person_id for row in rows], keyring)
-    places = {row.stream_id: _place(row, keyring) for row in rows}
+    places = {key: _place(row, keyring) for key, row in {row.stream_id: row for row in rows}.items()}
     keys = _keys(session, {row.client_id for row in rows})
     verdicts = [_judge(row, known.get(row.person_id), places[row.stream_id], keys[row.client_id], now) for row in rows]
     parcels = [verdict.parcel for verdict in verdicts if verdict.parcel]
@@ -315,7 +316,7 @@ def _row_note(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of `CLAIM`
 
 def _acknowledgement(parcel: Parcel, result: Result) -> dict[str, Any]:
     done = result.outcome is Outcome.COMPLETED
-    then = rules.following(result, attempts=parcel.attempts)
+    then = rules.DONE if done else rules.following(result, attempts=parcel.attempts)
     return {
         "person_id": parcel.person_id,
         "grant_id": parcel.grant_id,
@@ -328,10 +329,10 @@ def _acknowledgement(parcel: Parcel, result: Result) -> dict[str, Any]:
         "base_version": parcel.base[1],
         "state": parcel.news.state,
         "erasure": parcel.news.erasure is not None,
-        "held": then.held and not done,
+        "held": then.held,
         "renewed": int(then.renewed),
         "delay": then.delay.total_seconds(),
-        "attempts": 0 if done else then.attempts,
+        "attempts": then.attempts,
         "problem": "" if result.outcome is Outcome.SUPPRESSED else result.detail,
     }
 

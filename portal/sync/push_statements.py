@@ -137,7 +137,7 @@ HELD_ALLOWED = Prepared("held_allowed", f"{_STILL_ALLOWED} ORDER BY g.person_id,
 # (draft-deshpande-secevent-http-multi-set-push-03, "Uniqueness of SETs"), so it becomes a newer one.
 FINISH = Prepared("finish", """
     WITH said AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(
+        SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS row(
             person_id uuid, grant_id uuid, lease_id uuid, done boolean, generation int, sequence int, version int,
             base_sequence int, base_version int, state text, erasure boolean, held boolean, renewed int,
             delay double precision, attempts int, problem text)),

@@ -92,6 +92,10 @@ class Next:
     renewed: bool = False
 
 
+# What follows when it arrived.
+DONE: Final = Next(delay=timedelta(), attempts=0)
+
+
 def judge(status: int, *, milliseconds: int, retry_after: timedelta | None = None, messages: int = 1) -> Result:
     """Return the result of an HTTP `status` for a request with so many `messages`.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 
 _SAFE = bytes.maketrans(b"+/", b"-_")
+_PLAIN = bytes.maketrans(b"-_", b"+/")
 
 
 def encode(data: bytes) -> str:
@@ -14,4 +14,4 @@ def encode(data: bytes) -> str:
 
 def decode(text: str) -> bytes:
     """Return the bytes; raise `ValueError` for text that is not base64url."""
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return a2b_base64(text.encode("ascii").translate(_PLAIN) + b"=" * (-len(text) % 4))

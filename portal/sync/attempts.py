@@ -32,9 +32,10 @@ _RECORD = Prepared("record_attempts", """
            detail text, payload text)
         ON CONFLICT DO NOTHING
 """)  # fmt: skip
+# More than are sent between two sweeps, so that the table does not grow for ever.
 _FORGET = text("""
     DELETE FROM attempt WHERE ctid = ANY(ARRAY(
-        SELECT ctid FROM attempt WHERE at < :before LIMIT 5000))
+        SELECT ctid FROM attempt WHERE at < :before LIMIT 100000))
 """)
 # A compact JWE with a content key of its own or a wrapped one (RFC 7516 section 7.1): the only thing sealed here.
 _SEALED = re.compile(r'"eyJ[\w-]*\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+"')

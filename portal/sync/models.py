@@ -143,6 +143,8 @@ class Attempt(Base):
         Index(None, "client_id", "jti"),
         Index("attempt_failed_idx", "client_id", "at", postgresql_where=text("outcome <> 'completed'")),
         Index("attempt_person_idx", "client_id", "person_id", "at", postgresql_where=text("person_id IS NOT NULL")),
+        Index("attempt_sending_idx", "at", postgresql_where=text("outcome = 'sending'")),
+        Index("attempt_at_idx", "at", postgresql_using="brin"),
         {"info": {"directory": "found by the client whose staff look at it"}},
     )
 

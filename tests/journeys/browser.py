@@ -81,9 +81,16 @@ def window(
     assert watch.wrong == [], "; ".join(watch.wrong)
 
 
+def change(page: Page, *, width: int, scheme: Scheme) -> None:
+    """Look at the same page in another width and colour scheme."""
+    page.set_viewport_size({"width": width, "height": _HEIGHT})
+    page.emulate_media(color_scheme=scheme)
+
+
 def problems(page: Page) -> list[str]:
     """Return what axe finds and whether the page scrolls sideways: one line each, empty when all is well."""
-    page.evaluate(AXE_SCRIPT)
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     found = page.evaluate(_AXE)["violations"]
     lines = [
         f"{one['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')}"

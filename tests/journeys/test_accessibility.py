@@ -30,10 +30,10 @@ STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries", "/org/registra
 COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")
 
 
-@pytest.fixture(
-    params=[(width, scheme) for width in (1280, 320) for scheme in ("light", "dark")],
-    ids=lambda given: f"{given[0]}-{given[1]}",
-)
+LOOKS: list[tuple[int, Scheme]] = [(1280, "light"), (1280, "dark"), (320, "dark"), (320, "light")]
+
+
+@pytest.fixture(params=LOOKS, ids=lambda given: f"{given[0]}-{given[1]}")
 def look(request: pytest.FixtureRequest) -> tuple[int, Scheme]:
     width, scheme = request.param
     return width, scheme
@@ -46,13 +46,23 @@ def page(demo: Demo, chromium: Browser, look: tuple[int, Scheme]) -> Iterator[Pa
         yield opened
 
 
+@pytest.fixture
+def any_page(demo: Demo, chromium: Browser) -> Iterator[Page]:
+    """A page that `check` looks at in every width and colour scheme."""
+    assert demo.process.poll() is None
+    with browsers.window(chromium) as opened:
+        yield opened
+
+
 def check(page: Page, *addresses: str) -> None:
     """Visit each address and gather what is wrong on all of them, so that one run shows everything."""
     wrong = {}
     for address in addresses:
         page.goto(address)
-        if found := browsers.problems(page):
-            wrong[address] = found
+        for width, scheme in LOOKS:
+            browsers.change(page, width=width, scheme=scheme)
+            if found := browsers.problems(page):
+                wrong[address, width, scheme] = found
     assert wrong == {}
 
 
@@ -65,23 +75,23 @@ def aoife(demo: Demo) -> dict[str, Any]:
     return next(one for one in demo.report["people"] if one["email"].startswith("aoife@"))
 
 
-def test_pages_for_everybody(demo: Demo, page: Page) -> None:
-    check(page, *(demo.portal + path for path in PUBLIC))
+def test_pages_for_everybody(demo: Demo, any_page: Page) -> None:
+    check(any_page, *(demo.portal + path for path in PUBLIC))
 
 
-def test_pages_of_a_person(demo: Demo, page: Page) -> None:
-    signed_in(demo, page, aoife(demo))
-    check(page, *(demo.portal + path for path in PERSON))
+def test_pages_of_a_person(demo: Demo, any_page: Page) -> None:
+    signed_in(demo, any_page, aoife(demo))
+    check(any_page, *(demo.portal + path for path in PERSON))
 
 
-def test_pages_about_one_organisation_and_one_use(demo: Demo, page: Page) -> None:
-    signed_in(demo, page, aoife(demo))
-    page.goto(demo.portal + "/sharing")
-    agreement = page.locator("article.card h2 a").first.get_attribute("href") or ""
-    page.goto(demo.portal + "/activity")
-    entry = page.locator("tbody tr a").first.get_attribute("href") or ""
+def test_pages_about_one_organisation_and_one_use(demo: Demo, any_page: Page) -> None:
+    signed_in(demo, any_page, aoife(demo))
+    any_page.goto(demo.portal + "/sharing")
+    agreement = any_page.locator("article.card h2 a").first.get_attribute("href") or ""
+    any_page.goto(demo.portal + "/activity")
+    entry = any_page.locator("tbody tr a").first.get_attribute("href") or ""
     paths = (agreement, f"{agreement}/change", f"{agreement}/stop", f"{agreement}/receipt", entry)
-    check(page, *(demo.portal + path for path in paths))
+    check(any_page, *(demo.portal + path for path in paths))
 
 
 def test_forms_with_something_wrong(demo: Demo, page: Page) -> None:
@@ -98,27 +108,27 @@ def test_forms_with_something_wrong(demo: Demo, page: Page) -> None:
     assert browsers.problems(page) == []
 
 
-def test_pages_of_staff(demo: Demo, page: Page) -> None:
-    signed_in(demo, page, demo.report["staff"])
-    page.goto(demo.portal + "/org/apps")
-    app = page.get_by_role("main").get_by_role("link", name="Customer accounts").first.get_attribute("href") or ""
-    check(page, *(demo.portal + path for path in (*STAFF, app, *(app + end for end in OF_AN_APP))))
+def test_pages_of_staff(demo: Demo, any_page: Page) -> None:
+    signed_in(demo, any_page, demo.report["staff"])
+    any_page.goto(demo.portal + "/org/apps")
+    app = any_page.get_by_role("main").get_by_role("link", name="Customer accounts").first.get_attribute("href") or ""
+    check(any_page, *(demo.portal + path for path in (*STAFF, app, *(app + end for end in OF_AN_APP))))
 
 
-def test_pages_about_one_endpoint_and_one_message(demo: Demo, page: Page) -> None:
-    signed_in(demo, page, demo.report["staff"])
-    page.goto(demo.portal + "/org/deliveries")
-    message = page.locator("tbody a").first.get_attribute("href") or ""
-    endpoint = page.get_by_role("link", name="See how it does").first.get_attribute("href") or ""
+def test_pages_about_one_endpoint_and_one_message(demo: Demo, any_page: Page) -> None:
+    signed_in(demo, any_page, demo.report["staff"])
+    any_page.goto(demo.portal + "/org/deliveries")
+    message = any_page.locator("tbody a").first.get_attribute("href") or ""
+    endpoint = any_page.get_by_role("link", name="See how it does").first.get_attribute("href") or ""
     lists = (f"/org/deliveries?{query}" for query in ("result=waiting", "result=failed", "first=never"))
     paths = (message, endpoint, f"{endpoint}/replay", f"{endpoint}/replay?scope=missing&since=2026-03-05", *lists)
-    check(page, *(demo.portal + path for path in paths))
-    page.goto(demo.portal + f"{endpoint}/replay?scope=failed&since=2026-03-05")
-    assert page.get_by_text("would be sent again").is_visible()
+    check(any_page, *(demo.portal + path for path in paths))
+    any_page.goto(demo.portal + f"{endpoint}/replay?scope=failed&since=2026-03-05")
+    assert any_page.get_by_text("would be sent again").is_visible()
 
 
-def test_pages_of_the_company(demo: Demo, page: Page) -> None:
-    check(page, *(demo.company + path for path in COMPANY))
+def test_pages_of_the_company(demo: Demo, any_page: Page) -> None:
+    check(any_page, *(demo.company + path for path in COMPANY))
 
 
 def test_the_question_before_sharing(demo: Demo, page: Page) -> None:

@@ -75,11 +75,14 @@ class Scene:
         """Let time pass, and let those who look after the program do what they do."""
         self.world.due_now()
         self.world.transact(lambda session: [session.execute(passes) for passes in _AN_HOUR_PASSES])
-        queue.connection(self.world.settings.redis_url).flushall()
+        url = self.world.settings.redis_url
+        queue.connection(url).flushall()
         for _ in range(2):
             jobs.reconcile()
             for name in (queue.WORK, queue.PUSH):
-                worker_of(self.world.settings.redis_url, name).work(burst=True, logging_level=None)
+                # A worker that ends waits for its listener, most of a second.
+                if queue.queue(url, name).job_ids:
+                    worker_of(url, name).work(burst=True, logging_level=None)
             self.world.due_now()
 
     def settle(self) -> None:

@@ -220,6 +220,9 @@ class Prepared:
 
     def _rows(self, result: PGresult) -> list[Any]:
         make, readers = self._read or self._described(result)
+        if result.ntuples == 1:
+            written = [result.get_value(0, at) for at in range(len(readers))]
+            return [make([None if each is None else read(each) for each, read in zip(written, readers, strict=True)])]
         numbers = range(result.ntuples)
         columns = [_column(result, at, read, numbers) for at, read in enumerate(readers)]
         return [make(values) for values in zip(*columns, strict=True)]

@@ -62,6 +62,19 @@ def test_a_prepared_statement_reads_what_it_was_given(settings: Settings) -> Non
         assert row.at.tzinfo is UTC
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_is_empty_is_not_what_is_missing(settings: Settings, rows: int) -> None:
+    empty = db.Prepared(
+        f"empty_{rows}",
+        """
+        SELECT '' AS words, ''::bytea AS bytes, false AS flag, 0 AS number, NULL::text AS none
+          FROM generate_series(1, CAST(:rows AS int))
+        """,
+    )
+    found = empty.all(settings.database_url, {"rows": rows})
+    assert [tuple(row) for row in found] == [("", b"", False, 0, None)] * rows
+
+
 def test_a_prepared_statement_without_a_row_is_none(settings: Settings) -> None:
     nothing = db.Prepared("nothing", "SELECT 1 AS x WHERE CAST(:no AS int) = 1")
     assert nothing.one(settings.database_url, {"no": 2}) is None

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import delete, insert, select, text
 
 from portal import config, db
+from portal.db import Prepared
 from portal.sync import messages, rules, services
 from portal.sync.models import Stream, StreamEvent
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.events import SigningKeysChanged, StreamStatusChanged
@@ -49,22 +50,22 @@ _PUSHED = f"""
        AND NOT EXISTS (SELECT 1 FROM stream_event o WHERE o.client_id = s.client_id AND o.delivered_at IS NULL
                           AND o.leased_until > clock_timestamp())
      ORDER BY s.client_id, s.created_at"""  # noqa: S608 - put together from constants
-_CLAIM = text(f"""
+_CLAIM = Prepared("claim_stream_events", f"""
     WITH first AS ({_PUSHED}),
     due AS (
         SELECT s.stream_event_id FROM stream_event s JOIN first USING (stream_event_id)
          WHERE {_WAITING} ORDER BY first.created_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED)
     {_LEASE}
-""")  # noqa: S608 - put together from constants
+""")  # fmt: skip  # noqa: S608 - put together from constants
 _DUE = text(f"SELECT EXISTS ({_PUSHED})")
 # Whoever polls may be off because its endpoint failed; paused by somebody, it is told just that.
 _FETCHED = f"""
     SELECT s.stream_event_id FROM stream_event s
-     WHERE s.client_id = :client_id AND {_WAITING} AND (:everything OR s.kind = :status_event)"""  # noqa: S608 - as above
-_HAND_OUT = text(f"""
+     WHERE s.client_id = :client_id AND {_WAITING} AND (CAST(:everything AS boolean) OR s.kind = :status_event)"""  # noqa: S608 - as above
+_HAND_OUT = Prepared("hand_out_stream_events", f"""
     WITH due AS ({_FETCHED} ORDER BY s.created_at LIMIT :limit FOR UPDATE SKIP LOCKED)
     {_LEASE}
-""")
+""")  # fmt: skip
 _WAITS = text(f"SELECT EXISTS ({_FETCHED})")
 _FINISH = text("""
     WITH said AS (
@@ -213,14 +214,10 @@ def _add(session: Session, client_ids: Sequence[str], kind: str, payload: Mappin
         services.ring(session)
 
 
-def _leased(session: Session, statement: Any, **values: object) -> list[StreamParcel]:  # noqa: ANN401 - a clause
-    given = {"lease_id": db.new_id(), "status_event": messages.STREAM_UPDATED} | values
-    found = session.execute(statement, given).all()
-    return [_parcel(row) for row in sorted(found, key=lambda row: (row.created_at, row.stream_event_id))]
-
-
-def _parcel(row: Row[Any]) -> StreamParcel:
-    return StreamParcel(**row._mapping)  # noqa: SLF001 - SQLAlchemy's own name for it
+def _leased(session: Session, statement: Prepared, **values: object) -> list[StreamParcel]:
+    found = statement.within(session, {"lease_id": db.new_id(), "status_event": messages.STREAM_UPDATED} | values)
+    parcels = [StreamParcel(**row._asdict()) for row in found]
+    return sorted(parcels, key=attrgetter("created_at", "stream_event_id"))
 
 
 def _id(jti: str) -> UUID | None:

@@ -231,8 +231,8 @@ def test_one_message_shows_every_try_and_what_was_sent(world: World, browser: Br
     world.transact(
         lambda session: session.add(
             Receipt(person_id=shared.person_id, grant_id=shared.grant_id, jti="one", client_id=firm.client_id,
-                    status="rejected", reason="unknown-person", generation=1, applied_at=db.now(),
-                    received_at=db.now())
+                    status="rejected", reason="unknown-person", words="Nobody <i>here</i>", generation=1,
+                    applied_at=db.now(), received_at=db.now())
         )
     )  # fmt: skip
     page = browser.get(f"{PATH}/messages/{firm.client_id}/one").text
@@ -240,6 +240,7 @@ def test_one_message_shows_every_try_and_what_was_sent(world: World, browser: Br
     assert ["503 Failed" in tries[0], "202 Delivered" in tries[1]] == [True, True]
     for words in (shared.sub, "Rejected", "unknown-person", "&#34;value&#34;: 320", "Send again", "&lt;b&gt;"):
         assert words in page
+    assert "<q>Nobody &lt;i&gt;here&lt;/i&gt;</q>" in page
     assert str(shared.person_id) not in page
     assert "<b>" not in page
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _FORM = "portal.logs.WordlessFormatter"
 _RESPAWN_SECONDS = 1.0
+# A worker loses the signal to stop that comes before it serves, and would be waited for for ever.  Longer than an
+# endpoint may take to prove itself: but for a poll that waits for news, nothing that is under way takes as long.
+_STOP_SECONDS = 12
 
 
 class KeyExposedError(MisconfiguredError):
@@ -75,6 +78,7 @@ def serve(*, host: str, port: int, workers: int, blocking_threads: int, tls: Tls
         log_dictconfig=_logging(),
         respawn_failed_workers=True,
         respawn_interval=_RESPAWN_SECONDS,
+        workers_kill_timeout=_STOP_SECONDS,
         ssl_cert=tls.certificate if tls else None,
         ssl_key=tls.key if tls else None,
         ssl_protocol_min=SSLProtocols.tls12,

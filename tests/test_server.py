@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from portal.server import CertificateError, KeyExposedError, Tls
 from tests.test_cli import run
+from tests.timing import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +84,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 @pytest.fixture(scope="module")
 def server(settings: Settings, tls: Tls) -> Iterator[Served]:
     assert settings.database_url
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     command = [
         sys.executable, "-m", "portal", "serve", "--port", str(port), "--workers", "1",
         "--certificate", str(tls.certificate), "--key", str(tls.key), "--data", str(tls.key.parent),
@@ -99,6 +101,16 @@ def server(settings: Settings, tls: Tls) -> Iterator[Served]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def children(pid: int) -> list[str]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for each in lists for child in each.read_text().split()]
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +161,36 @@ def test_old_and_weak_hellos_are_refused(port: int, tls: Tls, how: str) -> None:
 
 
 def test_a_worker_shares_most_of_its_memory_with_the_process_it_is_a_fork_of(server: Served) -> None:
-    lists = Path(f"/proc/{server.pid}/task").glob("*/children")
-    (worker,) = [child for each in lists for child in each.read_text().split()]
+    (worker,) = children(server.pid)
     sizes = dict(line.split(":") for line in Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()[1:])
     kilobytes = {name: int(size.split()[0]) for name, size in sizes.items()}
     assert kilobytes["Private_Clean"] + kilobytes["Private_Dirty"] < kilobytes["Rss"] / 2
+
+
+def test_it_stops_also_when_told_so_while_its_workers_start(settings: Settings, tmp_path: Path) -> None:
+    assert settings.database_url
+    hurried = "from portal import cli, server; server._STOP_SECONDS = 1; cli.main()"
+    more = ["serve", "--workers", "1", "--data", str(tmp_path)]
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", hurried, *more, "--port", str(free_port())],
+            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    try:
+        for number, process in enumerate(starting):
+            until(lambda: children(process.pid), READY_SECONDS)  # noqa: B023 - called at once
+            time.sleep(number * 0.1)
+            process.terminate()
+        # A worker hears nothing before it serves.
+        assert [process.wait(STOP_SECONDS) for process in starting] == [0, 0, 0]
+    finally:
+        for process in starting:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.mark.parametrize("how", ACCEPTED)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from portal.errors import NotFoundError
 from portal.sync.models import BatchPull, Delivery, Stream
 
 if TYPE_CHECKING:
@@ -34,9 +35,13 @@ def stream_of(session: Session, *, client_id: str) -> Stream | None:
 
 
 def stream_held(session: Session, *, client_id: str) -> Stream:
-    """Return a client's endpoint as it is now, held until the transaction ends; there must be one."""
+    """Return a client's endpoint as it is now, held until the transaction ends; raise `NotFoundError` without one."""
     mine = select(Stream).where(Stream.client_id == client_id).with_for_update()
-    return session.scalars(mine.execution_options(populate_existing=True)).one()
+    found = session.scalars(mine.execution_options(populate_existing=True)).one_or_none()
+    if found is None:
+        # Whoever has looked before may be told so still: it was deleted since.
+        raise NotFoundError
+    return found
 
 
 def waiting(session: Session, *, client_ids: Collection[str]) -> dict[str, int]:

@@ -141,9 +141,13 @@ def await_echo(asked: Challenge, *, client: Client | None = None) -> None:
 
 
 def enable_endpoint(session: Session, *, client_id: str, url: str, now: datetime) -> Stream:
-    """Tell a client at `url`, which has proved itself; whoever shares with it already is owed to it from now on."""
+    """Tell a client at `url`, which has proved itself, as `begin_stream` or `move_stream` does."""
     begun = begin_stream(session, client_id=client_id, stream_id=new_id(), method="push", url=url, now=now)
-    return begun or open_stream(session, client_id=client_id, method="push", url=url, now=now)
+    if begun:
+        return begun
+    stream = queries.stream_held(session, client_id=client_id)
+    move_stream(session, stream, method="push", url=url, now=now)
+    return stream
 
 
 def begin_stream(
@@ -169,23 +173,20 @@ def make_stream(session: Session, *, client_id: str, stream_id: UUID, now: datet
 def open_stream(session: Session, *, client_id: str, method: str, url: str | None, now: datetime) -> Stream:
     """Have a client told from now on, by push at `url`, which has proved itself, or by poll."""
     stream = queries.stream_held(session, client_id=client_id)
-    move_stream(session, stream, method=method, url=url, now=now)
-    health.returned(session, stream)
-    ring(session)
+    _lead(session, stream, method=method, url=url, now=now)
+    _turn_on(session, stream)
     return stream
 
 
 def move_stream(session: Session, stream: Stream, *, method: str, url: str | None, now: datetime) -> None:
-    """Have a stream, which the caller holds, lead elsewhere, on or off as it is; `url` has proved itself.
+    """Have a stream, which the caller holds, lead elsewhere; `url` has proved itself.
 
-    Whoever shares with its client already is owed to it.
+    Whoever paused it, or turned it off, finds it so afterwards; one that was turned off because it failed is on again.
     """
-    if url != stream.url:
-        # The header belongs to the address that it was given for, whoever names another one.
-        stream.authorization_version, stream.wrapped_authorization = None, None
-    stream.method, stream.url, stream.verified_at = method, url, now
-    session.flush()
-    session.execute(statements.BACKFILL, {"client_id": stream.client_id})
+    rests = stream.state != "enabled" and stream.disabled_at is None
+    _lead(session, stream, method=method, url=url, now=now)
+    if not rests:
+        _turn_on(session, stream)
 
 
 def send_again(session: Session, *, person_id: UUID, grant_id: UUID) -> None:
@@ -198,6 +199,21 @@ def ring(session: Session) -> None:
     """Have what is due sent once `session` has committed."""
     after_commit(session, _committed)
     queue.ring_once_after_commit(session, config.current().redis_url, queue.PUSH, DRAIN)
+
+
+def _lead(session: Session, stream: Stream, *, method: str, url: str | None, now: datetime) -> None:
+    """Name the place where a client is told; whoever shares with it already is owed to it."""
+    if url != stream.url:
+        # The header belongs to the address that it was given for, whoever names another one.
+        stream.authorization_version, stream.wrapped_authorization = None, None
+    stream.method, stream.url, stream.verified_at = method, url, now
+    session.flush()
+    session.execute(statements.BACKFILL, {"client_id": stream.client_id})
+
+
+def _turn_on(session: Session, stream: Stream) -> None:
+    health.returned(session, stream)
+    ring(session)
 
 
 def _committed() -> None:

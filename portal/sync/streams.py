@@ -18,7 +18,7 @@ from portal.sync import health, messages, push_header, queries, rules, services,
 from portal.sync.models import Stream, StreamEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -78,6 +78,14 @@ class SuppliedByUsError(InvalidError):
 class NoEndpointError(InvalidError):
     code = "no-endpoint"
     public = "A stream that is pushed needs the address of your endpoint."
+
+
+class ChangedMeanwhileError(PortalError):
+    """Somebody else changed the stream, or it was turned off, while its endpoint proved itself."""
+
+    code = "stream-changed"
+    status = 409
+    public = "Your stream changed at this moment. Read it, and ask again."
 
 
 class VerifiedTooSoonError(PortalError):
@@ -174,16 +182,12 @@ def ask_proof(
     Raises `NoEndpointError` and what `services.challenge` raises.  What proved itself at the same address before
     need not do so again, unless its header is another or it was turned off because it failed.
     """
-    if wish.method != "push":
-        return None
-    if not wish.url:
-        raise NoEndpointError(pointer="/delivery/endpoint_url")
-    known = stream is not None and (stream.method, stream.url) == ("push", wish.url) and not _must_prove(stream)
-    if known and wish.keep_header and wish.authorization is None:
+    url = _unproven(wish, stream)
+    if url is None:
         return None
     return services.challenge(
         session,
-        keyring=keyring, client_id=client_id, url=wish.url, now=now,
+        keyring=keyring, client_id=client_id, url=url, now=now,
         authorization=_header(keyring, stream, wish),
     )  # fmt: skip
 
@@ -202,20 +206,27 @@ def create(
     return stream
 
 
-def change(session: Session, *, keyring: Keyring, client_id: str, wish: Wish, now: datetime) -> Stream:
-    """Have a stream as its client wants it from now on; a new endpoint has proved itself by `ask_proof` before.
+def change(
+    session: Session,
+    *,
+    keyring: Keyring,
+    client_id: str,
+    wish: Callable[[Stream], Wish],
+    proved: Challenge | None = None,
+    now: datetime,
+) -> Stream:
+    """Have a stream as its client wants it from now on, which `wish` says of the stream as it is when nobody else may.
 
-    Whoever paused it, or turned it off, finds it so afterwards.
+    What `ask_proof` asked has `proved` itself; raises `ChangedMeanwhileError` where it is not what is needed any more.
+    Whoever paused the stream, or turned it off, finds it so afterwards.
     """
     stream = queries.stream_held(session, client_id=client_id)
-    rests = stream.state != "enabled" and stream.disabled_at is None
-    wider = not set(delivered(wish.events)) <= set(delivered(stream.events))
-    if (stream.method, stream.url) != (wish.method, _url(wish)) or _must_prove(stream):
-        if rests:
-            services.move_stream(session, stream, method=wish.method, url=_url(wish), now=now)
-        else:
-            services.open_stream(session, client_id=client_id, method=wish.method, url=_url(wish), now=now)
-    _settle_on(stream, keyring, wish)
+    wanted = wish(stream)
+    _check_proved(wanted, stream, proved)
+    wider = not set(delivered(wanted.events)) <= set(delivered(stream.events))
+    if (stream.method, stream.url) != (wanted.method, _url(wanted)) or _must_prove(stream):
+        services.move_stream(session, stream, method=wanted.method, url=_url(wanted), now=now)
+    _settle_on(stream, keyring, wanted)
     session.flush()
     if wider:
         session.execute(_TELL_ALL, {"client_id": client_id})
@@ -223,9 +234,12 @@ def change(session: Session, *, keyring: Keyring, client_id: str, wish: Wish, no
     return stream
 
 
-def set_status(session: Session, *, client_id: str, status: str, reason: str, now: datetime) -> Stream:
+def set_status(
+    session: Session, *, client_id: str, status: str, reason: str, proved: Challenge | None = None, now: datetime
+) -> Stream:
     """Turn a stream `enabled`, `paused` or `disabled`, say so in it, and send what waited when it is on again.
 
+    Raises `ChangedMeanwhileError` where it must prove itself before it is on and has not `proved` itself.
     Paused and disabled come to the same: nothing is sent or handed out, and what happens meanwhile is kept, the
     newest state of each person.
     """
@@ -234,6 +248,7 @@ def set_status(session: Session, *, client_id: str, status: str, reason: str, no
         stream.reason = reason
         return stream
     if status == "enabled":
+        _check_proved(wish_of(stream), stream, proved)
         stream.verified_at = stream.verified_at or now
         health.returned(session, stream)
         services.ring(session)
@@ -298,6 +313,22 @@ def _delivery(stream: Stream, issuer: str) -> dict[str, Any]:
 
 def _must_prove(stream: Stream) -> bool:
     return stream.disabled_at is not None or stream.verified_at is None
+
+
+def _unproven(wish: Wish, stream: Stream | None) -> str | None:
+    """Return the address that has to prove itself first; None where nothing has."""
+    if wish.method != "push":
+        return None
+    if not wish.url:
+        raise NoEndpointError(pointer="/delivery/endpoint_url")
+    known = stream is not None and (stream.method, stream.url) == ("push", wish.url) and not _must_prove(stream)
+    return None if known and wish.keep_header and wish.authorization is None else wish.url
+
+
+def _check_proved(wish: Wish, stream: Stream, proved: Challenge | None) -> None:
+    url = _unproven(wish, stream)
+    if url is not None and (proved is None or (proved.stream_id, proved.url) != (stream.stream_id, url)):
+        raise ChangedMeanwhileError
 
 
 def _url(wish: Wish) -> str | None:

@@ -23,6 +23,8 @@ from portal.web import context, limits, openapi
 from portal.web.access import public
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portal.sync.models import Stream
     from portal.sync.stream_schemas import Delivery
     from portal.sync.streams import Wish
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 api = APIBlueprint("streams_api", __name__, tag="Streams")
 _NO_STREAM: Final = {404: "You have no stream of this `stream_id`."}
 _MEND: Final = {422: "A part of the request needs mending, or the endpoint did not prove itself."}
+_CHANGED: Final = {409: "Your stream changed while its endpoint proved itself. Read it, and ask again."}
 _DONE: Final[openapi.Answers] = {204: {"description": "It is done."}}
 _ONE: Final = openapi.answer("The stream.", openapi.JSON, openapi.shape(stream_schemas.StreamConfiguration))
 _STATUS: Final = openapi.answer("Its status.", openapi.JSON, openapi.shape(stream_schemas.StreamStatus))
@@ -105,13 +108,13 @@ def read() -> Response:
 @api.doc(
     summary="Change your stream",
     description="Section 8.1.1.3. What is left out stays. A new endpoint that does not prove itself changes nothing.",
-    responses={200: _ONE, **openapi.refusals({**_MEND, **_NO_STREAM}, body=True)},
+    responses={200: _ONE, **openapi.refusals({**_MEND, **_NO_STREAM, **_CHANGED}, body=True)},
     security=openapi.DPOP,
 )
 @json_body(api, StreamUpdate)
 def update(*, body: StreamUpdate) -> Response:
     stream = _stream(body.stream_id)
-    return _change(stream, _described(_redelivered(stream, body.delivery), body), body)
+    return _change(stream, lambda known: _described(_redelivered(known, body.delivery), body), body)
 
 
 @api.put(streams.CONFIGURATION)
@@ -119,13 +122,14 @@ def update(*, body: StreamUpdate) -> Response:
 @api.doc(
     summary="Replace your stream's configuration",
     description="Section 8.1.1.4. What is left out is as at the beginning, the header of your pushes too.",
-    responses={200: _ONE, **openapi.refusals({**_MEND, **_NO_STREAM}, body=True)},
+    responses={200: _ONE, **openapi.refusals({**_MEND, **_NO_STREAM, **_CHANGED}, body=True)},
     security=openapi.DPOP,
 )
 @json_body(api, StreamReplacement)
 def replace_all(*, body: StreamReplacement) -> Response:
     stream = _stream(body.stream_id)
-    return _change(stream, _described(_delivered(streams.Wish(method="poll"), body.delivery), body), body)
+    wish = _described(_delivered(streams.Wish(method="poll"), body.delivery), body)
+    return _change(stream, lambda _known: wish, body)
 
 
 @api.delete(streams.CONFIGURATION)
@@ -162,19 +166,21 @@ def status() -> Response:
 @api.doc(
     summary="Pause your stream, or turn it off or on",
     description="Section 8.1.2.2. While it is not enabled nothing is sent or handed out, and nothing is lost.",
-    responses={200: _STATUS, **openapi.refusals({**_MEND, **_NO_STREAM}, body=True)},
+    responses={200: _STATUS, **openapi.refusals({**_MEND, **_NO_STREAM, **_CHANGED}, body=True)},
     security=openapi.DPOP,
 )
 @json_body(api, StatusRequest)
 def set_status(*, body: StatusRequest) -> Response:
     stream = _stream(body.stream_id)
     _count_change()
+    proved = None
     if body.status == "enabled":
         # One that was turned off because it failed shows that it is back.
-        _prove(streams.wish_of(stream), stream)
+        proved = _prove(streams.wish_of(stream), stream)
     changed = streams.set_status(
-        context.session(), client_id=stream.client_id, status=body.status, reason=body.reason, now=context.now()
-    )
+        context.session(),
+        client_id=stream.client_id, status=body.status, reason=body.reason, proved=proved, now=context.now(),
+    )  # fmt: skip
     return _status(changed)
 
 
@@ -200,14 +206,15 @@ def _stream(stream_id: str) -> Stream:
     return streams.of_client(context.session(), client_id=g.token.client_id, stream_id=stream_id)
 
 
-def _change(stream: Stream, wish: Wish, body: StreamUpdate | StreamReplacement) -> Response:
+def _change(stream: Stream, wish: Callable[[Stream], Wish], body: StreamUpdate | StreamReplacement) -> Response:
     given = body.model_dump(exclude_unset=True)
     streams.check_ours(given, stream, issuer=context.settings().issuer)
     _count_change()
-    _prove(wish, stream)
+    proved = _prove(wish(stream), stream)
     changed = streams.change(
-        context.session(), keyring=context.keyring(), client_id=stream.client_id, wish=wish, now=context.now()
-    )
+        context.session(),
+        keyring=context.keyring(), client_id=stream.client_id, wish=wish, proved=proved, now=context.now(),
+    )  # fmt: skip
     return _shown(changed)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from portal.companies.queries import ClientFacts
     from portal.sync.deliveries import Backlog
     from portal.sync.models import Stream
+    from portal.sync.streams import Wish
 
 pages = Blueprint("sync", __name__)
 
@@ -47,11 +48,12 @@ def endpoint(client_id: str) -> ResponseReturnValue:
     form = EndpointForm()
     if form.validate_on_submit():
         try:
-            _prove(client_id, (form.url.data or "").strip())
+            stream = _prove(client_id, (form.url.data or "").strip())
         except PortalError as error:
             form.url.errors = [error.public]
         else:
-            flash("Proven: the endpoint sent the challenge back. Updates go there from now on.")
+            then = _stays(stream) or " Updates go there from now on."
+            flash("Proven: the endpoint sent the challenge back." + then)
             return redirect(url_for("sync.endpoint", client_id=client_id), 303)
     return _shown(client, form=form if form.is_submitted() else None)
 
@@ -81,9 +83,8 @@ def collect(client_id: str) -> ResponseReturnValue:
         session(), client_id=client_id, stream_id=new_id(), method="poll", url=None, now=now()
     )
     if begun is None:
-        wish = replace(streams.wish_of(queries.stream_held(session(), client_id=client_id)), method="poll", batch=1)
-        streams.change(session(), keyring=keyring(), client_id=client_id, wish=wish, now=now())
-    flash("Nothing is sent any more: your server collects what is new, and what waited is kept for it.")
+        begun = streams.change(session(), keyring=keyring(), client_id=client_id, wish=_collecting, now=now())
+    flash("Nothing is sent any more: your server collects what is new, and what waited is kept for it." + _stays(begun))
     return redirect(url_for("sync.endpoint", client_id=client_id), 303)
 
 
@@ -125,7 +126,18 @@ def _told(client_id: str) -> tuple[ClientFacts, Stream]:
     return client, stream
 
 
-def _prove(client_id: str, url: str) -> None:
+def _collecting(stream: Stream) -> Wish:
+    return replace(streams.wish_of(stream), method="poll", batch=1)
+
+
+def _stays(stream: Stream) -> str:
+    """Return what is said of a stream that rests, and still does; empty for one that is on."""
+    if stream.state == "enabled":
+        return ""
+    return f" It stays {'paused' if stream.state == 'paused' else 'turned off'} until you go on."
+
+
+def _prove(client_id: str, url: str) -> Stream:
     # An address that does not prove itself leaves the one that works in its place: nothing is written before.
     known = queries.stream_of(session(), client_id=client_id)
     # The header belongs to the address that it was given for.
@@ -134,7 +146,7 @@ def _prove(client_id: str, url: str) -> None:
         session(), keyring=keyring(), client_id=client_id, url=url, now=now(), authorization=header
     )
     proving.prove(asked, company_id=g.company.company_id)
-    services.enable_endpoint(session(), client_id=client_id, url=url, now=now())
+    return services.enable_endpoint(session(), client_id=client_id, url=url, now=now())
 
 
 def _place(client: ClientFacts) -> Place:

@@ -54,6 +54,7 @@ ENTRIES = (
     Entry("no-stream", 404, "No stream", "Your app has no stream that could be polled.", "Make one: `POST /api/v1/streams`."),
     Entry("cursor-unknown", 422, "Cursor not known", "The `after` you gave was not given out for the stream that you have now.", "Leave it out, and take the one in the answer from then on."),
     Entry("stream-exists", 409, "You have a stream", "An app has one stream, and yours has it already.", "Change it with `PATCH`, or delete it first."),
+    Entry("stream-changed", 409, "Stream changed at this moment", "Your stream was changed, or turned off, while you changed it or turned it on.", "Read it, and ask again."),
     Entry("stream-member-not-yours", 400, "Not yours to change", "You sent back something that only the portal says, and it is not what you read.", "Send it as you read it, or leave it out."),
     Entry("no-endpoint", 422, "No endpoint", "A stream that is pushed needs `delivery.endpoint_url`.", "Give the address of your endpoint, or choose `urn:ietf:rfc:8936` and poll."),
     Entry("endpoint-not-proven", 422, "Endpoint not proven", "The endpoint was sent a verification event and did not repeat its `state`; the title says what it did.", 'Answer `200` with JSON `{"state": …}`. The endpoint you had stays in use.'),

@@ -100,6 +100,37 @@ def test_it_is_proved_again_with_the_header_that_it_asked_for(
         assert seen == [header]
 
 
+@pytest.mark.parametrize(("state", "words"), [("paused", "It stays paused"), ("disabled", "It stays turned off")])
+def test_one_that_rests_still_does_when_its_place_is_another(
+    world: World, browser: Browser, firm: Firm, state: str, words: str
+) -> None:
+    world.transact(
+        lambda session: streams.set_status(session, client_id=firm.client_id, status=state, reason="", now=db.now())
+    )
+    other = world.firm(enabled=False)
+    for more, fields, where in (
+        ("", {"url": other.receiver.url}, other.receiver.url),
+        ("/collect", {}, None),
+        ("", {"url": firm.receiver.url}, firm.receiver.url),
+    ):
+        assert browser.send(here(firm, more), **fields).status_code == 303
+        assert words in browser.get(here(firm)).text
+        stream = world.endpoint(firm)
+        assert (stream.state, stream.url) == (state, where)
+
+
+def test_one_that_rests_unproven_is_not_gone_on_with_before_it_is_proved(
+    world: World, browser: Browser, firm: Firm
+) -> None:
+    off = update(Stream).where(Stream.client_id == firm.client_id)
+    world.transact(lambda session: session.execute(off.values(state="paused", verified_at=None)))
+    assert "Go on" not in browser.get(here(firm)).text
+    browser.send(here(firm), url=firm.receiver.url)
+    assert "Go on" in browser.get(here(firm)).text
+    browser.send(here(firm, "/status"), status="enabled")
+    assert world.endpoint(firm).state == "enabled"
+
+
 def test_an_app_without_an_endpoint_may_collect(world: World, browser: Browser) -> None:
     other = world.firm(enabled=False)
     world.transact(

@@ -167,7 +167,7 @@ def test_a_failed_proof_leaves_every_mark_of_the_working_endpoint(world: World, 
 def test_a_proof_wipes_away_what_failed_before(world: World, browser: Browser, firm: Firm) -> None:
     assert prove(browser, firm) == 303
     failing = {"state": "disabled", "failures": 4, "failing_since": db.now(), "last_problem": "It answered 500."}
-    failing["circuit_until"] = db.now() + timedelta(minutes=1)
+    failing |= {"circuit_until": db.now() + timedelta(minutes=1), "disabled_at": db.now()}
     worse = update(Stream).where(Stream.client_id == firm.client_id).values(**failing)
     world.transact(lambda session: session.execute(worse))
     assert prove(browser, firm) == 303

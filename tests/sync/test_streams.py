@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.sync import jobs, messages, push_header, streams
+from portal.sync import jobs, messages, push_header, services, streams
 from portal.sync.models import Delivery, Stream, StreamEvent
 from portal.sync.outbox import Sent
 from portal.sync.rules import judge
@@ -18,7 +18,10 @@ from tests.sync.outbox_steps import claim, finish
 from tests.sync.receiver import CONSENT, PROFILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask.testing import FlaskClient
+    from sqlalchemy.orm import Session
     from werkzeug.test import TestResponse
 
     from tests.sync.cast import Firm, World
@@ -168,6 +171,85 @@ def test_an_endpoint_that_does_not_prove_itself_leaves_the_old_one(caller: Calle
     assert refused(send(caller, "PATCH", body)) == (422, "endpoint-not-proven")
     assert caller.get(HERE).get_json() == [made]
     assert world.endpoint(firm).url == firm.receiver.url
+
+
+def meanwhile(firm: Firm, act: Callable[[], object]) -> None:
+    """Have this done while the endpoint proves itself, once."""
+
+    def behave(_number: int) -> None:
+        firm.receiver.behave = None
+        act()
+
+    firm.receiver.behave = behave
+
+
+def test_what_another_says_while_an_endpoint_proves_itself_stands(caller: Caller, world: World, firm: Firm) -> None:
+    other = world.firm(enabled=False)
+    made = make(caller, delivery=push(firm), description="first")
+    meanwhile(other, lambda: put(world, firm, description="second", per_second=7))
+    patched = send(caller, "PATCH", {"stream_id": made["stream_id"], "delivery": push(other)}).get_json()
+    assert (patched["description"], patched["delivery"]["per_second"]) == ("second", 7)
+    assert patched["delivery"]["endpoint_url"] == other.receiver.url
+
+
+def ended_and_begun(world: World, firm: Firm) -> None:
+    def act(session: Session) -> None:
+        streams.end(session, client_id=firm.client_id)
+        services.begin_stream(
+            session, client_id=firm.client_id, stream_id=db.new_id(), method="poll", url=None, now=db.now()
+        )
+
+    world.transact(act)
+
+
+@pytest.mark.parametrize(
+    ("body", "act", "code"),
+    [
+        (lambda _other: {"delivery": {"method": streams.PUSH, "authorization_header": "Bearer x"}},
+         lambda world, firm, other: put(world, firm, url=other.receiver.url), "stream-changed"),
+        (lambda _other: {"delivery": {"method": streams.PUSH, "authorization_header": "Bearer x"}},
+         lambda world, firm, _other: put(world, firm, method="poll", url=None), "no-endpoint"),
+        (lambda other: {"delivery": push(other)},
+         lambda world, firm, _other: ended_and_begun(world, firm), "stream-changed"),
+        (lambda other: {"delivery": push(other)},
+         lambda world, firm, _other: world.transact(lambda session: streams.end(session, client_id=firm.client_id)),
+         "not-found"),
+    ],
+    ids=["moved", "polled", "made anew", "ended"],
+)  # fmt: skip
+def test_a_proof_that_is_not_of_what_stands_now_counts_for_nothing(
+    *,
+    caller: Caller,
+    world: World,
+    firm: Firm,
+    body: Callable[[Firm], dict[str, Any]],
+    act: Callable[[World, Firm, Firm], object],
+    code: str,
+) -> None:
+    other = world.firm(enabled=False)
+    made = make(caller, delivery=push(firm))
+    proves = other if "endpoint_url" in body(other)["delivery"] else firm
+    meanwhile(proves, lambda: act(world, firm, other))
+    answer = send(caller, "PATCH", {"stream_id": made["stream_id"], **body(other)})
+    assert refused(answer) == (404 if code == "not-found" else 422 if code == "no-endpoint" else 409, code)
+
+
+def test_one_that_is_turned_off_as_it_is_changed_is_not_on_without_a_proof(
+    world: World, caller: Caller, firm: Firm
+) -> None:
+    make(caller, delivery=push(firm))
+    put(world, firm, state="disabled", disabled_at=db.now())
+    for step in (
+        lambda session: streams.change(
+            session, keyring=world.keyring, client_id=firm.client_id, wish=streams.wish_of, now=db.now()
+        ),
+        lambda session: streams.set_status(
+            session, client_id=firm.client_id, status="enabled", reason="", now=db.now()
+        ),
+    ):
+        with pytest.raises(streams.ChangedMeanwhileError):
+            world.transact(step)
+    assert world.endpoint(firm).state == "disabled"
 
 
 def test_a_patch_changes_what_it_names_and_a_put_all(caller: Caller) -> None:

@@ -53,6 +53,17 @@ class RefusedError(PortalError):
     public = "You cannot do this."
 
 
+class TooManyError(PortalError):
+    """Something is asked for more often than it may be (RFC 6585 section 4); `wait` seconds later it may again."""
+
+    code = "too-many-requests"
+    status = 429
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(wait)}
+
+
 class InvalidError(PortalError):
     """What was sent cannot be used; `pointer` (RFC 6901) or `field` says which part."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from portal import config, queue
 from portal.db import after_commit, new_id
-from portal.errors import RefusedError
+from portal.errors import RefusedError, TooManyError
 from portal.sync import idempotency, pull_statements, rules
 from portal.sync.models import BatchPull, BatchPullItem
 
@@ -40,16 +40,11 @@ class TooManyPullsError(RefusedError):
     public = "You have ten pulls waiting already. Fetch the result of one, or wait until one is done."
 
 
-class TooMuchKeptError(RefusedError):
+class TooMuchKeptError(TooManyError):
     """The results that are kept for the client would be more than is kept (RFC 6585 section 4)."""
 
     code = "too-much-kept"
-    status = 429
     public = "Results for 100,000 people are kept for you. Fetch each to its last page: it goes an hour later."
-
-    def __init__(self, wait: int) -> None:
-        super().__init__()
-        self.headers = {"Retry-After": str(wait)}
 
 
 def request_pull(

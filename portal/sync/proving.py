@@ -10,7 +10,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from portal.errors import PortalError
+from portal.errors import TooManyError
 from portal.sync import services
 from portal.web import limits
 from portal.web.context import session
@@ -24,16 +24,10 @@ _TRIES: Final = limits.Rate("stream-proof", 20, 60)
 _SECONDS: Final = limits.Rate("stream-proof-seconds", 20, 60)
 
 
-class TooManyProofsError(PortalError):
+class TooManyProofsError(TooManyError):
     """Each proof is a request to an address that the company chose, and waits for it."""
 
-    code = "too-many-requests"
-    status = 429
     public = "You had endpoints proven twenty times, or for twenty seconds, within a minute. Wait a minute."
-
-    def __init__(self, wait: int) -> None:
-        super().__init__()
-        self.headers = {"Retry-After": str(wait)}
 
 
 def prove(asked: Challenge, *, company_id: UUID) -> None:

@@ -11,7 +11,7 @@ from portal.consent import rules as consent
 from portal.consent.rules import Channel, Decision, Proved, Refusal
 from portal.consumer import queries as consumer
 from portal.db import new_id
-from portal.errors import NotFoundError, PortalError
+from portal.errors import NotFoundError, PortalError, TooManyError
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 from portal.oauth import ceilings, dpop
@@ -79,16 +79,10 @@ class ChangedMeanwhileError(PortalError):
     public = "What this person shares changed at this moment. Ask again."
 
 
-class TooFastError(PortalError):
+class TooFastError(TooManyError):
     """One client calls the API more often than a minute allows (RFC 6585 section 4)."""
 
-    code = "too-many-requests"
-    status = 429
     public = "This client sends too many requests. Wait as many seconds as Retry-After says."
-
-    def __init__(self, wait: int) -> None:
-        super().__init__()
-        self.headers = {"Retry-After": str(wait)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from apiflask import APIBlueprint
 from flask import Response, g, jsonify, request
 
-from portal.errors import PortalError
+from portal.errors import TooManyError
 from portal.oauth.protection import token_required
 from portal.sync import proving, queries, services, stream_schemas, streams
 from portal.sync.bodies import json_body, private
@@ -46,16 +46,10 @@ _ONE_OR_ALL: Final = openapi.answer(
 _CHANGES = limits.Rate("stream-change", 30, 600)
 
 
-class TooManyChangesError(PortalError):
+class TooManyChangesError(TooManyError):
     """A change may owe the client everything about everybody once more, each with a row in the log."""
 
-    code = "too-many-requests"
-    status = 429
     public = "You changed your stream thirty times within ten minutes. Wait a few minutes."
-
-    def __init__(self, wait: int) -> None:
-        super().__init__()
-        self.headers = {"Retry-After": str(wait)}
 
 
 @api.get("/.well-known/ssf-configuration")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import orjson
@@ -37,13 +37,14 @@ _RECORD = Prepared("record_disclosures", f"""
      WHERE outcome <> 'denied' OR channel = 'consent' OR
            {ROOM.format(person_id="n.person_id", context_id="n.context_id", at="n.at")}
 """)  # fmt: skip  # noqa: S608 - put together from constants
-_REPORT = Prepared("report_outcomes", """
+# What became of those of `rows` that are about a person, for whoever writes more of them in the same statement.
+REPORT: Final = """
     INSERT INTO disclosure_outcome (person_id, at, disclosure_id, outcome, reported_at, detail, milliseconds)
-    SELECT person_id, at, disclosure_id, outcome, CAST(:now AS timestamptz), detail, milliseconds
-      FROM json_to_recordset(CAST(:rows AS json)) AS row(
-           person_id uuid, at timestamptz, disclosure_id uuid, outcome text, detail text, milliseconds int)
-        ON CONFLICT DO NOTHING
-""")  # fmt: skip
+    SELECT person_id, at, {disclosure_id}, outcome, CAST(:now AS timestamptz), detail, milliseconds
+      FROM {rows} WHERE person_id IS NOT NULL ON CONFLICT DO NOTHING"""
+_OUTCOMES = """json_to_recordset(CAST(:rows AS json)) AS row(
+           person_id uuid, at timestamptz, disclosure_id uuid, outcome text, detail text, milliseconds int)"""
+_REPORT = Prepared("report_outcomes", REPORT.format(disclosure_id="disclosure_id", rows=_OUTCOMES))
 
 
 @dataclass(kw_only=True)

@@ -19,10 +19,13 @@ from portal.oauth.replay import FRESH, WHICH
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
-GRANT: Final = """
+# What is read of a grant by itself, and of the purpose, client and company that it is for.
+GRANT_ITSELF: Final = """
     g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
-    g.attributes, g.expires_at, p.code AS purpose, p.required, p.optional, p.withdrawn_at,
-    c.state AS client_state, co.state AS company_state"""
+    g.attributes, g.expires_at"""
+OFFER: Final = """
+    p.code AS purpose, p.required, p.optional, p.withdrawn_at, c.state AS client_state, co.state AS company_state"""
+GRANT: Final = f"{GRANT_ITSELF}, {OFFER}"
 _USERINFO = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.grant_id AS token_grant, t.level,
            t.authenticated_at, t.expires_at AS token_expires_at, t.client_id AS token_client,

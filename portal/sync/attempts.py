@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from sqlalchemy import text
 
 from portal.db import Prepared
+from portal.ledger import services as ledger
 from portal.vault import base64url
 
 if TYPE_CHECKING:
@@ -21,24 +22,27 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 KEPT = timedelta(days=30)
-_RECORD = Prepared("record_attempts", """
+_TRIED: Final = """
+        SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS row(
+           client_id text, at timestamptz, attempt_id uuid, jti text, person_id uuid, grant_id uuid, generation int,
+           sequence int, grant_version int, channel text, kinds jsonb, outcome text, status int, milliseconds int,
+           detail text, payload text)"""
+_KEEP: Final = """
     INSERT INTO attempt (client_id, at, attempt_id, jti, person_id, grant_id, generation, sequence, grant_version,
                          channel, kinds, outcome, status, milliseconds, detail, payload)
     SELECT client_id, at, attempt_id, jti, person_id, grant_id, generation, sequence, grant_version,
            channel, kinds, outcome, status, milliseconds, detail, payload
-      FROM json_to_recordset(CAST(:rows AS json)) AS row(
-           client_id text, at timestamptz, attempt_id uuid, jti text, person_id uuid, grant_id uuid, generation int,
-           sequence int, grant_version int, channel text, kinds jsonb, outcome text, status int, milliseconds int,
-           detail text, payload text)
-        ON CONFLICT DO NOTHING
-""")  # fmt: skip
+      FROM tried ON CONFLICT DO NOTHING"""
+_RECORD = Prepared("record_attempts", f"WITH tried AS ({_TRIED}) {_KEEP}")
+_REPORTED: Final = ledger.REPORT.format(disclosure_id="attempt_id", rows="tried")
+_REPORT = Prepared("report_attempts", f"WITH tried AS MATERIALIZED ({_TRIED}), reported AS ({_REPORTED}) {_KEEP}")
 # More than are sent between two sweeps, so that the table does not grow for ever.
 _FORGET = text("""
     DELETE FROM attempt WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM attempt WHERE at < :before LIMIT 100000))
 """)
 # A compact JWE with a content key of its own or a wrapped one (RFC 7516 section 7.1): the only thing sealed here.
-_SEALED = re.compile(r'"eyJ[\w-]*\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+"')
+_SEALED = re.compile(r'"eyJ[\w-]*\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+"', re.ASCII)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,6 +71,12 @@ def record(session: Session, *rows: NewAttempt) -> None:
     """Keep `rows` in one statement; the same try said twice is kept once."""
     if rows:
         _RECORD.within(session, {"rows": orjson.dumps(rows).decode()})
+
+
+def report(session: Session, *rows: NewAttempt, now: datetime) -> None:
+    """Keep tries that are over as `record` does, and say in the log what became of those that are about a person."""
+    if rows:
+        _REPORT.within(session, {"rows": orjson.dumps(rows).decode(), "now": now})
 
 
 def payload(token: str) -> str:

@@ -34,11 +34,11 @@ class Later(NamedTuple):
     soon: bool = False
 
 
-def find(row: Row[Any], record: Record | None, keys: Collection[str], *, now: datetime) -> News | Later:
+def find(row: Row[Any], record: Record | None, *, now: datetime) -> News | Later:
     """Return what the company of `row` is to be told; news without `kinds` is none.
 
-    `row` has the columns `statements.NEWS` beside `GRANT`; `record` is the person's, if there still is one, and `keys`
-    are the key groups of the client that have a key in use.
+    `row` has the columns `statements.NEWS` and `HOW_TOLD` beside `GRANT`, and `keys`; `record` is the person's, if
+    there still is one.
     """
     decision = _decide(row, now)
     if decision.refusal is Refusal.CLIENT_SUSPENDED or row.sub is None or record is None:
@@ -50,7 +50,7 @@ def find(row: Row[Any], record: Record | None, keys: Collection[str], *, now: da
     complete = row.acked_sequence == 0 or told is not None
     changed = [name for name in covered if complete or covered[name]["sequence"] > row.acked_sequence]
     changed = changed if _wants(row, messages.PROFILE) else []
-    if changed and not row.thin and not _openable(row, keys, changed):
+    if changed and not row.thin and not _openable(row, changed):
         return Later(NoKeyError.public, soon=True)
     try:
         profile = _profile(row, record, changed, complete=complete) if changed and not row.thin else None
@@ -86,8 +86,9 @@ def _decide(row: Row[Any], now: datetime) -> consent.Decision:
     return consent.decide(standing(row), client_id=row.client_id, channel=Channel.PUSH, requested=None, now=now)
 
 
-def _openable(row: Row[Any], keys: Collection[str], names: Iterable[str]) -> bool:
+def _openable(row: Row[Any], names: Iterable[str]) -> bool:
     # What is for a department waits for that department's key.
+    keys = row.keys or {}
     return all(row.key_groups.get(name, "") in keys for name in names)
 
 

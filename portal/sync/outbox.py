@@ -6,7 +6,9 @@ therefore lose an outcome, never a row: the reconciler turns such rows into `unk
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass, field
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +35,7 @@ from portal.sync.stream_events import StreamParcel
 from portal.vault.keyring import SealBrokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -142,12 +144,11 @@ def claim(
         return Claimed([], 0, ended)
     fewer = [{"stream_id": str(key), "batch": most} for key, most in (narrowed or {}).items()]
     asked = {"stream_ids": able, "limit": limit, "lease_seconds": lease_seconds, "narrowed": _json(fewer)}
-    rows = push_statements.CLAIM.within(session, asked)
+    rows = _with_offers(session, push_statements.CLAIM.within(session, asked))
     faults.reach("claim.leased")
     known = records.read(session, [row.person_id for row in rows], keyring)
     places = {key: _place(row, keyring) for key, row in {row.stream_id: row for row in rows}.items()}
-    keys = _keys(session, {row.client_id for row in rows})
-    verdicts = [_judge(row, known.get(row.person_id), places[row.stream_id], keys[row.client_id], now) for row in rows]
+    verdicts = [_judge(row, known.get(row.person_id), places[row.stream_id], now) for row in rows]
     parcels = [verdict.parcel for verdict in verdicts if verdict.parcel]
     ledger.record(session, *(verdict.row for verdict in verdicts if verdict.row))
     notes = [verdict.note for verdict in verdicts if verdict.note]
@@ -182,9 +183,8 @@ def finish(
     """
     people = [(each, each.parcel) for each in sent if isinstance(each.parcel, Parcel)]
     streams = [(each.parcel, each) for each in sent if isinstance(each.parcel, StreamParcel)]
-    ledger.report(session, *(_outcome(parcel, each.result) for each, parcel in people), now=now)
     tries = [_attempt(parcel, each) for each, parcel in people]
-    attempts.record(session, *tries, *(_stream_attempt(parcel, each, now) for parcel, each in streams))
+    attempts.report(session, *tries, *(_stream_attempt(parcel, each, now) for parcel, each in streams), now=now)
     faults.reach("finish.reported")
     if landed is None:
         landed = {(parcel.place.stream_id, parcel.lease_id) for _each, parcel in people}
@@ -222,10 +222,21 @@ def settle(session: Session, *, before: datetime, after: datetime, now: datetime
     session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure)})
 
 
-def _keys(session: Session, client_ids: Collection[str]) -> dict[str, Any]:
-    """Return, by client, the keys in use of its key groups."""
-    rows = push_statements.CLIENT_KEYS.within(session, {"client_ids": list(client_ids)})
-    return {row.client_id: row.keys or {} for row in rows}
+def _with_offers(session: Session, rows: Sequence[Any]) -> list[Any]:
+    """Return rows of `CLAIM`, each with what `OFFERS` says of its purpose."""
+    if not rows:
+        return []
+    offers = push_statements.OFFERS.within(session, {"purpose_ids": list({row.purpose_id for row in rows})})
+    known = {offer.purpose_id: offer[1:] for offer in offers}
+    made = _joined(rows[0]._fields + offers[0]._fields[1:])
+    return [made(row + known[row.purpose_id]) for row in rows]
+
+
+@cache
+def _joined(fields: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
+    row: Any = namedtuple("due", fields)  # type: ignore[misc] # noqa: PYI024 - the statements name its fields
+    make: Callable[[Iterable[Any]], Any] = row._make
+    return make
 
 
 def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row of `CLAIM`
@@ -240,24 +251,18 @@ def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row 
     )
 
 
-def _judge(
-    row: Any,  # noqa: ANN401 - a row of `CLAIM`
-    record: Record | None,
-    place: Place | None,
-    keys: Mapping[str, Any],
-    now: datetime,
-) -> _Verdict:
-    found = news.find(row, record, keys, now=now) if place else news.Later(SealBrokenError.public)
+def _judge(row: Any, record: Record | None, place: Place | None, now: datetime) -> _Verdict:  # noqa: ANN401 - a claimed row
+    found = news.find(row, record, now=now) if place else news.Later(SealBrokenError.public)
     if isinstance(found, news.Later):
         seconds = rules.delay(row.attempts + 1).total_seconds() if found.soon else _HELD_SECONDS
         return _Verdict(note=_later(row, seconds, found.problem))
     if not found.kinds or place is None:
         return _Verdict(note=_nothing_to_tell(row, found))
-    parcel = _parcel(row, place, keys, found, now)
+    parcel = _parcel(row, place, found, now)
     return _Verdict(parcel=parcel, row=_ledger_row(row, parcel))
 
 
-def _parcel(row: Any, place: Place, keys: Mapping[str, Any], found: News, now: datetime) -> Parcel:  # noqa: ANN401 - a row of `CLAIM`
+def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # noqa: ANN401 - a row of `CLAIM`
     return Parcel(
         person_id=row.person_id,
         grant_id=row.grant_id,
@@ -268,11 +273,11 @@ def _parcel(row: Any, place: Place, keys: Mapping[str, Any], found: News, now: d
         lease_id=row.lease_id,
         strict=row.strict,
         place=place,
-        to=Addressee(client_id=row.client_id, sub=row.sub, keys=keys, groups=row.key_groups),
+        to=Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups),
         jti=messages.push_id(grant_id=row.grant_id, person_id=row.person_id, generation=row.generation),
         disclosure_id=new_id(),
         at=now,
-        ground=row.ground,
+        ground=f"{row.grant_version} {row.state} {row.ground}",
         until=None if found.over else row.expires_at,
         news=found,
     )
@@ -335,17 +340,6 @@ def _acknowledgement(parcel: Parcel, result: Result) -> dict[str, Any]:
         "attempts": then.attempts,
         "problem": "" if result.outcome is Outcome.SUPPRESSED else result.detail,
     }
-
-
-def _outcome(parcel: Parcel, result: Result) -> ledger.NewOutcome:
-    return ledger.NewOutcome(
-        person_id=parcel.person_id,
-        at=parcel.at,
-        disclosure_id=parcel.disclosure_id,
-        outcome=result.outcome,
-        detail=result.detail,
-        milliseconds=result.milliseconds,
-    )
 
 
 def _attempt(parcel: Parcel, sent: Sent) -> NewAttempt:

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import text
 
 from portal.oauth.statements import GRANT
-from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
+from portal.sync.statements import CLIENT, HOW_TOLD, KEYS, NEWS, TOLD
 
 # What its client refused waits for newer news, or a day; where the endpoint refused it, whoever polls may take it.
 # `sent_jti` tells them apart: it is of what was handed out last, unless it was pushed since.
@@ -39,7 +39,7 @@ NUMBER = text("""
 # Both locks skip what is taken, as in a drain: whoever stops sharing holds the grant and wants the delivery.  What is
 # read here holds until the transaction ends: nobody stops between the look and the answer.
 CLAIM = text(f"""
-    SELECT {GRANT}, {NEWS}, t.generation, t.position, s.sub, e.keys, p.key_groups
+    SELECT {GRANT}, {NEWS}, {HOW_TOLD}, t.generation, t.position, s.sub, e.keys
       FROM delivery t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
       JOIN stream n ON n.client_id = g.client_id

@@ -264,7 +264,7 @@ def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answ
     known = records.read(session, [row.person_id for row in rows], desk.keyring)
     handed, logged, tried, quiet, aside = [], [], [], [], []
     for row in rows:
-        told = news.find(row, known.get(row.person_id), row.keys or {}, now=desk.now)
+        told = news.find(row, known.get(row.person_id), now=desk.now)
         if isinstance(told, news.Later):
             aside.append(_aside(row, told))
         elif not told.kinds:

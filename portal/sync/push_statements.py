@@ -8,9 +8,9 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from portal.db import Prepared
-from portal.oauth.statements import GRANT
+from portal.oauth.statements import GRANT_ITSELF, OFFER
 from portal.sync import rules
-from portal.sync.statements import CLIENT, KEYS, NEWS, TOLD
+from portal.sync.statements import CLIENT, HOW_TOLD, KEYS, NEWS, TOLD
 
 _FREE = "(d.leased_until IS NULL OR d.leased_until <= clock_timestamp())"
 # Clients that are owed something after one of them, with the day their longest wait ends: from one to the next by
@@ -45,12 +45,9 @@ LOOK = Prepared("look", f"""
            to_jsonb(ARRAY({_ABLE} AND e.stream_id <> ALL (CAST(:resting AS uuid[]))
                            ORDER BY o.due_at LIMIT 2 * :limit)) AS able
 """)  # fmt: skip  # noqa: S608 - put together from constants
-# A client's keys are looked up once, however many of its people there are.
-CLIENT_KEYS = Prepared("client_keys", f"""
-    SELECT c.client_id, e.keys FROM client c {KEYS} WHERE c.client_id = ANY(CAST(:client_ids AS text[]))
-""")  # fmt: skip  # noqa: S608 - put together from constants
 # What leave to send rests on: while this is the same, so is the decision, but for the time that a consent ends.
-_GROUND = "concat_ws(' ', g.version, g.state, p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
+_OFFER_GROUND = "concat_ws(' ', p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
+_GROUND = f"concat_ws(' ', g.version, g.state, {_OFFER_GROUND})"
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
 HOLD = Prepared("hold", f"""
     SELECT e.stream_id FROM unnest(CAST(:stream_ids AS uuid[])) WITH ORDINALITY AS a(stream_id, place)
@@ -112,13 +109,19 @@ CLAIM = Prepared("claim", f"""
           FROM leased l WHERE d.person_id = l.person_id AND d.grant_id = l.grant_id
         RETURNING d.person_id, d.grant_id, d.client_id, d.lease_id, d.generation, d.attempts, d.acked_sequence,
                   d.told_version, d.told_state, d.told_erasure, d.acked_generation, d.sent_generation, d.sent_version)
-    SELECT {GRANT}, {NEWS}, t.lease_id, t.generation, t.attempts, p.strict, p.key_groups,
-           n.stream_id, n.url, n.batch, n.authorization_version, n.wrapped_authorization, s.sub,
-           {_GROUND} AS ground
+    SELECT {GRANT_ITSELF}, {NEWS}, g.purpose_id, t.lease_id, t.generation, t.attempts, s.sub
       FROM t
-      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id {CLIENT}
-      JOIN stream n ON n.client_id = g.client_id
+      JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id
+      JOIN client c ON c.client_id = g.client_id
       LEFT JOIN subject s ON s.person_id = g.person_id AND s.company_id = c.company_id {TOLD}
+""")  # fmt: skip  # noqa: S608 - put together from constants
+# What those rows have in common, once for each purpose; `CLAIM` and this together are what `news.find` reads.
+OFFERS = Prepared("offers", f"""
+    SELECT p.purpose_id, {OFFER}, {HOW_TOLD}, p.strict, n.stream_id, n.url, n.batch, n.authorization_version,
+           n.wrapped_authorization, e.keys, {_OFFER_GROUND} AS ground
+      FROM purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id
+      JOIN stream n ON n.client_id = c.client_id {KEYS}
+     WHERE p.purpose_id = ANY(CAST(:purpose_ids AS uuid[]))
 """)  # fmt: skip  # noqa: S608 - put together from constants
 _STILL_ALLOWED = f"""
     SELECT w.number

@@ -27,10 +27,11 @@ KEYS: Final = """
 # what that said or what it knew before: it is told as if it knew nothing, once there is something newer to tell.
 DOUBT: Final = """t.sent_generation > t.acked_generation AND t.sent_generation < t.generation
        AND t.sent_version <> t.told_version"""
-# What `news.find` reads beside the grant `g` and its purpose `p`: of the outbox row `t`, of the stream `n`, and by
-# `TOLD` what the grant was when the company was told last, where it is another version now.
+# What `news.find` reads beside the grant `g` and what it is for: of the outbox row `t`, by `TOLD` what the grant was
+# when the company was told last, where it is another version now, and how its purpose `p` and stream `n` are told.
+HOW_TOLD: Final = "p.thin, p.key_groups, n.events"
 NEWS: Final = f"""
-    g.changed_at, g.retention_days, g.erasure_asked_at, p.thin, n.events,
+    g.changed_at, g.retention_days, g.erasure_asked_at,
     t.acked_sequence, t.told_version, CASE WHEN {DOUBT} THEN '' ELSE t.told_state END AS told_state, t.told_erasure,
     w.mode AS told_mode, w.attributes AS told_attributes, w.expires_at AS told_expires_at,
     CASE WHEN g.erasure_asked_at IS NOT NULL AND NOT t.told_erasure THEN (

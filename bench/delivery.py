@@ -69,6 +69,7 @@ def _one_shape(here: Ground, world: World, batch: int, people: int) -> float:
         for firm in firms:
             world.share(person_id, firm)
     sinks.arrivals.wait(people * FIRMS, 300)
+    here.analyze()
     trial = _Trial(here, world, sinks, firms, everyone)
     alone = [trial.drain(1) for _ in range(_ROUNDS)]
     freshness.start_sender(here, 2)

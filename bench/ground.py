@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import psycopg
+
 from portal import config, db, events, schema
 from portal.embedded.lifeline import tied
 from portal.embedded.postgres import APP, OWNER, Postgres
@@ -90,6 +92,11 @@ class Ground:
             self.stop(name)
         self.valkey.stop()
         self.postgres.stop()
+
+    def analyze(self) -> None:
+        """Do what autovacuum does within a minute: plans are made for tables with rows in them."""
+        with psycopg.connect(self.postgres.url(OWNER), autocommit=True) as owner:
+            owner.execute("ANALYZE")
 
     def memory(self, name: str) -> list[Memory]:
         """Return the memory of a process and its children, parents before children."""

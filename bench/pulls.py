@@ -43,9 +43,7 @@ def measure(here: Ground, world: World) -> None:
     # Nobody pushes any more, so nothing is ever sent to this endpoint.
     firm = firm_at(world, _NOWHERE)
     people = [world.share(world.person(), firm) for _ in range(_PEOPLE)]
-    # What autovacuum does within a minute: plans are made for tables with rows in them.
-    with psycopg.connect(here.postgres.url("portal_owner"), autocommit=True) as owner:
-        owner.execute("ANALYZE")
+    here.analyze()
     caller = Caller(create_app(here.settings).test_client(), world, firm)
     statements = _statements(caller, people[0])
     ports = {"hello": free_port(), "portal": here.port}

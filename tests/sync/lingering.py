@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Lingering:
@@ -12,6 +16,8 @@ class Lingering:
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.answered, self.waiting, self.most = seconds, 0, 0, 0
+        self._speaks = asyncio.Event()
+        self._speaks.set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -22,6 +28,13 @@ class Lingering:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/events"
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Answer nobody meanwhile."""
+        self._loop.call_soon_threadsafe(self._speaks.clear)
+        yield
+        self._loop.call_soon_threadsafe(self._speaks.set)
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
@@ -48,6 +61,7 @@ class Lingering:
         self.waiting += 1
         self.most = max(self.most, self.waiting)
         await asyncio.sleep(self.seconds)
+        await self._speaks.wait()
         self.waiting -= 1
         self.answered += 1
         writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import date
+from portal.sync import deliveries
+from portal.web import dates
+from portal.web.dates import ZONE
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import date, datetime
+
+    from sqlalchemy.orm import Session
+
+DAYS = 14
 HEIGHT = 80
 STEP = 24
 BAR = 16
@@ -42,6 +49,13 @@ class Chart:
     def failed_percent(self) -> str:
         """Return the share of failures with one decimal, as in "0.7"."""
         return f"{100 * self.failed / max(1, self.failed + self.delivered):.1f}"
+
+
+def lately(session: Session, *, client_ids: Collection[str], now: datetime) -> Chart:
+    """Return the chart of what these clients were sent in the last `DAYS` days, today among them."""
+    first = now.astimezone(ZONE).date() - timedelta(days=DAYS - 1)
+    counts = deliveries.days(session, client_ids=client_ids, since=dates.midnight(first), zone=ZONE.key)
+    return of_days(counts, first=first, days=DAYS)
 
 
 def of_days(counts: Iterable[tuple[date, str, int]], *, first: date, days: int) -> Chart:

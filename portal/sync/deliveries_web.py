@@ -14,12 +14,11 @@ from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
 from portal.consent import queries as consents
 from portal.errors import NotFoundError
-from portal.sync import chart, copies, deliveries, receipts, services
+from portal.sync import chart, copies, deliveries, queries, receipts, services
 from portal.sync.deliveries import OWED, Wanted
 from portal.sync.forms import DeliveriesForm, kept
 from portal.web import cursor, dates
 from portal.web.context import now, session
-from portal.web.dates import ZONE
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 pages = Blueprint("deliveries", __name__)
 
-DAYS = 14
 _PAGE = 50
 # What each outcome is called, and its tone.
 _OUTCOMES = {
@@ -105,7 +103,7 @@ def log() -> Response:
         kept=kept(request.args),
         owed=chosen.get("result") in OWED,
         places=_places(clients, streams),
-        chart=None if wants_fragment() else _chart(clients),
+        chart=None if wants_fragment() else chart.lately(session(), client_ids=list(clients), now=now()),
         chart_of=", ".join(one.name for one in clients.values()) if "app" in chosen else "",
         shares=[] if wants_fragment() else _shares(clients, streams),
     )
@@ -119,7 +117,7 @@ def message(client_id: str, jti: str) -> Response:
     if not attempts:
         raise NotFoundError
     newest = attempts[-1]
-    stream = deliveries.streams(session(), [client_id]).get(client_id)
+    stream = queries.stream_of(session(), client_id=client_id)
     pair = (newest.person_id, newest.grant_id) if newest.person_id and newest.grant_id else None
     owed = deliveries.still_owed(session(), [pair] if pair else []).get(pair) if pair else None
     return page(
@@ -153,7 +151,7 @@ def send_again() -> ResponseReturnValue:
         raise NotFoundError
     client = own_client(held.client_id)
     services.send_again(session(), person_id=held.person_id, grant_id=held.grant_id)
-    flash(*_answer(client, deliveries.streams(session(), [client.client_id]).get(client.client_id)))
+    flash(*_answer(client, queries.stream_of(session(), client_id=client.client_id)))
     if jti := request.args.get("message"):
         return redirect(url_for("deliveries.message", client_id=client.client_id, jti=jti, **kept(request.args)), 303)
     return redirect(url_for("deliveries.log", **kept(request.args)), 303)
@@ -307,9 +305,3 @@ def _shares(clients: Mapping[str, ClientFacts], streams: Iterable[str]) -> list[
     """Return how many of the copies that each app holds, by its name, are as people have their details now."""
     found = [(clients[one].name, copies.share(session(), now=now(), client_id=one)) for one in streams]
     return [(name, share) for name, share in found if share.total]
-
-
-def _chart(clients: Collection[str]) -> chart.Chart:
-    first = now().astimezone(ZONE).date() - timedelta(days=DAYS - 1)
-    counts = deliveries.days(session(), client_ids=clients, since=dates.midnight(first), zone=ZONE.key)
-    return chart.of_days(counts, first=first, days=DAYS)

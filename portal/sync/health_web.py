@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -11,10 +10,10 @@ from portal.companies import letters
 from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.errors import NotFoundError
 from portal.sync import chart, deliveries, health, queries, replays, services
+from portal.sync.access import own_stream
 from portal.sync.forms import kept
 from portal.web import dates
 from portal.web.context import now, session
-from portal.web.dates import ZONE
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 pages = Blueprint("health", __name__)
 
-_DAYS = 14
 LETTERS = {
     "failing-1": "No message taken for an hour",
     "failing-2": "No message taken for a day",
@@ -49,7 +47,7 @@ def endpoints_away_slot(clients: Sequence[ClientFacts]) -> str:
 @pages.get("/org/deliveries/endpoints/<client_id>")
 @staff_required
 def panel(client_id: str) -> Response:
-    client, stream = _told(client_id)
+    client, stream = own_stream(client_id)
     return page(
         "sync/health.html",
         "live",
@@ -63,7 +61,7 @@ def panel(client_id: str) -> Response:
         letters=letters.sent(session(), client_id=client_id, kinds=LETTERS),
         words=LETTERS,
         running=replays.running(session(), client_id=client_id),
-        chart=None if wants_fragment() else _chart(client_id),
+        chart=None if wants_fragment() else chart.lately(session(), client_ids=[client_id], now=now()),
     )
 
 
@@ -71,7 +69,7 @@ def panel(client_id: str) -> Response:
 @recent_staff_required
 def turn_on(client_id: str) -> ResponseReturnValue:
     """Send again to an endpoint that has proved itself before and was turned off since."""
-    client, _stream = _told(client_id)
+    client = own_client(client_id)
     stream = queries.stream_held(session(), client_id=client_id)
     if stream.disabled_at is None or stream.verified_at is None or client.ended:
         raise NotFoundError
@@ -79,12 +77,6 @@ def turn_on(client_id: str) -> ResponseReturnValue:
     services.ring(session())
     flash("It is on again. What was kept for it is sent now, as fast as it takes it.")
     return redirect(url_for("health.panel", client_id=client_id, **kept(request.args)), 303)
-
-
-def _chart(client_id: str) -> chart.Chart:
-    first = now().astimezone(ZONE).date() - timedelta(days=_DAYS - 1)
-    counts = deliveries.days(session(), client_ids=[client_id], since=dates.midnight(first), zone=ZONE.key)
-    return chart.of_days(counts, first=first, days=_DAYS)
 
 
 def _circuit(stream: Stream) -> tuple[str, str]:
@@ -113,11 +105,3 @@ def _upcoming(stream: Stream, due: datetime | None) -> str:
 
 def _at(moment: datetime) -> str:
     return f"{dates.day(moment)}, {dates.clock(moment)}"
-
-
-def _told(client_id: str) -> tuple[ClientFacts, Stream]:
-    client = own_client(client_id)
-    stream = deliveries.streams(session(), [client_id]).get(client_id)
-    if stream is None:
-        raise NotFoundError
-    return client, stream

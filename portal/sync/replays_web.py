@@ -10,6 +10,7 @@ from flask import Blueprint, flash, redirect, request, url_for
 from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.errors import NotFoundError, PortalError
 from portal.sync import deliveries, replays
+from portal.sync.access import own_stream
 from portal.sync.forms import ReplayForm
 from portal.web import dates
 from portal.web.context import now, session
@@ -32,7 +33,7 @@ pages = Blueprint("replays", __name__)
 @staff_required
 def preview(client_id: str) -> Response:
     """Count what a replay would send again; nothing happens yet."""
-    client = _told(client_id)
+    client, _stream = own_stream(client_id)
     form = ReplayForm(formdata=request.args or None)
     return _preview(client, form, counted=bool(request.args))
 
@@ -40,7 +41,7 @@ def preview(client_id: str) -> Response:
 @pages.post("/org/deliveries/endpoints/<client_id>/replay")
 @recent_staff_required
 def begin(client_id: str) -> ResponseReturnValue:
-    client = _told(client_id)
+    client, _stream = own_stream(client_id)
     form = ReplayForm(formdata=request.form)
     if not form.validate():
         return _preview(client, form, counted=True)
@@ -56,9 +57,7 @@ def begin(client_id: str) -> ResponseReturnValue:
 @staff_required
 def progress(replay_id: UUID) -> Response:
     replay, client = _own(replay_id)
-    stream = deliveries.streams(session(), [client.client_id]).get(client.client_id)
-    if stream is None:
-        raise NotFoundError
+    _client, stream = own_stream(client.client_id)
     backlog = deliveries.backlog(session(), client_id=client.client_id)
     moves = stream.state == "enabled" and stream.method == "push" and backlog.waiting > 0
     return page(
@@ -100,13 +99,6 @@ def _preview(client: ClientFacts, form: ReplayForm, *, counted: bool, status: in
 
 def _since(form: ReplayForm) -> datetime:
     return dates.midnight(form.since.data or now().astimezone(ZONE).date())
-
-
-def _told(client_id: str) -> ClientFacts:
-    client = own_client(client_id)
-    if client_id not in deliveries.streams(session(), [client_id]):
-        raise NotFoundError
-    return client
 
 
 def _own(replay_id: UUID) -> tuple[Replay, ClientFacts]:

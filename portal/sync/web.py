@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -11,6 +11,7 @@ from portal.companies.access import own_client, recent_staff_required
 from portal.db import new_id
 from portal.errors import NotFoundError, PortalError
 from portal.sync import deliveries, proving, push_header, queries, services, streams
+from portal.sync.access import own_stream
 from portal.sync.forms import EndpointForm, PaceForm
 from portal.web.context import keyring, now, session
 from portal.web.pages import page
@@ -20,25 +21,20 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from portal.companies.queries import ClientFacts
-    from portal.sync.deliveries import Backlog
     from portal.sync.models import Stream
     from portal.sync.streams import Wish
 
 pages = Blueprint("sync", __name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """An app with its endpoint and what it is still owed."""
-
-    client: ClientFacts
-    endpoint: Stream | None
-    backlog: Backlog
-
-
 def endpoint_status_slot(client_id: str) -> str:
     """Return where an app is told, in a few lines, with the way to change it."""
-    return render_template("sync/_endpoint.html", client_id=client_id, place=_place(own_client(client_id)))
+    return render_template(
+        "sync/_endpoint.html",
+        client_id=client_id,
+        endpoint=queries.stream_of(session(), client_id=client_id),
+        backlog=deliveries.backlog(session(), client_id=client_id),
+    )
 
 
 @pages.route("/org/apps/<client_id>/endpoint", methods=["GET", "POST"])
@@ -62,7 +58,7 @@ def endpoint(client_id: str) -> ResponseReturnValue:
 @recent_staff_required
 def pace(client_id: str) -> ResponseReturnValue:
     """Say how much the endpoint takes at once."""
-    client, _stream = _told(client_id)
+    client, _stream = _live(client_id)
     form = PaceForm()
     if not form.validate_on_submit():
         return _shown(client, pace_form=form)
@@ -92,7 +88,7 @@ def collect(client_id: str) -> ResponseReturnValue:
 @recent_staff_required
 def status(client_id: str) -> ResponseReturnValue:
     """Pause, or go on after a pause; what happens in between is kept."""
-    _client, stream = _told(client_id)
+    _client, stream = _live(client_id)
     wanted = request.form.get("status", "")
     if (stream.state, wanted) not in {("enabled", "paused"), ("paused", "enabled"), ("disabled", "enabled")}:
         raise NotFoundError
@@ -106,22 +102,22 @@ def status(client_id: str) -> ResponseReturnValue:
 
 
 def _shown(client: ClientFacts, *, form: EndpointForm | None = None, pace_form: PaceForm | None = None) -> Response:
-    place = _place(client)
+    stream = queries.stream_of(session(), client_id=client.client_id)
     wrong = any(each is not None and each.errors for each in (form, pace_form))
     return page(
         "sync/endpoint.html",
         client=client,
-        place=place,
-        form=form or EndpointForm(formdata=None, data={"url": getattr(place.endpoint, "url", "")}),
-        pace=pace_form or PaceForm(formdata=None, obj=place.endpoint),
+        stream=stream,
+        backlog=deliveries.backlog(session(), client_id=client.client_id),
+        form=form or EndpointForm(formdata=None, data={"url": getattr(stream, "url", "")}),
+        pace=pace_form or PaceForm(formdata=None, obj=stream),
         status=422 if wrong else 200,
     )
 
 
-def _told(client_id: str) -> tuple[ClientFacts, Stream]:
-    client = own_client(client_id)
-    stream = queries.stream_of(session(), client_id=client_id)
-    if stream is None or client.ended:
+def _live(client_id: str) -> tuple[ClientFacts, Stream]:
+    client, stream = own_stream(client_id)
+    if client.ended:
         raise NotFoundError
     return client, stream
 
@@ -147,12 +143,3 @@ def _prove(client_id: str, url: str) -> Stream:
     )
     proving.prove(asked, company_id=g.company.company_id)
     return services.enable_endpoint(session(), client_id=client_id, url=url, now=now())
-
-
-def _place(client: ClientFacts) -> Place:
-    client_id = client.client_id
-    return Place(
-        client=client,
-        endpoint=queries.stream_of(session(), client_id=client_id),
-        backlog=deliveries.backlog(session(), client_id=client_id),
-    )

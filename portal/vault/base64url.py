@@ -14,4 +14,5 @@ def encode(data: bytes) -> str:
 
 def decode(text: str) -> bytes:
     """Return the bytes; raise `ValueError` for text that is not base64url."""
-    return a2b_base64(text.encode("ascii").translate(_PLAIN) + b"=" * (-len(text) % 4))
+    padded = text + "=" * (-len(text) % 4)
+    return a2b_base64(padded.encode("ascii").translate(_PLAIN))

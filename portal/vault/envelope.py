@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _SECRET_BYTES = _KEY_BYTES + _NONCE_BYTES
+_DRAWN = 8
 _TAG_BYTES = 16
 _COORDINATE_BYTES = 32
 _WRAP = "ECDH-ES+A256KW"
@@ -79,12 +80,12 @@ class Sealing:
 
     def __init__(self) -> None:
         self._agreed: dict[bytes, _Agreement] = {}
-        self._headers: dict[tuple[str, str, bytes], str] = {}
+        self._ways: dict[tuple[str, str, bytes], tuple[bytes, str]] = {}
+        self._unused: list[_Secret] = []
 
     def seal(self, fields: Mapping[str, Field], *, kid: str, jwk: Mapping[str, str]) -> Envelope:
         """Seal `fields` to the company's public `jwk` named `kid`; raise `UnusableKeyError` for a bad key."""
-        *one_time, outer = _secrets(len(fields) + 1)
-        secrets = dict(zip(fields, one_time, strict=True))
+        secrets = {name: self._secret() for name in fields}
         values = {name: _seal_field(name, field, secrets[name]) for name, field in fields.items()}
         key_set = {
             "keys": [
@@ -92,22 +93,34 @@ class Sealing:
                 for name, secret in secrets.items()
             ]
         }
-        return Envelope(values=values, keys=self._seal_to(orjson.dumps(key_set), kid, jwk, "jwk-set+json", outer))
+        return Envelope(
+            values=values, keys=self.seal_whole(orjson.dumps(key_set), cty="jwk-set+json", kid=kid, jwk=jwk)
+        )
 
     def seal_whole(self, plain: bytes, *, cty: str, kid: str, jwk: Mapping[str, str]) -> str:
         """Return `plain`, a thing of content type `cty`, as one JWE to the company's public `jwk` named `kid`."""
-        return self._seal_to(plain, kid, jwk, cty, *_secrets(1))
+        secret = self._secret()
+        wrapping, header = self._way(kid, cty, orjson.dumps(jwk))
+        return _compact(header, aes_key_wrap(wrapping, secret.key), secret, plain)
 
-    def _seal_to(self, plain: bytes, kid: str, jwk: Mapping[str, str], cty: str, secret: _Secret) -> str:
-        known = orjson.dumps(jwk)
-        agreed = self._agreed.get(known)
-        if agreed is None:
-            agreed = self._agreed[known] = _agree(recipient(known))
-        header = self._headers.get((kid, cty, known))
-        if header is None:
+    def _way(self, kid: str, cty: str, jwk: bytes) -> tuple[bytes, str]:
+        """Return the key that wraps content keys to `jwk`, and the protected header that says so."""
+        known = self._ways.get((kid, cty, jwk))
+        if known is None:
+            agreed = self._agreed.get(jwk)
+            if agreed is None:
+                agreed = self._agreed[jwk] = _agree(recipient(jwk))
             parts = {"alg": _WRAP, "enc": "A256GCM", "kid": kid, "cty": cty, "epk": agreed.epk}
-            header = self._headers[kid, cty, known] = _protected(parts)
-        return _compact(header, aes_key_wrap(agreed.key, secret.key), secret, plain)
+            known = self._ways[kid, cty, jwk] = agreed.key, _protected(parts)
+        return known
+
+    def _secret(self) -> _Secret:
+        # One call to the system for the randomness of several messages.
+        if not self._unused:
+            drawn = os.urandom(_DRAWN * _SECRET_BYTES)
+            parts = [drawn[start : start + _SECRET_BYTES] for start in range(0, len(drawn), _SECRET_BYTES)]
+            self._unused = [_Secret(part[:_KEY_BYTES], part[_KEY_BYTES:]) for part in parts]
+        return self._unused.pop()
 
 
 def seal(fields: Mapping[str, Field], *, kid: str, jwk: Mapping[str, str]) -> Envelope:
@@ -138,13 +151,6 @@ def recipient(jwk: bytes) -> ec.EllipticCurvePublicKey | x25519.X25519PublicKey:
     except (KeyError, ValueError, TypeError) as error:
         raise UnusableKeyError(private=type(error).__name__) from error
     raise UnusableKeyError
-
-
-def _secrets(count: int) -> list[_Secret]:
-    # One call to the system for all of a message's randomness.
-    drawn = os.urandom(count * _SECRET_BYTES)
-    parts = [drawn[start : start + _SECRET_BYTES] for start in range(0, len(drawn), _SECRET_BYTES)]
-    return [_Secret(part[:_KEY_BYTES], part[_KEY_BYTES:]) for part in parts]
 
 
 def _seal_field(name: str, field: Field, secret: _Secret) -> str:
@@ -181,5 +187,6 @@ def _protected(header: dict[str, Any]) -> str:
 
 def _compact(protected: str, wrapped: bytes, secret: _Secret, plain: bytes) -> str:
     sealed = AESGCM(secret.key).encrypt(secret.nonce, plain, protected.encode())
-    body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
-    return ".".join((protected, *(base64url.encode(part) for part in (wrapped, secret.nonce, body, tag))))
+    key, nonce = base64url.encode(wrapped), base64url.encode(secret.nonce)
+    body, tag = base64url.encode(sealed[:-_TAG_BYTES]), base64url.encode(sealed[-_TAG_BYTES:])
+    return f"{protected}.{key}.{nonce}.{body}.{tag}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,6 @@ from sqlalchemy import text
 
 from portal.db import Prepared
 from portal.ledger import services as ledger
-from portal.vault import base64url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +39,6 @@ _FORGET = text("""
     DELETE FROM attempt WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM attempt WHERE at < :before LIMIT 100000))
 """)
-# A compact JWE with a content key of its own or a wrapped one (RFC 7516 section 7.1): the only thing sealed here.
-_SEALED = re.compile(r'"eyJ[\w-]*\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+"', re.ASCII)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -77,12 +73,6 @@ def report(session: Session, *rows: NewAttempt, now: datetime) -> None:
     """Keep tries that are over as `record` does, and say in the log what became of those that are about a person."""
     if rows:
         _REPORT.within(session, {"rows": orjson.dumps(rows).decode(), "now": now})
-
-
-def payload(token: str) -> str:
-    """Return the claims of a signed message as JSON text, in place of every sealed value its length."""
-    claims = base64url.decode(token.split(".")[1]).decode()
-    return _SEALED.sub(lambda found: f'"({len(found[0]) - 2} sealed characters)"', claims)
 
 
 def forget(session: Session, *, now: datetime) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from portal.errors import PortalError
 from portal.sync import messages, push_header, rules, stream_events
+from portal.sync.messages import Message
 from portal.sync.outbox import Parcel, Place, Sent
 from portal.sync.rules import Outcome, Result
 from portal.sync.stream_events import StreamParcel
@@ -49,7 +50,7 @@ class Consignment:
     place: Place
     parcels: Sequence[Parcel | StreamParcel]
     began: float
-    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    sets: dict[str, Message] = field(default_factory=dict, repr=False)
     left: bool = False
     again: bool = False
     held: Session | None = None
@@ -68,13 +69,14 @@ class Consignment:
     def body(self) -> bytes:
         """The request's body; a `jti` and a token are plain letters, so nothing in them needs escaping."""
         if not self.place.batched:
-            [token] = self.tokens.values()
-            return token.encode()
-        sets = ",".join(f'"{jti}":"{token}"' for jti, token in self.tokens.items())
-        return f'{{"sets":{{{sets}}}}}'.encode()
+            [message] = self.sets.values()
+            return message.token.encode()
+        named = ",".join(f'"{jti}":"{message.token}"' for jti, message in self.sets.items())
+        return f'{{"sets":{{{named}}}}}'.encode()
 
     def sent(self, parcel: Parcel | StreamParcel, result: Result) -> Sent:
-        return Sent(parcel, result, self.tokens.get(parcel.jti, ""))
+        message = self.sets.get(parcel.jti)
+        return Sent(parcel, result, message.payload if message else "")
 
 
 def of_people(parcels: Iterable[Parcel], now: float) -> list[Consignment]:
@@ -109,18 +111,18 @@ def of_streams(parcels: Iterable[StreamParcel], keyring: Keyring, now: float) ->
 
 def seal(consignment: Consignment, signer: Signer, *, issuer: str) -> list[Sent]:
     """Seal and sign its messages once, and return those that stay behind: they cannot be sealed, or do not fit."""
-    if consignment.tokens:
+    if consignment.sets:
         return []
     sealing, room, behind = envelope.Sealing(), rules.MOST_BYTES, []
     for parcel in consignment.parcels:
-        token, problem = _token(parcel, signer, issuer, sealing)
-        if problem is None and len(token) + _AROUND > room:
-            problem = Result(outcome=Outcome.SUPPRESSED, detail="Not sent: it leaves with the next request.")
-        if problem is not None:
-            behind.append(Sent(parcel, problem))
+        made = _message(parcel, signer, issuer, sealing)
+        if isinstance(made, Message) and len(made.token) + _AROUND > room:
+            made = Result(outcome=Outcome.SUPPRESSED, detail="Not sent: it leaves with the next request.")
+        if isinstance(made, Result):
+            behind.append(Sent(parcel, made))
             continue
-        consignment.tokens[parcel.jti] = token
-        room -= len(token) + _AROUND
+        consignment.sets[parcel.jti] = made
+        room -= len(made.token) + _AROUND
     _keep(consignment)
     return behind
 
@@ -130,7 +132,7 @@ def leave_behind(consignment: Consignment, parcels: Collection[Parcel]) -> list[
     result = Result(outcome=Outcome.SUPPRESSED, detail="Not sent: something changed first.")
     behind = [consignment.sent(parcel, result) for parcel in parcels]
     for parcel in parcels:
-        del consignment.tokens[parcel.jti]
+        del consignment.sets[parcel.jti]
     _keep(consignment)
     return behind
 
@@ -152,24 +154,22 @@ def answered(consignment: Consignment, answer: Answer) -> list[Sent]:
     return [consignment.sent(each, _own(each.jti, result, acknowledged, errors)) for each in consignment.parcels]
 
 
-def _token(
-    parcel: Parcel | StreamParcel, signer: Signer, issuer: str, sealing: envelope.Sealing
-) -> tuple[str, Result | None]:
+def _message(parcel: Parcel | StreamParcel, signer: Signer, issuer: str, sealing: envelope.Sealing) -> Message | Result:
     try:
         if isinstance(parcel, StreamParcel):
-            return stream_events.build(parcel, signer, issuer=issuer, now=parcel.created_at), None
+            return stream_events.build(parcel, signer, issuer=issuer, now=parcel.created_at)
         return messages.build(
             signer, issuer=issuer, to=parcel.to, jti=parcel.jti, now=parcel.at, news=parcel.news, sealing=sealing
-        ), None
+        )
     except PortalError as error:
-        return "", Result(outcome=Outcome.FAILED, detail=error.public, ours=True)
+        return Result(outcome=Outcome.FAILED, detail=error.public, ours=True)
     except Exception as error:  # noqa: BLE001 - one message's fault must not cost the others their outcome
         log.error("sealing broke: %s", type(error).__name__)  # noqa: TRY400 - a traceback may hold values
-        return "", Result(outcome=Outcome.FAILED, detail="Something went wrong on our side.", ours=True)
+        return Result(outcome=Outcome.FAILED, detail="Something went wrong on our side.", ours=True)
 
 
 def _keep(consignment: Consignment) -> None:
-    consignment.parcels = [parcel for parcel in consignment.parcels if parcel.jti in consignment.tokens]
+    consignment.parcels = [parcel for parcel in consignment.parcels if parcel.jti in consignment.sets]
 
 
 def _read(body: bytes) -> tuple[Collection[str], Mapping[str, Any]]:

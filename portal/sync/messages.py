@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from portal.errors import PortalError
 from portal.vault import envelope
@@ -166,6 +168,13 @@ class News:
         return next((name for name, part in about if part is not None), None)
 
 
+class Message(NamedTuple):
+    """A signed message, and its claims for the company's staff: in place of every sealed value its length."""
+
+    token: str
+    payload: str
+
+
 def push_id(*, grant_id: UUID, person_id: UUID, generation: int) -> str:
     """Return the `jti` of a push: the same for every attempt, another for every newer state."""
     named = b"push" + grant_id.bytes + person_id.bytes + generation.to_bytes(8)
@@ -181,38 +190,39 @@ def build(
     now: datetime,
     news: News,
     sealing: envelope.Sealing | None = None,
-) -> str:
+) -> Message:
     """Return the signed message; raise `NoKeyError` when there are values and no key to seal them to.
 
     Messages that leave in one request share its `sealing`; by default a message has one of its own.
     """
     events: dict[str, Any] = {}
+    sealed: list[str] = []
     if news.consent is not None:
         events[CONSENT] = _consent_event(news.consent)
     if news.erasure is not None:
         events[ERASURE] = _erasure_event(news.erasure)
     if news.profile is not None:
-        events[PROFILE] = _profile_event(news.profile, to, sealing or envelope.Sealing())
+        envelopes = _envelopes(news.profile, to, sealing or envelope.Sealing())
+        events[PROFILE] = _profile_event(news.profile, envelopes)
+        sealed = [part for each in envelopes.values() for part in (*each.values.values(), each.keys)]
     if news.notice is not None:
         events[PROFILE] = _marks_event(news.notice) | {"complete": news.notice.complete, "thin": True}
     if news.confirmed is not None:
         events[CONFIRMED] = _marks_event(news.confirmed)
-    return signer.sign(
-        {
-            "iss": issuer,
-            "aud": to.client_id,
-            "iat": int(now.timestamp()),
-            "jti": jti,
-            "sub_id": {"format": "iss_sub", "iss": issuer, "sub": to.sub},
-            "events": events,
-        },
-        typ=TYPE,
-    )
+    claims = {
+        "iss": issuer,
+        "aud": to.client_id,
+        "iat": int(now.timestamp()),
+        "jti": jti,
+        "sub_id": {"format": "iss_sub", "iss": issuer, "sub": to.sub},
+        "events": events,
+    }
+    return _signed(signer, claims, sealed)
 
 
 def about_stream(
     signer: Signer, *, issuer: str, client_id: str, stream_id: UUID, jti: str, now: datetime, event: Mapping[str, Any]
-) -> str:
+) -> Message:
     """Return a message about a stream and nobody (OpenID Shared Signals 1.0 sections 8.1.4 and 8.1.5).
 
     `event` maps its one event type to what it says.
@@ -225,7 +235,15 @@ def about_stream(
         "sub_id": {"format": "opaque", "id": str(stream_id)},
         "events": event,
     }
-    return signer.sign(claims, typ=TYPE)
+    return _signed(signer, claims, ())
+
+
+def _signed(signer: Signer, claims: Mapping[str, Any], sealed: Iterable[str]) -> Message:
+    text = orjson.dumps(claims)
+    payload = text.decode()
+    for part in sealed:
+        payload = payload.replace(part, f"({len(part)} sealed characters)")
+    return Message(signer.sign_text(text, typ=TYPE), payload)
 
 
 def _consent_event(consent: Consent) -> dict[str, Any]:
@@ -261,8 +279,12 @@ def _marks_event(part: Notice | Confirmed) -> dict[str, Any]:
     }
 
 
-def _profile_event(profile: Profile, to: Addressee, sealing: envelope.Sealing) -> dict[str, Any]:
-    sealed = {group: _sealed(names, profile, group, to, sealing) for group, names in _by_group(profile, to).items()}
+def _envelopes(profile: Profile, to: Addressee, sealing: envelope.Sealing) -> dict[str, envelope.Envelope]:
+    """Return an envelope for each key group that gets some of it."""
+    return {group: _sealed(names, profile, group, to, sealing) for group, names in _by_group(profile, to).items()}
+
+
+def _profile_event(profile: Profile, sealed: Mapping[str, envelope.Envelope]) -> dict[str, Any]:
     values = {name: value for each in sealed.values() for name, value in each.values.items()}
     return {
         "grant_id": str(profile.grant_id),

@@ -92,11 +92,11 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Sent:
-    """A parcel and what became of it; `token` is the message if it was signed."""
+    """A parcel and what became of it; `payload` is for staff what was signed, if it was."""
 
     parcel: Parcel | StreamParcel
     result: Result
-    token: str = field(default="", repr=False)
+    payload: str = ""
 
 
 class Claimed(NamedTuple):
@@ -360,7 +360,7 @@ def _attempt(parcel: Parcel, sent: Sent) -> NewAttempt:
         status=result.status,
         milliseconds=result.milliseconds,
         detail=result.detail,
-        payload=attempts.payload(sent.token) if sent.token else "",
+        payload=sent.payload,
     )
 
 
@@ -377,7 +377,7 @@ def _stream_attempt(parcel: StreamParcel, sent: Sent, now: datetime) -> NewAttem
         status=result.status,
         milliseconds=result.milliseconds,
         detail=result.detail,
-        payload=attempts.payload(sent.token) if sent.token else "",
+        payload=sent.payload,
     )
 
 

@@ -20,7 +20,7 @@ from portal.errors import NotFoundError
 from portal.ledger import services as ledger
 from portal.sync import attempts, messages, news, poll_statements, queries, records, rules, stream_events
 from portal.sync.attempts import NewAttempt
-from portal.sync.messages import Addressee, News
+from portal.sync.messages import Addressee, Message, News
 from portal.vault import signing
 
 if TYPE_CHECKING:
@@ -236,12 +236,13 @@ def _hand_out_events(
     parcels = stream_events.hand_out(
         session, client_id=client_id, limit=most, lease_seconds=LEASE_SECONDS, everything=everything
     )
-    for parcel in parcels:
-        answer.take(parcel.jti, stream_events.build(parcel, desk.signer, issuer=desk.issuer, now=desk.now))
+    made = {each.jti: stream_events.build(each, desk.signer, issuer=desk.issuer, now=desk.now) for each in parcels}
+    for jti, message in made.items():
+        answer.take(jti, message.token)
     rows = [
         NewAttempt(
             client_id=client_id, at=desk.now, attempt_id=new_id(), jti=parcel.jti, channel="poll", kinds=[parcel.kind],
-            outcome="sending", payload=attempts.payload(answer.sets[parcel.jti]),
+            outcome="sending", payload=made[parcel.jti].payload,
         )
         for parcel in parcels
     ]  # fmt: skip
@@ -270,11 +271,11 @@ def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answ
         elif not told.kinds:
             quiet.append(_state(row, told))
         else:
-            token, disclosure = _message(row, told, desk), _disclosure(row, told, desk.now)
-            answer.take(_jti(row), token)
+            message, disclosure = _message(row, told, desk), _disclosure(row, told, desk.now)
+            answer.take(_jti(row), message.token)
             logged.append(disclosure)
             handed.append(_state(row, told) | {"jti": _jti(row)})
-            tried.append(_attempt(row, told, disclosure, token))
+            tried.append(_attempt(row, told, disclosure, message.payload))
         if answer.full:
             break
     _write(session, poll_statements.NOTHING_TO_TELL, quiet)
@@ -284,7 +285,7 @@ def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answ
     attempts.record(session, *tried)
 
 
-def _message(row: Row[Any], told: News, desk: _Desk) -> str:
+def _message(row: Row[Any], told: News, desk: _Desk) -> Message:
     to = Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups)
     return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=_jti(row), now=desk.now, news=told)
 
@@ -319,10 +320,10 @@ def _disclosure(row: Row[Any], told: News, now: datetime) -> ledger.NewDisclosur
     )  # fmt: skip
 
 
-def _attempt(row: Row[Any], told: News, logged: ledger.NewDisclosure, token: str) -> NewAttempt:
+def _attempt(row: Row[Any], told: News, logged: ledger.NewDisclosure, payload: str) -> NewAttempt:
     return NewAttempt(
         client_id=row.client_id, at=logged.at, attempt_id=logged.disclosure_id, jti=_jti(row), channel="poll",
-        kinds=told.kinds, outcome="sending", payload=attempts.payload(token), person_id=row.person_id,
+        kinds=told.kinds, outcome="sending", payload=payload, person_id=row.person_id,
         grant_id=row.grant_id, generation=row.generation, sequence=told.sequence, grant_version=row.grant_version,
     )  # fmt: skip
 

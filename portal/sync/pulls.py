@@ -368,4 +368,4 @@ def message(row: Row[Any], names: Iterable[str], desk: Desk, *, to: Addressee, j
         entries=consumer.open_entries(vault, row.entries or {}, names),
     )  # fmt: skip
     news = News(sequence=row.sequence, profile=profile)
-    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, news=news)
+    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=jti, now=desk.now, news=news).token

@@ -118,9 +118,14 @@ def challenge(
     token = messages.about_stream(
         signing.current(session, keyring=keyring), issuer=config.current().issuer, client_id=client_id,
         stream_id=stream_id, jti=new_id().hex, now=now, event={messages.VERIFICATION: {"state": state}},
-    )  # fmt: skip
+    ).token  # fmt: skip
     return Challenge(
-        client_id=client_id, stream_id=stream_id, url=url, token=token, state=state, authorization=authorization
+        client_id=client_id,
+        stream_id=stream_id,
+        url=url,
+        token=token,
+        state=state,
+        authorization=authorization,
     )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.events import SigningKeysChanged, StreamStatusChanged
+    from portal.sync.messages import Message
     from portal.sync.rules import Result
     from portal.vault.signing import Signer
 
@@ -190,7 +191,7 @@ def settle(session: Session, *, client_id: str, said: Mapping[str, str], now: da
         session.execute(_ANSWERED, {"client_id": client_id, "rows": json.dumps(rows), "now": now})
 
 
-def build(parcel: StreamParcel, signer: Signer, *, issuer: str, now: datetime) -> str:
+def build(parcel: StreamParcel, signer: Signer, *, issuer: str, now: datetime) -> Message:
     """Return the signed message."""
     return messages.about_stream(
         signer, issuer=issuer, client_id=parcel.client_id, stream_id=parcel.stream_id, jti=parcel.jti, now=now,

@@ -155,11 +155,11 @@ def pushed(session: Session, ear: Ear, keys: Keyring, issuer: str) -> str:
     session.execute(statements.BACKFILL, {"client_id": ear.rp.client_id})
     claimed = outbox.claim(session, keyring=keys, now=db.now(), limit=1000, lease_seconds=20).parcels
     (parcel,) = [each for each in claimed if each.place.stream_id == endpoint.stream_id]
-    token = messages.build(
+    message = messages.build(
         signing.current(session, keyring=keys), issuer=issuer, to=parcel.to, jti=parcel.jti, now=parcel.at,
         news=parcel.news,
     )  # fmt: skip
-    return str(ear.read(token)["sub_id"]["sub"])
+    return str(ear.read(message.token)["sub_id"]["sub"])
 
 
 @pytest.fixture

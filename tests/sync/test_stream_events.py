@@ -160,7 +160,7 @@ def test_the_message_is_about_the_stream(world: World) -> None:
 
     def make(session: Any) -> str:  # noqa: ANN401 - a session
         signer = signing.current(session, keyring=world.keyring)
-        return stream_events.build(parcel, signer, issuer=settings.issuer, now=db.now())
+        return stream_events.build(parcel, signer, issuer=settings.issuer, now=db.now()).token
 
     claims = read(world.transact(make), portal_keys=world.portal_keys(), key=firm.receiver.key).claims
     assert claims["sub_id"] == {"format": "opaque", "id": str(world.endpoint(firm).stream_id)}

@@ -75,6 +75,7 @@ class Parcel:
     person_id: UUID
     grant_id: UUID
     grant_version: int
+    purpose_id: UUID
     generation: int
     attempts: int
     base: tuple[int, int]
@@ -167,11 +168,12 @@ def still_allowed(parcels: Sequence[Parcel], rows: Iterable[Any], *, now: dateti
     return {each.disclosure_id for each in found if each.until is None or now < each.until}
 
 
-def asked(parcels: Iterable[Parcel]) -> dict[str, list[Any]]:
+def asked(parcels: Sequence[Parcel]) -> dict[str, list[Any]]:
     """Return the parameters of `STILL_ALLOWED`: which leases, and on what ground each was let go."""
     named = [(each.person_id, each.grant_id, each.lease_id, each.ground) for each in parcels]
     names = ("person_ids", "grant_ids", "lease_ids", "grounds")
-    return dict(zip(names, map(list, zip(*named, strict=True)), strict=True))
+    columns = dict(zip(names, map(list, zip(*named, strict=True)), strict=True))
+    return columns | {"purpose_ids": list({each.purpose_id for each in parcels})}
 
 
 def finish(
@@ -267,6 +269,7 @@ def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # no
         person_id=row.person_id,
         grant_id=row.grant_id,
         grant_version=row.grant_version,
+        purpose_id=row.purpose_id,
         generation=row.generation,
         attempts=row.attempts,
         base=(row.acked_sequence, row.told_version),

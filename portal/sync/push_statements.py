@@ -10,7 +10,7 @@ from sqlalchemy import text
 from portal.db import Prepared
 from portal.oauth.statements import GRANT_ITSELF, OFFER
 from portal.sync import rules
-from portal.sync.statements import CLIENT, HOW_TOLD, KEYS, NEWS, TOLD
+from portal.sync.statements import HOW_TOLD, KEYS, NEWS, TOLD
 
 _FREE = "(d.leased_until IS NULL OR d.leased_until <= clock_timestamp())"
 # Clients that are owed something after one of them, with the day their longest wait ends: from one to the next by
@@ -47,7 +47,6 @@ LOOK = Prepared("look", f"""
 """)  # fmt: skip  # noqa: S608 - put together from constants
 # What leave to send rests on: while this is the same, so is the decision, but for the time that a consent ends.
 _OFFER_GROUND = "concat_ws(' ', p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
-_GROUND = f"concat_ws(' ', g.version, g.state, {_OFFER_GROUND})"
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
 HOLD = Prepared("hold", f"""
     SELECT e.stream_id FROM unnest(CAST(:stream_ids AS uuid[])) WITH ORDINALITY AS a(stream_id, place)
@@ -124,13 +123,19 @@ OFFERS = Prepared("offers", f"""
      WHERE p.purpose_id = ANY(CAST(:purpose_ids AS uuid[]))
 """)  # fmt: skip  # noqa: S608 - put together from constants
 _STILL_ALLOWED = f"""
+    WITH offer AS MATERIALIZED (
+        SELECT p.purpose_id, {_OFFER_GROUND} AS ground
+          FROM purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id
+          JOIN stream n ON n.client_id = c.client_id
+         WHERE p.purpose_id = ANY(CAST(:purpose_ids AS uuid[])))
     SELECT w.number
       FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:lease_ids AS uuid[]),
                   CAST(:grounds AS text[])) WITH ORDINALITY AS w(person_id, grant_id, lease_id, ground, number)
       JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id AND d.lease_id = w.lease_id
-      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id {CLIENT}
-      JOIN stream n ON n.client_id = g.client_id
-     WHERE d.leased_until > clock_timestamp() AND {_GROUND} = w.ground"""  # noqa: S608 - put together from constants
+      JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
+      JOIN offer ON offer.purpose_id = g.purpose_id
+     WHERE d.leased_until > clock_timestamp()
+       AND concat_ws(' ', g.version, g.state, offer.ground) = w.ground"""  # noqa: S608 - put together from constants
 STILL_ALLOWED = Prepared("still_allowed", _STILL_ALLOWED)
 # The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.
 HELD_ALLOWED = Prepared("held_allowed", f"{_STILL_ALLOWED} ORDER BY g.person_id, g.grant_id FOR SHARE OF g SKIP LOCKED")

@@ -251,7 +251,7 @@ def _written(value: object) -> bytes | None:
     if isinstance(value, bytes):
         return b"\\x" + value.hex().encode()
     if isinstance(value, list):
-        return b"{" + b",".join(_element(part) for part in value) + b"}"
+        return b"{" + b",".join(map(_element, value)) + b"}"
     return str(value).encode()
 
 

@@ -311,7 +311,7 @@ class Courier:
         self._landed.add((place.stream_id, consignment.key))
         self._stay(sent)
         # What is the same for many messages is said once of their stream.
-        for result in dict.fromkeys(each.result for each in sent):
+        for result in dict.fromkeys({id(each.result): each.result for each in sent}.values()):
             self._said.append((place.stream_id, result))
             if result.narrower is not None:
                 self._narrowed[place.stream_id] = result.narrower, time.monotonic() + _NARROW_SECONDS

@@ -69,7 +69,7 @@ class Parcel:
     """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say.
 
     Those of one lease leave in one request.  `base` is what was acknowledged when it was claimed: the record's
-    sequence and the version of the grant.  `ground` is what leave to send it rests on, and `until` when that ends.
+    sequence and the version of the grant.  `ground` is what leave to send it rests on, but for the time.
     """
 
     person_id: UUID
@@ -87,7 +87,6 @@ class Parcel:
     disclosure_id: UUID
     at: datetime
     ground: str
-    until: datetime | None
     news: News
 
 
@@ -164,16 +163,19 @@ def still_allowed(parcels: Sequence[Parcel], rows: Iterable[Any], *, now: dateti
 
     The policy has decided when they were claimed; this asks whether anything that it decided on is another now.
     """
-    found = (parcels[row.number - 1] for row in rows)
-    return {each.disclosure_id for each in found if each.until is None or now < each.until}
+    found = ((parcels[row.number - 1], row.expires_at) for row in rows)
+    return {each.disclosure_id for each, ends in found if ends is None or now < ends or each.news.over}
 
 
 def asked(parcels: Sequence[Parcel]) -> dict[str, list[Any]]:
-    """Return the parameters of `STILL_ALLOWED`: which leases, and on what ground each was let go."""
-    named = [(each.person_id, each.grant_id, each.lease_id, each.ground) for each in parcels]
-    names = ("person_ids", "grant_ids", "lease_ids", "grounds")
-    columns = dict(zip(names, map(list, zip(*named, strict=True)), strict=True))
-    return columns | {"purpose_ids": list({each.purpose_id for each in parcels})}
+    """Return the parameters of `STILL_ALLOWED`: which deliveries under which leases, and on what ground each may go."""
+    return {
+        "person_ids": [each.person_id for each in parcels],
+        "grant_ids": [each.grant_id for each in parcels],
+        "grounds": [each.ground for each in parcels],
+        "lease_ids": list({each.lease_id for each in parcels}),
+        "purpose_ids": list({each.purpose_id for each in parcels}),
+    }
 
 
 def finish(
@@ -281,7 +283,6 @@ def _parcel(row: Any, place: Place, found: News, now: datetime) -> Parcel:  # no
         disclosure_id=new_id(),
         at=now,
         ground=f"{row.grant_version} {row.state} {row.ground}",
-        until=None if found.over else row.expires_at,
         news=found,
     )
 

@@ -128,13 +128,13 @@ _STILL_ALLOWED = f"""
           FROM purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id
           JOIN stream n ON n.client_id = c.client_id
          WHERE p.purpose_id = ANY(CAST(:purpose_ids AS uuid[])))
-    SELECT w.number
-      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:lease_ids AS uuid[]),
-                  CAST(:grounds AS text[])) WITH ORDINALITY AS w(person_id, grant_id, lease_id, ground, number)
-      JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id AND d.lease_id = w.lease_id
+    SELECT w.number, g.expires_at
+      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:grounds AS text[]))
+           WITH ORDINALITY AS w(person_id, grant_id, ground, number)
+      JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
       JOIN offer ON offer.purpose_id = g.purpose_id
-     WHERE d.leased_until > clock_timestamp()
+     WHERE d.lease_id = ANY(CAST(:lease_ids AS uuid[])) AND d.leased_until > clock_timestamp()
        AND concat_ws(' ', g.version, g.state, offer.ground) = w.ground"""  # noqa: S608 - put together from constants
 STILL_ALLOWED = Prepared("still_allowed", _STILL_ALLOWED)
 # The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.

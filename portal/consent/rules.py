@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from portal.consumer.catalogue import SENSITIVE
 from portal.identity import levels
@@ -57,8 +57,7 @@ _STATE_REFUSALS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """What is true of grant, client and purpose at the moment of asking."""
 
     client_id: str
@@ -87,8 +86,7 @@ class Proved:
         return sure and self.at is not None and now - self.at <= PROVED_WITHIN
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """Either the attributes that may leave, in a stable order, or the reason why none may."""
 
     attributes: tuple[str, ...]

@@ -45,8 +45,7 @@ class NoKeyError(PortalError):
     public = "The app has no encryption key registered."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Addressee:
+class Addressee(NamedTuple):
     """Whom a message is for: the client, the subject as its company knows them, and its public keys.
 
     `keys` maps each key group to `{"kid", "jwk"}`, `groups` an attribute to its key group; the group of any other
@@ -119,8 +118,7 @@ class Erasure:
     delete_by: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
-class News:
+class News(NamedTuple):
     """What one message tells of one person; `sequence` is the record's, as far as it was looked at.
 
     `state` is the consent's, told here or before: whoever acknowledges the message knows it.

@@ -90,8 +90,7 @@ class Parcel:
     news: News
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """A parcel and what became of it; `payload` is for staff what was signed, if it was."""
 
     parcel: Parcel | StreamParcel
@@ -110,8 +109,7 @@ class Claimed(NamedTuple):
     after: str
 
 
-@dataclass(frozen=True)
-class _Verdict:
+class _Verdict(NamedTuple):
     """What a claimed row comes to: a parcel with its ledger row, or an acknowledgement without one."""
 
     parcel: Parcel | None = None

@@ -219,9 +219,10 @@ def settle(session: Session, *, before: datetime, after: datetime, now: datetime
     # What was polled is noted when it is handed out.
     left = {(row.person_id, row.grant_id): row for row in sorted(rows, key=attrgetter("at")) if row.channel in _PUSHED}
     unsure = [
-        {"person_id": row.person_id, "grant_id": row.grant_id, "version": row.grant_version} for row in left.values()
+        {"person_id": row.person_id, "grant_id": row.grant_id, "version": row.grant_version, "at": row.at}
+        for row in left.values()
     ]
-    session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure)})
+    session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure), "consent": messages.CONSENT})
 
 
 def _with_offers(session: Session, rows: Sequence[Any]) -> list[Any]:

@@ -179,17 +179,26 @@ FINISH = Prepared("finish", """
        AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
 """)  # fmt: skip
 # Nobody noted what a worker had sent that then died: whoever may believe another version of the consent than it
-# acknowledged is told again (`statements.DOUBT`), under a newer generation than any it may have had.
+# acknowledged is told again (`statements.DOUBT`), unless it has acknowledged a later word of it.  Where that version
+# is still true the next try says so under the same id, and only the doubt is noted; else it is told under a newer
+# generation than any it may have had.
 MAY_BELIEVE = text("""
     WITH unsure AS (
-        SELECT d.person_id, d.grant_id, v.version
-          FROM delivery d JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(person_id uuid, grant_id uuid, version int)
+        SELECT d.person_id, d.grant_id, v.version, (g.version <> v.version)::int AS past
+          FROM delivery d
+          JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(person_id uuid, grant_id uuid, version int, at timestamptz)
             ON v.person_id = d.person_id AND v.grant_id = d.grant_id
+          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
          WHERE d.told_version <> v.version
+           AND NOT EXISTS (SELECT FROM attempt a
+                            WHERE a.client_id = d.client_id AND a.person_id = d.person_id AND a.grant_id = d.grant_id
+                              AND a.at > v.at AND a.outcome = 'completed' AND a.grant_version >= v.version
+                              AND jsonb_exists(a.kinds, :consent))
          ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
     UPDATE delivery d
-       SET sent_generation = d.generation + 1, sent_version = u.version, sent_jti = NULL,
-           generation = d.generation + 2, due_at = LEAST(d.due_at, clock_timestamp())
+       SET sent_generation = d.generation + u.past, sent_version = u.version, sent_jti = NULL,
+           generation = d.generation + 2 * u.past,
+           due_at = CASE WHEN u.past = 1 THEN LEAST(d.due_at, clock_timestamp()) ELSE d.due_at END
       FROM unsure u WHERE d.person_id = u.person_id AND d.grant_id = u.grant_id
 """)
 FORGET_FLIGHTS = text("DELETE FROM flight WHERE leased_until < clock_timestamp() - interval '1 hour'")

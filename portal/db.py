@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from psycopg.pq.abc import PGconn as Libpq
     from psycopg.pq.abc import PGresult
@@ -174,7 +174,7 @@ class Prepared:
         self.names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
         self.sql = _PARAMETER.sub(lambda found: f"${self.names.index(found[1]) + 1}", sql)
         self.name = name
-        self._read: tuple[Callable[..., Any], list[Callable[[bytes], Any]]] | None = None
+        self._read: tuple[Callable[[Iterable[Any]], Any], list[Callable[[bytes], Any]]] | None = None
 
     def one(self, url: str, parameters: Mapping[str, object]) -> Any:  # noqa: ANN401 - a row of this statement
         """Run it by itself and return its first row by column names, or None.
@@ -227,13 +227,20 @@ class Prepared:
         columns = [_column(result, at, read, numbers) for at, read in enumerate(readers)]
         return [make(values) for values in zip(*columns, strict=True)]
 
-    def _described(self, result: PGresult) -> tuple[Callable[..., Any], list[Callable[[bytes], Any]]]:
+    def _described(self, result: PGresult) -> tuple[Callable[[Iterable[Any]], Any], list[Callable[[bytes], Any]]]:
         fields = range(result.nfields)
         names = [(result.fname(column) or b"").decode() for column in fields]
-        # What it returns is known once it has run.
-        row: Any = namedtuple(self.name, names)  # type: ignore[misc] # noqa: PYI024
-        self._read = row._make, [_READ.get(result.ftype(column), bytes.decode) for column in fields]
+        readers = [_READ.get(result.ftype(column), bytes.decode) for column in fields]
+        self._read = rows_of(self.name, tuple(names)), readers
         return self._read
+
+
+@cache
+def rows_of(name: str, fields: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
+    """Return what makes a row with these fields of their values: a statement says what it returns once it has run."""
+    row: Any = namedtuple(name, fields)  # type: ignore[misc] # noqa: PYI024
+    make: Callable[[Iterable[Any]], Any] = row._make
+    return make
 
 
 def _column(result: PGresult, column: int, read: Callable[[bytes], Any], numbers: range) -> list[Any]:

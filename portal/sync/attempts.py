@@ -41,6 +41,7 @@ _FORGET = text("""
 """)
 
 
+# Not frozen, as that takes twice as long to make and there is one for each message; so are the rows of the log.
 @dataclass(kw_only=True, slots=True)
 class NewAttempt:
     """One try of one message; `attempt_id` and `at` are those of its row in the disclosure log, where it has one."""

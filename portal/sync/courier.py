@@ -310,7 +310,7 @@ class Courier:
         place = consignment.place
         self._landed.add((place.stream_id, consignment.key))
         self._stay(sent)
-        # What is the same for many messages is said once of their stream.
+        # What is the same for many messages is said once of their stream; most have one result between them.
         for result in dict.fromkeys({id(each.result): each.result for each in sent}.values()):
             self._said.append((place.stream_id, result))
             if result.narrower is not None:

@@ -133,11 +133,6 @@ class News(NamedTuple):
     erasure: Erasure | None = None
 
     @property
-    def over(self) -> bool:
-        """Nothing is shared any more, and that is not only for now."""
-        return self.state not in {"active", "paused"}
-
-    @property
     def entries(self) -> Mapping[str, OpenedEntry]:
         """The details whose values it discloses."""
         return self.profile.entries if self.profile else {}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from portal.sync.records import Record
 
-_OVER = {"withdrawn": "stopped", "ended": "ended", "expired": "expired"}
+OVER = {"withdrawn": "stopped", "ended": "ended", "expired": "expired"}
 
 
 class Later(NamedTuple):
@@ -73,8 +73,8 @@ def change(*, told: str, state: str, differs: bool) -> str:
     `told` is empty for a company that knows of nothing; `differs` says that what an active consent covers is
     something else than it was told.
     """
-    if state in _OVER:
-        return "" if told == state else _OVER[state]
+    if state in OVER:
+        return "" if told == state else OVER[state]
     if state == "paused":
         return "" if told == "paused" else "paused"
     if told == "active":
@@ -128,7 +128,7 @@ def _content(row: Row[Any], when: str) -> tuple[object, ...]:
 
 
 def _erasure(row: Row[Any], now: datetime) -> Erasure | None:
-    if row.erasure_asked_at is None or row.told_erasure or _state(row, now) not in _OVER:
+    if row.erasure_asked_at is None or row.told_erasure or _state(row, now) not in OVER:
         return None
     delete_by = terms.delete_by(changed_at=row.changed_at, expires_at=row.expires_at, retention_days=row.retention_days)
     return Erasure(

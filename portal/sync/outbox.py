@@ -6,16 +6,14 @@ therefore lose an outcome, never a row: the reconciler turns such rows into `unk
 
 from __future__ import annotations
 
-from collections import namedtuple
 from dataclasses import dataclass, field
-from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from portal import faults
-from portal.db import new_id
+from portal.db import new_id, rows_of
 from portal.ledger import services as ledger
 from portal.sync import (
     attempts,
@@ -35,7 +33,7 @@ from portal.sync.stream_events import StreamParcel
 from portal.vault.keyring import SealBrokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -63,9 +61,7 @@ class Place:
     authorization: str | None = field(repr=False)
 
 
-# Not frozen, as that takes longer to make and there is one for each message; the same goes for what is logged of it.
-@dataclass(kw_only=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One leased delivery, ready to send: everything a sender needs, and what the acknowledgement will say.
 
     Those of one lease leave in one request.  `base` is what was acknowledged when it was claimed: the record's
@@ -162,7 +158,7 @@ def still_allowed(parcels: Sequence[Parcel], rows: Iterable[Any], *, now: dateti
     The policy has decided when they were claimed; this asks whether anything that it decided on is another now.
     """
     found = ((parcels[row.number - 1], row.expires_at) for row in rows)
-    return {each.disclosure_id for each, ends in found if ends is None or now < ends or each.news.over}
+    return {each.disclosure_id for each, ends in found if ends is None or now < ends or each.news.state in news.OVER}
 
 
 def asked(parcels: Sequence[Parcel]) -> dict[str, list[Any]]:
@@ -231,15 +227,8 @@ def _with_offers(session: Session, rows: Sequence[Any]) -> list[Any]:
         return []
     offers = push_statements.OFFERS.within(session, {"purpose_ids": list({row.purpose_id for row in rows})})
     known = {offer.purpose_id: offer[1:] for offer in offers}
-    made = _joined(rows[0]._fields + offers[0]._fields[1:])
-    return [made(row + known[row.purpose_id]) for row in rows]
-
-
-@cache
-def _joined(fields: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
-    row: Any = namedtuple("due", fields)  # type: ignore[misc] # noqa: PYI024 - the statements name its fields
-    make: Callable[[Iterable[Any]], Any] = row._make
-    return make
+    make = rows_of("due", rows[0]._fields + offers[0]._fields[1:])
+    return [make(row + known[row.purpose_id]) for row in rows]
 
 
 def _place(row: Any, keyring: Keyring) -> Place | None:  # noqa: ANN401 - a row of `CLAIM`

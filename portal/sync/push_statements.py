@@ -47,6 +47,11 @@ LOOK = Prepared("look", f"""
 """)  # fmt: skip  # noqa: S608 - put together from constants
 # What leave to send rests on: while this is the same, so is the decision, but for the time that a consent ends.
 _OFFER_GROUND = "concat_ws(' ', p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
+# What the messages for one purpose have in common.
+_OFFERED = """
+    purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id
+      JOIN stream n ON n.client_id = c.client_id"""
+_OF_THESE = "p.purpose_id = ANY(CAST(:purpose_ids AS uuid[]))"
 # Held until the claim is committed: two workers never share one stream's room.  What another holds is passed over.
 HOLD = Prepared("hold", f"""
     SELECT e.stream_id FROM unnest(CAST(:stream_ids AS uuid[])) WITH ORDINALITY AS a(stream_id, place)
@@ -118,16 +123,11 @@ CLAIM = Prepared("claim", f"""
 OFFERS = Prepared("offers", f"""
     SELECT p.purpose_id, {OFFER}, {HOW_TOLD}, p.strict, n.stream_id, n.url, n.batch, n.authorization_version,
            n.wrapped_authorization, e.keys, {_OFFER_GROUND} AS ground
-      FROM purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id
-      JOIN stream n ON n.client_id = c.client_id {KEYS}
-     WHERE p.purpose_id = ANY(CAST(:purpose_ids AS uuid[]))
+      FROM {_OFFERED} {KEYS} WHERE {_OF_THESE}
 """)  # fmt: skip  # noqa: S608 - put together from constants
 _STILL_ALLOWED = f"""
     WITH offer AS MATERIALIZED (
-        SELECT p.purpose_id, {_OFFER_GROUND} AS ground
-          FROM purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id
-          JOIN stream n ON n.client_id = c.client_id
-         WHERE p.purpose_id = ANY(CAST(:purpose_ids AS uuid[])))
+        SELECT p.purpose_id, {_OFFER_GROUND} AS ground FROM {_OFFERED} WHERE {_OF_THESE})
     SELECT w.number, g.expires_at
       FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[]), CAST(:grounds AS text[]))
            WITH ORDINALITY AS w(person_id, grant_id, ground, number)

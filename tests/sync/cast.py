@@ -128,6 +128,14 @@ class World:
         found: Stream = self.transact(lambda session: queries.stream_of(session, client_id=firm.client_id))
         return found
 
+    def set_stream(self, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
+        change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
+        self.transact(lambda session: session.execute(change))
+
+    def employ(self, person_id: UUID, firm: Firm) -> None:
+        """Let somebody be staff of the company."""
+        self.transact(lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=person_id))
+
     def make_strict(self, firm: Firm) -> None:
         """Hold the consent until a request to this firm is over."""
         firm.strict = True

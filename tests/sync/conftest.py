@@ -9,6 +9,7 @@ import pytest
 from portal import events
 from portal.app import create_app
 from portal.sync import courier, services
+from tests.companies.browser import Browser
 from tests.sync.caller import Caller
 from tests.sync.cast import World
 
@@ -65,3 +66,11 @@ def shared(world: World, firm: Firm) -> Shared:
 @pytest.fixture
 def caller(http: FlaskClient, world: World, firm: Firm) -> Caller:
     return Caller(http, world, firm)
+
+
+@pytest.fixture
+def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
+    """The browser of somebody who is staff of `firm`."""
+    made = Browser(app, settings, keys)
+    world.employ(made.person_id, firm)
+    return made

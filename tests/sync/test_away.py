@@ -13,7 +13,6 @@ from portal.sync.models import Delivery, Stream
 from portal.web import dates
 from tests.companies.browser import Browser
 from tests.counting import statements
-from tests.sync.test_replays import set_stream
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -44,7 +43,7 @@ def received(world: World, shared: Shared) -> None:
 
 def make(world: World, firm: Firm, stream: dict[str, Any]) -> None:
     now = db.now()
-    set_stream(world, firm, **{key: now + value if isinstance(value, timedelta) else value
+    world.set_stream(firm, **{key: now + value if isinstance(value, timedelta) else value
                                for key, value in stream.items()})  # fmt: skip
 
 

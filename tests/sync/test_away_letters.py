@@ -14,7 +14,6 @@ from portal.identity import services as identity
 from portal.sync import away_letters, jobs
 from portal.sync.models import AwayLetter, Stream
 from tests.identity.conftest import Mailbox, mail_settings, mailbox
-from tests.sync.test_replays import set_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +50,7 @@ def person(world: World, keys: Keyring, *firms: Firm) -> UUID:
 
 
 def turn_off(world: World, firm: Firm, ago: timedelta = HOURS) -> None:
-    set_stream(world, firm, state="disabled", disabled_at=db.now() - ago, people_told_at=None, people_told_after=None)
+    world.set_stream(firm, state="disabled", disabled_at=db.now() - ago, people_told_at=None, people_told_after=None)
 
 
 def work(world: World, settings: Settings) -> None:
@@ -111,7 +110,7 @@ def test_who_is_back_before_the_hour_is_not_written_about(
     turn_off(world, firm, HOURS if back else timedelta(minutes=30))
     if back:
         world.transact(away_letters.spread)
-        set_stream(world, firm, state="enabled", disabled_at=None)
+        world.set_stream(firm, state="enabled", disabled_at=None)
     work(world, mail_settings)
     assert mailbox.mails == []
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from joserfc import jws
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from portal import config
 from portal.sync import courier, jobs, rules
-from portal.sync.models import Attempt, Stream
+from portal.sync.models import Attempt
 from tests.sync.outbox_steps import carry, claim, entries
 
 if TYPE_CHECKING:
@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def firm(world: World) -> Firm:
     made = world.firm()
-    set_stream(world, made, batch=50)
+    world.set_stream(made, batch=50)
     return made
-
-
-def set_stream(world: World, firm: Firm, **values: object) -> None:
-    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(change))
 
 
 def shares(world: World, firm: Firm, count: int) -> list[Shared]:
@@ -56,7 +51,7 @@ def test_one_person_alone_is_a_request_with_one(world: World, firm: Firm) -> Non
 
 
 def test_never_more_than_a_stream_takes(world: World, firm: Firm) -> None:
-    set_stream(world, firm, batch=3)
+    world.set_stream(firm, batch=3)
     shares(world, firm, 8)
     jobs.drain()
     assert sorted(firm.receiver.sizes) == [2, 3, 3]

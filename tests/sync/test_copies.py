@@ -268,8 +268,7 @@ def test_streams_the_company_paused_are_left_out_and_those_that_failed_are_not(
     *, world: World, firm: Firm, shared_once: Shared, values: dict[str, Any], total: int
 ) -> None:
     assert shared_once.sub
-    set_so = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(set_so))
+    world.set_stream(firm, **values)
     assert share(world, firm).total == total
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import update
 
 from portal import config, db, queue
 from portal.sync import courier, jobs, push_statements
-from portal.sync.models import Stream
 from tests import counting
 
 if TYPE_CHECKING:
@@ -17,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def subscribers(world: World, firm: Firm, count: int) -> list[Shared]:
-    wide = update(Stream).where(Stream.client_id == firm.client_id).values(in_flight=100)
-    world.transact(lambda session: session.execute(wide))
+    world.set_stream(firm, in_flight=100)
     return [world.share(world.person(), firm) for _ in range(count)]
 
 

@@ -13,11 +13,10 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.sync import chart, deliveries, jobs
 from portal.sync.consignments import MANY
-from portal.sync.models import Attempt, Delivery, Receipt, Stream
+from portal.sync.models import Attempt, Delivery, Receipt
 from tests.companies.browser import Browser
 from tests.counting import statements
 
@@ -43,13 +42,8 @@ def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
 @pytest.fixture
 def firm(world: World, browser: Browser) -> Firm:
     made = world.firm()
-    employ(world, browser, made)
+    world.employ(browser.person_id, made)
     return made
-
-
-def employ(world: World, browser: Browser, firm: Firm) -> None:
-    joins: dict[str, Any] = {"company_id": firm.company_id, "person_id": browser.person_id}
-    world.transact(lambda session: companies.add_staff(session, **joins))
 
 
 def attempt(world: World, firm: Firm, shared: Shared | None = None, **more: Any) -> Attempt:  # noqa: ANN401 - columns
@@ -66,11 +60,6 @@ def attempt(world: World, firm: Firm, shared: Shared | None = None, **more: Any)
 
 def failed(world: World, firm: Firm, shared: Shared, **more: Any) -> Attempt:  # noqa: ANN401 - columns
     return attempt(world, firm, shared, **({"outcome": "failed", "status": 503, "detail": "It answered 503."} | more))
-
-
-def set_stream(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns
-    now_so = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(now_so))
 
 
 def set_delivery(world: World, shared: Shared, **values: Any) -> None:  # noqa: ANN401 - columns
@@ -165,9 +154,9 @@ def test_what_waits_says_when_it_is_tried_next(
     world: World, browser: Browser, stream: dict[str, Any], delivery: dict[str, Any], words: str
 ) -> None:
     firm = world.firm()
-    employ(world, browser, firm)
+    world.employ(browser.person_id, firm)
     shared = shared_with(world, firm)
-    set_stream(world, firm, **({"state": "enabled"} | _absolute(stream)))
+    world.set_stream(firm, **({"state": "enabled"} | _absolute(stream)))
     set_delivery(world, shared, **_absolute(delivery))
     held = "held" if delivery.get("held") else "waiting"
     (row,) = rows(browser.get(f"{PATH}?result={held}"))
@@ -247,7 +236,7 @@ def test_one_message_shows_every_try_and_what_was_sent(world: World, browser: Br
 
 def test_the_type_of_several_in_one_request_is_named_as_it_is_sent(world: World, browser: Browser, firm: Firm) -> None:
     attempt(world, firm, shared_with(world, firm), jti="one")
-    set_stream(world, firm, batch=20)
+    world.set_stream(firm, batch=20)
     assert f"{MANY}, several in one request" in browser.get(f"{PATH}/messages/{firm.client_id}/one").text
 
 
@@ -364,7 +353,7 @@ def test_without_an_endpoint_that_is_on_sending_again_waits_and_says_so(
     world: World, browser: Browser, firm: Firm
 ) -> None:
     shared = shared_with(world, firm)
-    set_stream(world, firm, state="disabled")
+    world.set_stream(firm, state="disabled")
     again(browser, shared)
     assert "Nothing is sent yet" in browser.get(PATH).text
 
@@ -375,7 +364,7 @@ def test_only_staff_of_the_company_itself_can_have_it_sent_again(
     firm, other = world.firm(), world.firm()
     shared, theirs = shared_with(world, firm), shared_with(world, other)
     assert again(Browser(app, settings, keys), shared).location == "/org"
-    employ(world, browser, firm)
+    world.employ(browser.person_id, firm)
     before = world.delivery(theirs).generation
     wrong = [{"sub": theirs.sub}, {"sharing": str(theirs.grant_id)}, {"sharing": "x"}, {"sub": ""}, {"sub": "\0"}]
     for changed in [*wrong, {"sub": theirs.sub, "sharing": str(theirs.grant_id)}]:
@@ -429,7 +418,7 @@ def test_the_table_refreshes_alone(world: World, browser: Browser, firm: Firm) -
 
 def test_an_endpoint_that_is_away_is_named_first(world: World, browser: Browser, firm: Firm) -> None:
     assert "the endpoint takes updates" in browser.get(PATH).text
-    set_stream(world, firm, failing_since=db.now() - timedelta(days=2), last_problem="It answered 503.")
+    world.set_stream(firm, failing_since=db.now() - timedelta(days=2), last_problem="It answered 503.")
     page = browser.get(PATH).text
     assert "takes no updates since" in page
     assert "It answered 503." in page
@@ -437,7 +426,7 @@ def test_an_endpoint_that_is_away_is_named_first(world: World, browser: Browser,
     assert "We keep trying" not in page
     shared_with(world, firm)
     assert "We keep trying. It answered 503." in browser.get(PATH).text
-    set_stream(world, firm, state="disabled", reason="The endpoint answered 410: it is gone for good.")
+    world.set_stream(firm, state="disabled", reason="The endpoint answered 410: it is gone for good.")
     assert "turned off. The endpoint answered 410" in browser.get(PATH).text
 
 

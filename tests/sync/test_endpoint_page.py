@@ -11,23 +11,13 @@ from portal import db
 from portal.companies import services as companies
 from portal.sync import jobs, push_header, streams
 from portal.sync.models import Stream
-from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-    from flask import Flask
-
-    from portal.config import Settings
     from portal.vault.keyring import Keyring
+    from tests.companies.browser import Browser
     from tests.sync.cast import Firm, World
-
-
-@pytest.fixture
-def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
-    made = Browser(app, settings, keys)
-    world.transact(lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=made.person_id))
-    return made
 
 
 def here(firm: Firm, more: str = "") -> str:

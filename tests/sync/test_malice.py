@@ -15,7 +15,6 @@ from portal.sync import health, jobs, proving, push_header, streams
 from portal.sync.models import Attempt, Stream
 from portal.web import limits
 from tests import counting
-from tests.companies.browser import Browser
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
@@ -23,17 +22,12 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from portal.config import Settings
     from portal.vault.keyring import Keyring
+    from tests.companies.browser import Browser
     from tests.sync.cast import Firm, Shared, World
 
 SECRET = "Bearer secret-of-theirs"
 NOW: dict[str, Any] = {"returnImmediately": True}
-
-
-def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
-    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(change))
 
 
 def manager(app: Flask, world: World, firm: Firm) -> Caller:
@@ -47,13 +41,6 @@ def told(world: World, shared: Shared) -> int:
     return found
 
 
-@pytest.fixture
-def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
-    made = Browser(app, settings, keys)
-    world.transact(lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=made.person_id))
-    return made
-
-
 def test_an_identifier_that_is_no_text_is_nobodys(browser: Browser) -> None:
     assert browser.get("/org/deliveries?person=%00").status_code == 200
 
@@ -63,7 +50,7 @@ def test_a_header_stays_behind_when_staff_move_the_endpoint(
 ) -> None:
     """Whoever has a colleague's session would else read, at their own address, what no page shows."""
     version, wrapped = push_header.wrap(keys, client_id=firm.client_id, header=SECRET)
-    put(world, firm, authorization_version=version, wrapped_authorization=wrapped)
+    world.set_stream(firm, authorization_version=version, wrapped_authorization=wrapped)
     elsewhere = firm.receiver.url + "/mine"
     assert browser.send(f"/org/apps/{firm.client_id}/endpoint", url=elsewhere).status_code == 303
     stream = world.endpoint(firm)
@@ -75,7 +62,7 @@ def test_what_a_receiver_says_of_a_message_is_kept_only_where_it_is_a_code(
     world: World, firm: Firm, words: object
 ) -> None:
     """Else a company could write somebody's details down here, in plain, and have staff read its letters."""
-    put(world, firm, batch=20)
+    world.set_stream(firm, batch=20)
     firm.receiver.says = lambda jtis: {"ack": [], "setErrs": {jti: {"err": words} for jti in jtis}}
     shared = world.share(world.person(), firm)
     jobs.drain()
@@ -183,7 +170,7 @@ def test_what_an_unchecked_company_calls_its_address_gets_no_letter(world: World
     world.transact(
         lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=owner, role="owner")
     )
-    put(world, firm, state="enabled", disabled_at=None)
+    world.set_stream(firm, state="enabled", disabled_at=None)
     world.due_now()
     jobs.drain()
     assert letters(world, firm) == [owner]
@@ -229,7 +216,7 @@ def test_a_poll_that_names_a_thousand_messages_costs_as_many_statements_as_one_t
 def test_a_rest_does_not_make_up_for_the_proof_of_one_that_failed(app: Flask, world: World, firm: Firm) -> None:
     caller = manager(app, world, firm)
     stream_id = str(world.endpoint(firm).stream_id)
-    put(world, firm, state="disabled", disabled_at=db.now())
+    world.set_stream(firm, state="disabled", disabled_at=db.now())
     firm.receiver.behave = lambda _number: (404, {}, b"")
     statuses = [
         caller.post(streams.STATUS, json={"stream_id": stream_id, "status": status}).status_code

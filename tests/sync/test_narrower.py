@@ -7,12 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
 
 from portal import config, db
 from portal.consent import services as consent
 from portal.sync import courier, jobs, messages, polling, stream_events
-from portal.sync.models import Stream
 from tests.sync.outbox_steps import entries
 from tests.sync.receiver import Receiver, read
 
@@ -30,13 +28,8 @@ TOO_MANY = json.dumps({"err": "too_many_sets", "description": "fewer, please"}).
 def firm(world: World) -> Firm:
     """A company that said it takes fifty at once."""
     made = world.firm()
-    put(world, made, batch=50)
+    world.set_stream(made, batch=50)
     return made
-
-
-def put(world: World, firm: Firm, **values: object) -> None:
-    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(change))
 
 
 def crowd(world: World, firm: Firm, count: int) -> list[Shared]:
@@ -101,7 +94,7 @@ def test_what_is_too_large_by_itself_waits_for_somebody(world: World, firm: Firm
 
 def test_others_get_as_many_as_they_said(world: World, firm: Firm) -> None:
     other = world.firm()
-    put(world, other, batch=50)
+    world.set_stream(other, batch=50)
     sizes, others = takes(firm, 2), takes(other, 50)
     everyone = crowd(world, firm, 4) + crowd(world, other, 4)
     jobs.drain()
@@ -155,7 +148,7 @@ def test_what_push_could_not_get_rid_of_is_fetched_under_the_same_ids(world: Wor
     firm.receiver._receive_many = refuse  # noqa: SLF001 - as above
     firm.receiver.behave = lambda number: None if number == 1 else (503, {}, b"")
     jobs.drain()
-    put(world, firm, method="poll")
+    world.set_stream(firm, method="poll")
     fetched: list[Message] = []
     more = True
     while more:
@@ -167,7 +160,7 @@ def test_what_push_could_not_get_rid_of_is_fetched_under_the_same_ids(world: Wor
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
 def test_each_is_fetched_once_and_what_is_about_the_stream_first(world: World, firm: Firm, most: int) -> None:
     """RFC 8936 section 2.3: `moreAvailable` says so as long as anything waits, of either kind."""
-    put(world, firm, method="poll")
+    world.set_stream(firm, method="poll")
     tell(world, firm, 3)
     subs = sorted(shared.sub for shared in crowd(world, firm, 2))
     seen: list[Message] = []
@@ -185,7 +178,7 @@ def test_each_is_fetched_once_and_what_is_about_the_stream_first(world: World, f
 
 @pytest.mark.parametrize("state", ["enabled", "paused"])
 def test_more_of_the_stream_alone_is_said_too(world: World, firm: Firm, state: str) -> None:
-    put(world, firm, method="poll", state=state)
+    world.set_stream(firm, method="poll", state=state)
     tell(world, firm, 3)
     found, more = fetch(world, firm, 2)
     expected: Any = (2, True) if state == "enabled" else (0, False)
@@ -194,7 +187,7 @@ def test_more_of_the_stream_alone_is_said_too(world: World, firm: Firm, state: s
 
 def test_who_shares_less_twice_is_told_as_it_is_now(world: World, firm: Firm) -> None:
     """Narrowed twice, once before the first was fetched and once before it was acknowledged."""
-    put(world, firm, method="poll")
+    world.set_stream(firm, method="poll")
     [shared] = crowd(world, firm, 1)
     first, _ = fetch(world, firm, 10)
     fetch(world, firm, 0, [message.jti for message in first])

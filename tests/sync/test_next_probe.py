@@ -10,27 +10,15 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.companies import services as companies
 from portal.sync import jobs
 from portal.sync.models import Delivery, Stream
 from portal.web import dates
-from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from flask import Flask
-
-    from portal.config import Settings
-    from portal.vault.keyring import Keyring
+    from tests.companies.browser import Browser
     from tests.sync.cast import Firm, Shared, World
-
-
-@pytest.fixture
-def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
-    made = Browser(app, settings, keys)
-    world.transact(lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=made.person_id))
-    return made
 
 
 def upcoming(browser: Browser, firm: Firm) -> tuple[str, str] | None:

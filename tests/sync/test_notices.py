@@ -14,7 +14,6 @@ from portal.companies.models import Purpose
 from portal.consent.models import Grant
 from portal.oauth.models import RefreshToken
 from portal.sync import jobs
-from portal.sync.models import Delivery, Stream
 from tests.sync.outbox_steps import carry, claim, entries
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from portal.sync.models import Delivery
     from portal.sync.outbox import Parcel
     from tests.sync.cast import Firm, Shared, World
 
@@ -108,8 +108,7 @@ def test_nothing_goes_where_the_company_is_no_longer_told(
     world: World, firm: Firm, shared: Shared, change: dict[str, str]
 ) -> None:
     [parcel] = claim(world)
-    moved = update(Stream).where(Stream.client_id == firm.client_id).values(**change)
-    world.transact(lambda session: session.execute(moved))
+    world.set_stream(firm, **change)
     carry([parcel])
     assert outcome(world, shared, parcel) == "suppressed"
     assert firm.receiver.requests == 0

@@ -77,12 +77,6 @@ def attempts_of(world: World, firm: Firm) -> list[Attempt]:
     return found
 
 
-def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
-    world.transact(
-        lambda session: session.execute(update(Stream).where(Stream.client_id == firm.client_id).values(**values))
-    )
-
-
 def lapse(world: World, firm: Firm) -> None:
     """Let the leases of what was handed out run out."""
     mine = update(Delivery).where(Delivery.client_id == firm.client_id).values(leased_until=db.now())
@@ -369,9 +363,9 @@ def test_an_endpoint_that_failed_is_why_one_polls_and_a_pause_is_a_pause(
     caller: Caller, world: World, firm: Firm, values: dict[str, Any], handed: int
 ) -> None:
     world.share(world.person(), firm)
-    put(world, firm, **values)
+    world.set_stream(firm, **values)
     assert len(poll(caller)) == handed
-    put(world, firm, state="enabled")
+    world.set_stream(firm, state="enabled")
     lapse(world, firm)
     assert len(poll(caller)) == 1
 

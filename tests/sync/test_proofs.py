@@ -13,19 +13,15 @@ from portal import db
 from portal.consent import services as consent
 from portal.consumer import services as consumer
 from portal.sync import jobs, services
-from portal.sync.models import Delivery, Stream
-from tests.companies.browser import Browser
+from portal.sync.models import Delivery
 from tests.sync.cast import SHARED
-from tests.sync.test_web import employ
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from flask import Flask
     from sqlalchemy.orm import Session
 
-    from portal.config import Settings
-    from portal.vault.keyring import Keyring
+    from tests.companies.browser import Browser
     from tests.sync.cast import Firm, Shared, World
 
 _A_MOMENT = 0.5
@@ -34,13 +30,6 @@ _A_MOMENT = 0.5
 @pytest.fixture
 def firm(world: World) -> Firm:
     return world.firm(enabled=False)
-
-
-@pytest.fixture
-def browser(app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm) -> Browser:
-    made = Browser(app, settings, keys)
-    employ(world, made, firm)
-    return made
 
 
 def prove(browser: Browser, firm: Firm, url: str | None = None) -> int:
@@ -168,8 +157,7 @@ def test_a_proof_wipes_away_what_failed_before(world: World, browser: Browser, f
     assert prove(browser, firm) == 303
     failing = {"state": "disabled", "failures": 4, "failing_since": db.now(), "last_problem": "It answered 500."}
     failing |= {"circuit_until": db.now() + timedelta(minutes=1), "disabled_at": db.now()}
-    worse = update(Stream).where(Stream.client_id == firm.client_id).values(**failing)
-    world.transact(lambda session: session.execute(worse))
+    world.set_stream(firm, **failing)
     assert prove(browser, firm) == 303
     found = world.endpoint(firm)
     assert (found.state, found.failures, found.failing_since, found.circuit_until) == ("enabled", 0, None, None)

@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from portal import db
 from portal.sync import jobs, outbox, rules, services
-from portal.sync.models import Attempt, Stream
+from portal.sync.models import Attempt
 from portal.sync.rules import Outcome, Result
 from tests.sync.cast import allow
 from tests.sync.outbox_steps import claim, entries
@@ -131,8 +131,7 @@ def peer(*, talk: Callable[[socket.socket, int], None]) -> Iterator[str]:
 
 
 def moved(world: World, firm: Firm, url: str) -> None:
-    there = update(Stream).where(Stream.client_id == firm.client_id).values(url=url)
-    world.transact(lambda session: session.execute(there))
+    world.set_stream(firm, url=url)
 
 
 def read_all(line: socket.socket) -> None:

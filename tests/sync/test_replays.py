@@ -12,9 +12,8 @@ from sqlalchemy import text, update
 from portal import db
 from portal.identity.models import BrowserSession
 from portal.sync import jobs, replays
-from portal.sync.models import Attempt, Delivery, Replay, Stream
+from portal.sync.models import Attempt, Delivery, Replay
 from tests.companies.browser import Browser
-from tests.sync.test_deliveries_web import employ
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,7 +35,7 @@ def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
 @pytest.fixture
 def firm(world: World, browser: Browser) -> Firm:
     made = world.firm()
-    employ(world, browser, made)
+    world.employ(browser.person_id, made)
     return made
 
 
@@ -208,13 +207,13 @@ def test_progress_moves_without_javascript_until_nothing_does(world: World, brow
     assert again in browser.get(page).text
     jobs.run_replay(str(replay_id))
     assert again in browser.get(page).text
-    put(world, firm, state="paused")
+    world.set_stream(firm, state="paused")
     paused = browser.get(page).text
     assert "the stream is paused" in paused
     assert again not in paused
-    put(world, firm, state="enabled", circuit_step=1)
+    world.set_stream(firm, state="enabled", circuit_step=1)
     assert "takes no messages at the moment" in browser.get(page).text
-    put(world, firm, circuit_step=0)
+    world.set_stream(firm, circuit_step=0)
     arrived(world, firm)
     assert again not in browser.get(page).text
 
@@ -222,11 +221,6 @@ def test_progress_moves_without_javascript_until_nothing_does(world: World, brow
 def arrived(world: World, firm: Firm) -> None:
     mine = update(Delivery).where(Delivery.client_id == firm.client_id)
     world.transact(lambda session: session.execute(mine.values(acked_generation=Delivery.generation)))
-
-
-def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
-    now_so = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(now_so))
 
 
 def test_staff_can_stop_it(world: World, browser: Browser, firm: Firm) -> None:
@@ -263,7 +257,7 @@ def test_the_panel_says_how_the_endpoint_does(world: World, browser: Browser, fi
     assert "Messages go out as they come" in browser.get(path).text
     many(world, firm, 3)
     many(world, firm, 1, outcome="completed")
-    set_stream(world, firm, circuit_step=3, circuit_until=db.now() + timedelta(minutes=4), failures=9,
+    world.set_stream(firm, circuit_step=3, circuit_until=db.now() + timedelta(minutes=4), failures=9,
                failing_since=db.now() - timedelta(hours=2), last_problem="It answered 503.")  # fmt: skip
     page = browser.get(path).text
     for words in ("Left alone until the next probe", "9 failures in a row", "It answered 503.", "Next probe",
@@ -277,7 +271,7 @@ def test_an_endpoint_that_was_turned_off_can_be_turned_on(
 ) -> None:
     many(world, firm, 2)
     if disabled:
-        set_stream(world, firm, state="disabled", disabled_at=db.now(), reason="It answered 410.")
+        world.set_stream(firm, state="disabled", disabled_at=db.now(), reason="It answered 410.")
     path = f"/org/deliveries/endpoints/{firm.client_id}"
     assert ("Turn it on again" in browser.get(path).text) == disabled
     assert browser.send(f"{path}/turn-on").status_code == (303 if disabled else 404)
@@ -286,7 +280,7 @@ def test_an_endpoint_that_was_turned_off_can_be_turned_on(
 
 
 def test_whoever_changes_something_confirms_who_they_are(world: World, browser: Browser, firm: Firm) -> None:
-    set_stream(world, firm, state="disabled", disabled_at=db.now())
+    world.set_stream(firm, state="disabled", disabled_at=db.now())
     long_ago = update(BrowserSession).where(BrowserSession.person_id == browser.person_id)
     earlier = long_ago.values(authenticated_at=db.now() - timedelta(hours=1))
     world.transact(lambda session: session.execute(earlier))
@@ -294,8 +288,3 @@ def test_whoever_changes_something_confirms_who_they_are(world: World, browser: 
         answer = browser.send(f"/org/deliveries/endpoints/{firm.client_id}/{place}", scope="failed")
         assert answer.location.startswith("/account/sign-in?next=")
     assert world.endpoint(firm).state == "disabled"
-
-
-def set_stream(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns
-    now_so = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(now_so))

@@ -9,22 +9,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, text
 
 from portal import db
 from portal.sync import jobs, outbox, push_statements
-from portal.sync.models import Delivery, Flight, Stream
+from portal.sync.models import Delivery, Flight
 from tests.sync.outbox_steps import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tests.sync.cast import Firm, Shared, World
-
-
-def bears(world: World, firm: Firm, **values: object) -> None:
-    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(change))
 
 
 def crowd(world: World, firm: Firm, count: int) -> list[Shared]:
@@ -54,7 +49,7 @@ def side_by_side(workers: int) -> None:
 
 
 def test_several_workers_share_one_limit_of_requests_at_once(world: World, firm: Firm) -> None:
-    bears(world, firm, in_flight=3)
+    world.set_stream(firm, in_flight=3)
     everyone = crowd(world, firm, 24)
     most = busy(firm, 0.03)
     side_by_side(3)
@@ -63,7 +58,7 @@ def test_several_workers_share_one_limit_of_requests_at_once(world: World, firm:
 
 
 def test_several_workers_share_one_limit_a_second(world: World, firm: Firm) -> None:
-    bears(world, firm, in_flight=50, per_second=10)
+    world.set_stream(firm, in_flight=50, per_second=10)
     crowd(world, firm, 40)
     began = time.monotonic()
     while time.monotonic() - began < 1.0:
@@ -75,14 +70,14 @@ def test_several_workers_share_one_limit_a_second(world: World, firm: Firm) -> N
 
 
 def test_an_endpoint_tried_after_a_pause_gets_one_message(world: World, firm: Firm) -> None:
-    bears(world, firm, circuit_step=1, circuit_until=db.now() - timedelta(seconds=1))
+    world.set_stream(firm, circuit_step=1, circuit_until=db.now() - timedelta(seconds=1))
     crowd(world, firm, 5)
     assert len(claim(world)) == 1
     assert claim(world) == []
 
 
 def test_a_probe_that_arrives_lets_the_rest_follow(world: World, firm: Firm) -> None:
-    bears(world, firm, circuit_step=1, circuit_until=db.now() - timedelta(seconds=1), batch=50)
+    world.set_stream(firm, circuit_step=1, circuit_until=db.now() - timedelta(seconds=1), batch=50)
     crowd(world, firm, 5)
     jobs.drain()
     assert firm.receiver.sizes[0] == 1
@@ -99,7 +94,7 @@ def test_nothing_is_claimed_for_a_stream_that_is_not_pushed_to(
     world: World, firm: Firm, state: dict[str, object]
 ) -> None:
     until = {name: db.now() + wait if isinstance(wait, timedelta) else wait for name, wait in state.items()}
-    bears(world, firm, **until)
+    world.set_stream(firm, **until)
     crowd(world, firm, 2)
     assert claim(world) == []
     assert not world.transact(lambda session: session.scalar(push_statements.DUE))
@@ -137,7 +132,7 @@ def flooded(world: World) -> Iterator[Sequence[Firm]]:
     """A company that is owed ten thousand messages and can take none, and one that is owed one."""
     slow, quick = world.firm(), world.firm()
     owe(world, world.share(world.person(), slow), 10_000)
-    bears(world, slow, tokens=0.0, tokens_at=db.now() + timedelta(minutes=5))
+    world.set_stream(slow, tokens=0.0, tokens_at=db.now() + timedelta(minutes=5))
     world.share(world.person(), quick)
     yield slow, quick
     gone = Delivery.client_id == slow.client_id
@@ -170,7 +165,7 @@ def most_rows(plan: dict[str, object]) -> float:
 def test_endpoints_take_turns(world: World) -> None:
     firms = [world.firm() for _ in range(3)]
     for firm in firms:
-        bears(world, firm, in_flight=10)
+        world.set_stream(firm, in_flight=10)
         crowd(world, firm, 4)
     taken = [parcel.place.client_id for parcel in claim(world, limit=6)]
     assert sorted(taken.count(firm.client_id) for firm in firms) == [2, 2, 2]

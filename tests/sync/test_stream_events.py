@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 
 from portal import db, events
 from portal.sync import health, messages, services, stream_events
-from portal.sync.models import Stream, StreamEvent
+from portal.sync.models import StreamEvent
 from portal.sync.rules import Outcome, Result
 from portal.vault import signing
 from tests.counting import statements
@@ -56,11 +56,6 @@ def kept(world: World, firm: Firm) -> list[StreamEvent]:
     mine = select(StreamEvent).where(StreamEvent.client_id == firm.client_id).order_by(StreamEvent.created_at)
     found: list[StreamEvent] = world.transact(lambda session: session.scalars(mine).all())
     return found
-
-
-def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
-    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(change))
 
 
 def test_one_at_a_time_and_the_oldest_first(world: World) -> None:
@@ -131,7 +126,7 @@ def test_however_many_are_noted_in_one_statement(world: World) -> None:
 )
 def test_a_stream_that_rests_is_told_only_that_it_does(world: World, values: dict[str, Any], told: set[str]) -> None:
     firm = world.firm()
-    put(world, firm, **values)
+    world.set_stream(firm, **values)
     announce(world, firm)
     announce(world, firm, messages.STREAM_UPDATED, status=values.get("state", "enabled"))
     assert {parcel.kind for parcel in claim(world)} == told

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from portal import db
 from portal.sync import jobs, messages, push_header, services, streams
-from portal.sync.models import Delivery, Stream, StreamEvent
+from portal.sync.models import Delivery, StreamEvent
 from portal.sync.outbox import Sent
 from portal.sync.rules import judge
 from tests.sync.caller import Caller
@@ -62,11 +62,6 @@ def events_of(world: World, firm: Firm) -> list[tuple[str, dict[str, Any]]]:
     mine = select(StreamEvent).where(StreamEvent.client_id == firm.client_id).order_by(StreamEvent.created_at)
     found: list[StreamEvent] = world.transact(lambda session: session.scalars(mine).all())
     return [(each.kind, each.payload) for each in found]
-
-
-def put(world: World, firm: Firm, **values: Any) -> None:  # noqa: ANN401 - columns of a stream
-    change = update(Stream).where(Stream.client_id == firm.client_id).values(**values)
-    world.transact(lambda session: session.execute(change))
 
 
 def test_the_transmitter_says_where_everything_is(http: FlaskClient, world: World) -> None:
@@ -186,7 +181,7 @@ def meanwhile(firm: Firm, act: Callable[[], object]) -> None:
 def test_what_another_says_while_an_endpoint_proves_itself_stands(caller: Caller, world: World, firm: Firm) -> None:
     other = world.firm(enabled=False)
     made = make(caller, delivery=push(firm), description="first")
-    meanwhile(other, lambda: put(world, firm, description="second", per_second=7))
+    meanwhile(other, lambda: world.set_stream(firm, description="second", per_second=7))
     patched = send(caller, "PATCH", {"stream_id": made["stream_id"], "delivery": push(other)}).get_json()
     assert (patched["description"], patched["delivery"]["per_second"]) == ("second", 7)
     assert patched["delivery"]["endpoint_url"] == other.receiver.url
@@ -206,9 +201,9 @@ def ended_and_begun(world: World, firm: Firm) -> None:
     ("body", "act", "code"),
     [
         (lambda _other: {"delivery": {"method": streams.PUSH, "authorization_header": "Bearer x"}},
-         lambda world, firm, other: put(world, firm, url=other.receiver.url), "stream-changed"),
+         lambda world, firm, other: world.set_stream(firm, url=other.receiver.url), "stream-changed"),
         (lambda _other: {"delivery": {"method": streams.PUSH, "authorization_header": "Bearer x"}},
-         lambda world, firm, _other: put(world, firm, method="poll", url=None), "no-endpoint"),
+         lambda world, firm, _other: world.set_stream(firm, method="poll", url=None), "no-endpoint"),
         (lambda other: {"delivery": push(other)},
          lambda world, firm, _other: ended_and_begun(world, firm), "stream-changed"),
         (lambda other: {"delivery": push(other)},
@@ -238,7 +233,7 @@ def test_one_that_is_turned_off_as_it_is_changed_is_not_on_without_a_proof(
     world: World, caller: Caller, firm: Firm
 ) -> None:
     make(caller, delivery=push(firm))
-    put(world, firm, state="disabled", disabled_at=db.now())
+    world.set_stream(firm, state="disabled", disabled_at=db.now())
     for step in (
         lambda session: streams.change(
             session, keyring=world.keyring, client_id=firm.client_id, wish=streams.wish_of, now=db.now()
@@ -354,7 +349,7 @@ def test_one_that_was_turned_off_because_it_failed_shows_that_it_is_back(
     caller: Caller, world: World, firm: Firm
 ) -> None:
     made = make(caller, delivery=push(firm))
-    put(world, firm, state="disabled", disabled_at=db.now(), reason="It answered 410.")
+    world.set_stream(firm, state="disabled", disabled_at=db.now(), reason="It answered 410.")
     firm.receiver.behave = lambda _number: (410, {}, b"")
     body = {"stream_id": made["stream_id"], "status": "enabled"}
     assert refused(send(caller, "POST", body, streams.STATUS)) == (422, "endpoint-not-proven")
@@ -371,7 +366,7 @@ def test_a_verification_event_is_owed_once_a_minute(caller: Caller, world: World
     again = send(caller, "POST", body, streams.VERIFICATION)
     assert refused(again) == (429, "verification-too-soon")
     assert int(again.headers["Retry-After"]) <= made["min_verification_interval"]
-    put(world, firm, verification_asked_at=db.now() - timedelta(seconds=61))
+    world.set_stream(firm, verification_asked_at=db.now() - timedelta(seconds=61))
     assert send(caller, "POST", {"stream_id": made["stream_id"]}, streams.VERIFICATION).status_code == 204
     assert events_of(world, firm) == [(messages.VERIFICATION, {"state": "what we gave"}), (messages.VERIFICATION, {})]
 

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 
 from portal import db
 from portal.consent.models import Grant
 from portal.sync import courier, jobs, rules
-from portal.sync.models import Stream
 from tests.sync.outbox_steps import entries
 from tests.sync.receiver import Held
 from tests.timing import somebody_waits, until
@@ -127,8 +126,7 @@ def test_others_do_not_wait_for_strict_ones_that_hang(world: World, monkeypatch:
 def test_a_company_that_takes_its_time_does_not_keep_other_strict_ones_waiting(world: World) -> None:
     """It answers in time, so no circuit opens: it could else have all the room there is, answer after answer."""
     slow, honest = strict_firm(world), strict_firm(world)
-    room = update(Stream).where(Stream.client_id == slow.client_id).values(in_flight=16)
-    world.transact(lambda session: session.execute(room))
+    world.set_stream(slow, in_flight=16)
     for _ in range(32):
         world.share(world.person(), slow)
     with sending(slow, requests=8) as held:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.sync import jobs
-from portal.sync.models import Stream
 from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
@@ -27,12 +25,6 @@ def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
     return Browser(app, settings, keys)
 
 
-def employ(world: World, browser: Browser, firm: Firm) -> None:
-    world.transact(
-        lambda session: companies.add_staff(session, company_id=firm.company_id, person_id=browser.person_id)
-    )
-
-
 def share(world: World, browser: Browser, firm: Firm) -> None:
     world.save(browser.person_id, name__full="Ada Byrne", email__main="ada@example.org")
     world.share(browser.person_id, firm)
@@ -45,8 +37,7 @@ def plain(page: str) -> str:
 
 
 def set_state(world: World, firm: Firm, state: str) -> None:
-    now_so = update(Stream).where(Stream.client_id == firm.client_id).values(state=state)
-    world.transact(lambda session: session.execute(now_so))
+    world.set_stream(firm, state=state)
 
 
 def test_a_change_is_on_its_way_and_then_received(world: World, browser: Browser) -> None:
@@ -149,7 +140,7 @@ def test_strangers_are_sent_to_sign_in(app: Flask, path: str) -> None:
 
 def test_an_endpoint_proves_itself(world: World, browser: Browser) -> None:
     firm = world.firm(enabled=False)
-    employ(world, browser, firm)
+    world.employ(browser.person_id, firm)
     path = f"/org/apps/{firm.client_id}/endpoint"
     assert "No endpoint yet" in browser.get(f"/org/apps/{firm.client_id}").text
     answer = browser.send(path, url=f" {firm.receiver.url} ")
@@ -169,7 +160,7 @@ def test_an_address_that_may_not_be_called_is_refused_and_kept_on_the_page(
     world: World, browser: Browser, url: str, sentence: str
 ) -> None:
     firm = world.firm()
-    employ(world, browser, firm)
+    world.employ(browser.person_id, firm)
     answer = browser.send(f"/org/apps/{firm.client_id}/endpoint", url=url)
     assert answer.status_code == 422
     assert sentence in answer.text
@@ -179,7 +170,7 @@ def test_an_address_that_may_not_be_called_is_refused_and_kept_on_the_page(
 
 def test_an_endpoint_that_does_not_echo_leaves_the_working_one(world: World, browser: Browser) -> None:
     firm, silent = world.firm(), world.firm(enabled=False)
-    employ(world, browser, firm)
+    world.employ(browser.person_id, firm)
     silent.receiver.behave = lambda _number: (200, {}, b"<html>")
     answer = browser.send(f"/org/apps/{firm.client_id}/endpoint", url=silent.receiver.url)
     assert answer.status_code == 422

@@ -76,8 +76,10 @@ class Delivery(Base):
     `position` is its place in the client's stream: given out in the order in which rows were committed, so that
     whoever polls misses nothing; `positioned` is the generation that it was given for.  `sent_jti`, `sent_generation`,
     `sent_sequence`, `sent_version`, `sent_state` and `sent_erasure` are of the message that was handed out last, for
-    whoever acknowledges it later, and `sent_after` is the sequence that had been acknowledged then.  `applied_...` is
-    what the company reported of having used it: `applied`, `rejected` or `superseded`.
+    whoever acknowledges it later, and `sent_after` is the sequence that had been acknowledged then.
+    `unsure_generation` is of the first message that told of another version of the grant than was acknowledged, and
+    may have arrived; it says nothing once a later one is acknowledged.  `applied_...` is what the company reported of
+    having used it: `applied`, `rejected` or `superseded`.
     """
 
     __tablename__ = "delivery"
@@ -115,6 +117,7 @@ class Delivery(Base):
     sent_state: Mapped[str | None]
     sent_erasure: Mapped[bool | None]
     sent_after: Mapped[int | None]
+    unsure_generation: Mapped[int] = mapped_column(default=0, server_default="0")
     applied_state: Mapped[str] = mapped_column(default="")
     applied_generation: Mapped[int] = mapped_column(default=0)
     applied_sequence: Mapped[int] = mapped_column(default=0)

@@ -57,7 +57,9 @@ HANDED = text("""
     UPDATE delivery d
        SET lease_id = CAST(v.jti AS uuid), leased_until = clock_timestamp() + make_interval(secs => :lease_seconds),
            sent_jti = v.jti, sent_generation = v.generation, sent_sequence = v.sequence, sent_version = v.version,
-           sent_state = v.state, sent_erasure = v.erasure, sent_after = d.acked_sequence
+           sent_state = v.state, sent_erasure = v.erasure, sent_after = d.acked_sequence,
+           unsure_generation = CASE WHEN v.version <> d.told_version AND d.unsure_generation <= d.acked_generation
+                                    THEN v.generation ELSE d.unsure_generation END
       FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(
            person_id uuid, grant_id uuid, jti text, generation int, sequence int, version int, state text,
            erasure boolean)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from portal.db import Prepared
 from portal.oauth.statements import GRANT_ITSELF, OFFER
 from portal.sync import rules
-from portal.sync.statements import HOW_TOLD, KEYS, NEWS, TOLD
+from portal.sync.statements import DOUBT, HOW_TOLD, KEYS, NEWS, TOLD
 
 _FREE = "(d.leased_until IS NULL OR d.leased_until <= clock_timestamp())"
 # Clients that are owed something after one of them, with the day their longest wait ends: from one to the next by
@@ -112,7 +112,7 @@ CLAIM = Prepared("claim", f"""
            SET lease_id = l.lease_id, leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
           FROM leased l WHERE d.person_id = l.person_id AND d.grant_id = l.grant_id
         RETURNING d.person_id, d.grant_id, d.client_id, d.lease_id, d.generation, d.attempts, d.acked_sequence,
-                  d.told_version, d.told_state, d.told_erasure, d.acked_generation, d.sent_generation, d.sent_version)
+                  d.told_version, d.told_state, d.told_erasure, d.acked_generation, d.unsure_generation)
     SELECT {GRANT_ITSELF}, {NEWS}, g.purpose_id, t.lease_id, t.generation, t.attempts, s.sub
       FROM t
       JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id
@@ -155,6 +155,8 @@ FINISH = Prepared("finish", """
     ours AS (
         SELECT d.person_id, d.grant_id, d.generation > v.generation AS newer,
                NOT v.done AND v.version IS NOT NULL AND v.problem <> '' AS tried,
+               NOT v.done AND v.version <> d.told_version AND v.problem <> ''
+                   AND d.unsure_generation <= d.acked_generation AS unsure,
                v.done AND d.acked_sequence = v.base_sequence AND d.told_version = v.base_version AS heard
           FROM delivery d JOIN said v
             ON v.person_id = d.person_id AND v.grant_id = d.grant_id AND v.lease_id = d.lease_id
@@ -166,8 +168,7 @@ FINISH = Prepared("finish", """
            told_state = CASE WHEN o.heard THEN v.state ELSE d.told_state END,
            told_erasure = d.told_erasure OR (o.heard AND v.erasure),
            sent_jti = CASE WHEN o.tried THEN NULL ELSE d.sent_jti END,
-           sent_generation = CASE WHEN o.tried THEN v.generation ELSE d.sent_generation END,
-           sent_version = CASE WHEN o.tried THEN v.version ELSE d.sent_version END,
+           unsure_generation = CASE WHEN o.unsure THEN v.generation ELSE d.unsure_generation END,
            acked_at = CASE WHEN v.done THEN clock_timestamp() ELSE d.acked_at END,
            lease_id = NULL, leased_until = NULL, last_problem = v.problem,
            attempts = CASE WHEN o.newer THEN d.attempts ELSE v.attempts END, held = v.held AND NOT o.newer,
@@ -179,26 +180,27 @@ FINISH = Prepared("finish", """
        AND d.person_id = v.person_id AND d.grant_id = v.grant_id AND d.lease_id = v.lease_id
 """)  # fmt: skip
 # Nobody noted what a worker had sent that then died: whoever may believe another version of the consent than it
-# acknowledged is told again (`statements.DOUBT`), unless it has acknowledged a later word of it.  Where that version
-# is still true the next try says so under the same id, and only the doubt is noted; else it is told under a newer
-# generation than any it may have had.
-MAY_BELIEVE = text("""
+# acknowledged is told again (`statements.DOUBT`), unless it is being told already or has acknowledged a later word of
+# it.  Where that version is still true the next try says so under the same id, and only the doubt is noted; else it is
+# told under a newer generation than any it may have had.
+MAY_BELIEVE = text(f"""
     WITH unsure AS (
-        SELECT d.person_id, d.grant_id, v.version, (g.version <> v.version)::int AS past
-          FROM delivery d
+        SELECT t.person_id, t.grant_id, (g.version <> v.version)::int AS past
+          FROM delivery t
           JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS v(person_id uuid, grant_id uuid, version int, at timestamptz)
-            ON v.person_id = d.person_id AND v.grant_id = d.grant_id
-          JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
-         WHERE d.told_version <> v.version
+            ON v.person_id = t.person_id AND v.grant_id = t.grant_id
+          JOIN "grant" g ON g.person_id = t.person_id AND g.grant_id = t.grant_id
+         WHERE t.told_version <> v.version AND NOT ({DOUBT})
            AND NOT EXISTS (SELECT FROM attempt a
-                            WHERE a.client_id = d.client_id AND a.person_id = d.person_id AND a.grant_id = d.grant_id
+                            WHERE a.client_id = t.client_id AND a.person_id = t.person_id AND a.grant_id = t.grant_id
                               AND a.at > v.at AND a.outcome = 'completed' AND a.grant_version >= v.version
                               AND jsonb_exists(a.kinds, :consent))
-         ORDER BY d.person_id, d.grant_id FOR UPDATE OF d)
+         ORDER BY t.person_id, t.grant_id FOR UPDATE OF t)
     UPDATE delivery d
-       SET sent_generation = d.generation + u.past, sent_version = u.version, sent_jti = NULL,
+       SET unsure_generation = CASE WHEN d.unsure_generation > d.acked_generation THEN d.unsure_generation
+                                    ELSE d.generation + u.past END,
            generation = d.generation + 2 * u.past,
            due_at = CASE WHEN u.past = 1 THEN LEAST(d.due_at, clock_timestamp()) ELSE d.due_at END
       FROM unsure u WHERE d.person_id = u.person_id AND d.grant_id = u.grant_id
-""")
+""")  # noqa: S608 - put together from constants
 FORGET_FLIGHTS = text("DELETE FROM flight WHERE leased_until < clock_timestamp() - interval '1 hour'")

@@ -24,9 +24,9 @@ KEYS: Final = """
                    AND proved_at IS NOT NULL AND active_from <= clock_timestamp()
                  ORDER BY key_group, active_from DESC, kid) n) e ON true"""
 # Whoever was sent a message about another version of the consent, and did not say that it came, may believe either
-# what that said or what it knew before: it is told as if it knew nothing, once there is something newer to tell.
-DOUBT: Final = """t.sent_generation > t.acked_generation AND t.sent_generation < t.generation
-       AND t.sent_version <> t.told_version"""
+# what that said or what it knew before: it is told as if it knew nothing, once there is something newer to tell, and
+# until it says that it has heard.
+DOUBT: Final = "t.unsure_generation > t.acked_generation AND t.unsure_generation < t.generation"
 # What `news.find` reads beside the grant `g` and what it is for: of the outbox row `t`, by `TOLD` what the grant was
 # when the company was told last, where it is another version now, and how its purpose `p` and stream `n` are told.
 HOW_TOLD: Final = "p.thin, p.key_groups, n.events"

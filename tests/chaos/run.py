@@ -264,8 +264,10 @@ def _report(run: Run, found: Verdict) -> None:
     print(f"  {run.actors.edits} edits, {run.actors.retried} steps tried again; answers {dict(found.ways)}")
     print(
         f"  received {found.received}: unlogged {found.unlogged}, backwards {found.backwards}, duplicates "
-        f"{found.duplicates} ({found.under_another_id} under another id), open rows {found.open_rows}"
+        f"{found.duplicates} ({len(found.under_another_id)} under another id), open rows {found.open_rows}"
     )
+    for words in found.under_another_id:
+        print(f"  under another id: {words}")
     if found.again:
         print(f"  those had been answered so: {dict(found.again)}; the portal says: {found.said_of_them}")
     print(f"  live subscribers {found.subscribers}: stale {found.stale}; drained {run.drained_after:.1f} s after calm")

@@ -69,7 +69,7 @@ class Verdict:
     said_of_them: dict[str, int] = field(default_factory=dict)
     acknowledged_before: int = 0
     minutes: float = 0.0
-    under_another_id: int = 0
+    under_another_id: list[str] = field(default_factory=list)
     open_rows: int = 0
     ways: Counter[str] = field(default_factory=Counter)
 
@@ -92,7 +92,7 @@ class Verdict:
             f"{self.backwards} versions went backwards": self.backwards,
             f"{self.duplicates} of {self.received} are duplicates": self.duplicates > self._most_duplicates,
             f"{self.acknowledged_before} came again though nothing was wrong": self.acknowledged_before,
-            f"{self.under_another_id} duplicates came under another id": self.under_another_id,
+            f"{len(self.under_another_id)} duplicates came under another id": self.under_another_id,
             f"{self.open_rows} disclosures say nothing of their end": self.open_rows,
             "nothing was received": not self.received,
         }
@@ -192,18 +192,20 @@ def _backwards(seen: Sequence[Arrival]) -> int:
     return count
 
 
-def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[list[tuple[str, str]], int]:
-    """Return what came again after it had been taken, as (jti, how that was answered), and how much as another id."""
+def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return what came again after it had been taken, as (jti, how that was answered), and what as another id."""
     taken: dict[str, str] = {}
-    told: dict[str, str] = {}
+    told: dict[str, Arrival] = {}
     again: list[tuple[str, str]] = []
-    elsewhere = 0
+    elsewhere: list[str] = []
     for each in seen:
         jti, state = each.message.jti, _state(each)
         if jti in taken:
             again.append((jti, taken[jti]))
         if _grant(each) not in sent_again:
-            elsewhere += told.setdefault(state, jti) != jti
+            first = told.setdefault(state, each)
+            if first.message.jti != jti:
+                elsewhere.append(f"{_named(first)} and {_named(each)}: {state}")
         if each.way in TOOK:
             taken[jti] = each.way
     return again, elsewhere
@@ -213,6 +215,10 @@ def _said(world: World, ids: Collection[str]) -> dict[str, int]:
     """Return what the portal itself says of the tries of these messages that did not arrive, and how often."""
     rows = world.transact(lambda session: session.execute(_SAID, {"ids": list(ids)}).all())
     return {row.detail: row.tries for row in rows}
+
+
+def _named(arrival: Arrival) -> str:
+    return f"{arrival.message.jti} (at {arrival.at:.3f}, answered {arrival.way})"
 
 
 def _grant(arrival: Arrival) -> str:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from tests.sync.receiver import Reply
 
 
+def die(world: World) -> None:
+    """Let a sender take what is due, and say nothing of it any more."""
+    claim(world)
+    world.end_leases()
+
+
+def settle(world: World, *, minutes: int = 30) -> None:
+    world.transact(lambda session: jobs.settle_stale(session, db.now() + timedelta(minutes=minutes)))
+
+
 def test_a_pause_is_told_to_whoever_may_have_heard_of_the_end_of_the_one_before(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,12 +43,16 @@ def test_a_pause_is_told_to_whoever_may_have_heard_of_the_end_of_the_one_before(
     monkeypatch.setattr(firm.receiver, "_receive", take_and_fail)
     world.step("resume", shared)
     jobs.drain()
-    monkeypatch.undo()
     world.step("pause", shared)
+    for _ in range(2):
+        world.due_now()
+        jobs.drain()
+    monkeypatch.undo()
     world.due_now()
     jobs.drain()
-    told = [message.consent["state"] for message in firm.receiver.journal if message.consent]
-    assert told == ["active", "paused", "active", "paused"]
+    told = [(message.consent["state"], message.jti) for message in firm.receiver.journal if message.consent]
+    assert [state for state, _ in told] == ["active", "paused", "active", "paused", "paused", "paused"]
+    assert len({jti for _, jti in told}) == 4
 
 
 def test_who_acknowledged_a_later_word_is_not_told_it_again(world: World) -> None:
@@ -46,12 +60,51 @@ def test_who_acknowledged_a_later_word_is_not_told_it_again(world: World) -> Non
     shared = world.share(world.person(), firm)
     jobs.drain()
     world.step("pause", shared)
-    # Its sender dies and says nothing of it.
-    claim(world)
-    world.end_leases()
+    die(world)
     world.step("withdraw", shared)
     jobs.drain()
-    world.transact(lambda session: jobs.settle_stale(session, db.now() + timedelta(minutes=30)))
+    settle(world)
     jobs.drain()
     told = [message.consent["state"] for message in firm.receiver.journal if message.consent]
     assert told == ["active", "withdrawn"]
+
+
+def test_what_is_told_for_a_doubt_is_told_until_it_is_heard(world: World) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.step("pause", shared)
+    die(world)
+    world.step("resume", shared)
+    jobs.drain()
+    settle(world)
+    firm.receiver.forgets = True
+    jobs.drain()
+    firm.receiver.forgets = False
+    world.due_now()
+    jobs.drain()
+    told = [(message.jti, message.consent["state"]) for message in firm.receiver.journal if message.consent]
+    assert [state for _, state in told] == ["active", "active", "active"]
+    assert told[1] == told[2]
+
+
+def test_a_second_doubt_changes_nothing_while_the_first_is_being_told(world: World) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.step("pause", shared)
+    die(world)
+    settle(world)
+    world.step("resume", shared)
+    # What is told of the first doubt is not heard either, and then another sender dies.
+    firm.receiver.forgets = True
+    jobs.drain()
+    world.due_now()
+    die(world)
+    settle(world, minutes=60)
+    firm.receiver.forgets = False
+    world.due_now()
+    jobs.drain()
+    told = [(message.consent["state"], message.jti) for message in firm.receiver.journal if message.consent]
+    assert [state for state, _ in told] == ["active", "active", "active"]
+    assert told[1] == told[2]

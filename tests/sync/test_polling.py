@@ -187,6 +187,22 @@ def test_something_newer_takes_its_place(caller: Caller, world: World, firm: Fir
     assert (row.acked_generation, row.acked_sequence) == (row.generation, 2)
 
 
+def test_what_may_be_believed_is_put_right_until_it_is_acknowledged(caller: Caller, world: World, firm: Firm) -> None:
+    shared = world.share(world.person(), firm)
+    poll(caller, ack=list(poll(caller)))
+    world.step("pause", shared)
+    # Whether it was read nobody knows.
+    poll(caller)
+    world.step("resume", shared)
+    lapse(world, firm)
+    [message] = opened(world, firm, first := poll(caller))
+    assert message.consent is not None
+    assert message.consent["state"] == "active"
+    lapse(world, firm)
+    assert list(poll(caller)) == list(first)
+    assert poll(caller, ack=list(first)) == {}
+
+
 def test_acknowledging_while_more_happened_keeps_what_happened(caller: Caller, world: World, firm: Firm) -> None:
     shared = world.share(world.person(), firm)
     [first] = poll(caller)

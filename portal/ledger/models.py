@@ -1,4 +1,4 @@
-"""Disclosures and their outcomes, by month; the database refuses to change or delete a row."""
+"""Disclosures and their outcomes, by month, and the log they stand in; the database refuses to change a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, FetchedValue, Index, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
@@ -38,6 +38,7 @@ class Disclosure(Base):
     __table_args__ = (
         Index(None, "context_id", "at"),
         Index("disclosure_at_idx", "at", postgresql_using="brin"),
+        Index("disclosure_written_by_idx", "written_by", postgresql_using="brin"),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -53,13 +54,18 @@ class Disclosure(Base):
     asked: Mapped[list[str]]
     given: Mapped[dict[str, Any]]
     message_id: Mapped[str | None]
+    # The number of the transaction that wrote it, by which the sequencer knows what it has not seen.
+    written_by: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
 
 
 class DisclosureOutcome(Base):
     """What became of a disclosure that was `sending`: `completed`, `failed` or `unknown`."""
 
     __tablename__ = "disclosure_outcome"
-    __table_args__ = ({"postgresql_partition_by": "RANGE (at)"},)
+    __table_args__ = (
+        Index("disclosure_outcome_written_by_idx", "written_by", postgresql_using="brin"),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(primary_key=True)
@@ -68,3 +74,63 @@ class DisclosureOutcome(Base):
     reported_at: Mapped[datetime]
     detail: Mapped[str]
     milliseconds: Mapped[int]
+    written_by: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
+
+
+class Log(Base):
+    """A Merkle tree of all that is logged, under a name that is never used for another one.
+
+    `size` is how many leaves it has.  `seen` is the database's snapshot that it grew to (`pg_snapshot` as text):
+    whatever is written and was not visible then has still to be added.  `note` is its newest signed checkpoint.
+    """
+
+    __tablename__ = "log"
+
+    log_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    origin: Mapped[str] = mapped_column(unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    seen: Mapped[str]
+    grown_at: Mapped[datetime]
+    note: Mapped[str | None]
+    noted_at: Mapped[datetime | None]
+
+
+class LogTile(Base):
+    """Up to 32 hashes of one level of a log's tree, from left to right; more are added, none is changed."""
+
+    __tablename__ = "log_tile"
+
+    log_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    hashes: Mapped[bytes]
+
+
+class LogEntry(Base):
+    """Where in a log a disclosure stands, or its outcome: as leaf number `leaf`, the person's own number `n`."""
+
+    __tablename__ = "log_entry"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (at)"},)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    disclosure_id: Mapped[UUID] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(primary_key=True)
+    log_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    leaf: Mapped[int] = mapped_column(BigInteger)
+    n: Mapped[int]
+
+
+class LogHead(Base):
+    """A person's newest entry in a log: its number, the hash of its leaf, and the secret their entries are hidden by.
+
+    Without the secret nobody can tell what an entry says: forgetting it forgets them all, and the tree stays whole.
+    """
+
+    __tablename__ = "log_head"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    log_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    n: Mapped[int]
+    leaf_hash: Mapped[bytes]
+    secret: Mapped[bytes]

@@ -90,6 +90,11 @@ def edge(size: int) -> list[Node]:
     return Span(0, size).nodes
 
 
+def root(size: int, kept: Mapping[Node, bytes]) -> bytes:
+    """Return the hash of the whole tree of this size, of the hashes of the nodes at its edge."""
+    return Span(0, size).hash(kept) if size else EMPTY
+
+
 def inclusion(index: int, size: int) -> list[Span]:
     """Return the spans whose hashes prove that leaf `index` is in the tree of `size` (section 2.1.3.1), leaf first.
 

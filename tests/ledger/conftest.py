@@ -8,11 +8,15 @@ import pytest
 
 from portal.app import create_app
 from tests.consent.browser import Browser
+from tests.ledger.log_place import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flask import Flask
 
     from portal.config import Settings
+    from portal.embedded.postgres import Postgres
     from portal.vault.keyring import Keyring
 
 
@@ -24,3 +28,10 @@ def app(settings: Settings) -> Flask:
 @pytest.fixture
 def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
     return Browser(app, settings, keys, {"name.full": "Zenobia Quill"})
+
+
+@pytest.fixture
+def place(postgres: Postgres) -> Iterator[Place]:
+    made = Place(postgres)
+    yield made
+    made.close()

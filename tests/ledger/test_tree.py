@@ -88,7 +88,7 @@ def test_roots_are_those_of_certificate_logs() -> None:
 def test_a_root_is_that_of_the_definition_however_it_is_made(size: int) -> None:
     expected = second_verifier.root_of(LEAVES[:size])
     again = Growth(size=size, edge=[KEPT[node] for node in tree.edge(size)])
-    assert (ROOT[size], Span(0, size).hash(KEPT), again.root) == (expected, expected, expected)
+    assert (ROOT[size], tree.root(size, KEPT), again.root) == (expected, expected, expected)
 
 
 def test_every_complete_subtree_is_kept_once_and_never_changes() -> None:

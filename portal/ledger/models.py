@@ -107,7 +107,10 @@ class LogTile(Base):
 
 
 class LogEntry(Base):
-    """Where in a log a disclosure stands, or its outcome: as leaf number `leaf`, the person's own number `n`."""
+    """Where in a log a disclosure stands, or what became of it: as leaf number `leaf`, the person's own number `n`.
+
+    `outcome` is empty for the disclosure itself.
+    """
 
     __tablename__ = "log_entry"
     __table_args__ = ({"postgresql_partition_by": "RANGE (at)"},)

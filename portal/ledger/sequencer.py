@@ -37,13 +37,14 @@ _STANDS = text(
     "SELECT log_id, size, seen, CAST(pg_current_snapshot() AS text) AS seeing FROM log WHERE origin = :origin"
 )
 _UNSEEN = "{row}.written_by >= :next OR {row}.written_by = ANY(CAST(:running AS bigint[]))"
+# What became of something comes behind it, though one transaction wrote both.
 _FRESH = text(f"""
-    SELECT d.person_id, d.at, d.disclosure_id, d.outcome, {entries.OF_DISCLOSURE} AS said, d.written_by, 0 AS later
-      FROM disclosure d JOIN disclosure_context x ON x.context_id = d.context_id WHERE {_UNSEEN.format(row="d")}
+    SELECT d.person_id, d.at, d.disclosure_id, '' AS outcome, {entries.OF_DISCLOSURE} AS said, d.written_by
+      FROM disclosure d LEFT JOIN disclosure_context x ON x.context_id = d.context_id WHERE {_UNSEEN.format(row="d")}
     UNION ALL
-    SELECT o.person_id, o.at, o.disclosure_id, o.outcome, {entries.OF_OUTCOME}, o.written_by, 1
+    SELECT o.person_id, o.at, o.disclosure_id, o.outcome, {entries.OF_OUTCOME}, o.written_by
       FROM disclosure_outcome o WHERE {_UNSEEN.format(row="o")}
-     ORDER BY written_by, later, at, disclosure_id, outcome
+     ORDER BY written_by, outcome, at, disclosure_id
 """)  # fmt: skip  # noqa: S608 - put together from constants
 _HEADS = text("""
     SELECT person_id, n, leaf_hash, secret FROM log_head

@@ -7,6 +7,7 @@ brings their hashes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import reduce
 from hashlib import sha256
@@ -112,6 +113,48 @@ def inclusion(index: int, size: int) -> list[Span]:
             path.append(Span(start, middle))
             start = middle
     return path[::-1]
+
+
+def around(indexes: Sequence[int], size: int) -> list[Span]:
+    """Return the spans without any of these leaves whose hashes, with theirs, make the root: one proof of all of them.
+
+    `indexes` ascend, each once.  The spans come in the order in which `root_around` takes them: depth first, from
+    left to right.  Raises `IndexError` where the tree has no such leaf, or none is asked for.
+    """
+    if not indexes or not 0 <= indexes[0] <= indexes[-1] < size:
+        raise IndexError(size)
+    found, waiting = [], [(Span(0, size), 0, len(indexes))]
+    while waiting:
+        span, first, last = waiting.pop()
+        if first == last:
+            found.append(span)
+        elif span.stop - span.start > 1:
+            middle = span.start + _split(span.stop - span.start)
+            cut = bisect_left(indexes, middle, first, last)
+            waiting += [(Span(middle, span.stop), cut, last), (Span(span.start, middle), first, cut)]
+    return found
+
+
+def root_around(leaves: Mapping[int, bytes], *, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root that these leaves' hashes, by index, and the hashes of `around` come to.
+
+    Raises `IndexError` where the hashes are not as many as they must be.
+    """
+    indexes, hashes = sorted(leaves), iter(path)
+    if len(path) != len(around(indexes, size)):
+        raise IndexError(len(path))
+
+    def root_of(start: int, stop: int, first: int, last: int) -> bytes:
+        if first == last:
+            return next(hashes)
+        if stop - start == 1:
+            return leaves[start]
+        middle = start + _split(stop - start)
+        cut = bisect_left(indexes, middle, first, last)
+        left = root_of(start, middle, first, cut)
+        return node_hash(left, root_of(middle, stop, cut, last))
+
+    return root_of(0, size, 0, len(indexes))
 
 
 def consistency(first: int, second: int) -> list[Span]:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 ORIGIN = "example.org/log"
 _EVERYTHING = text(f"""
     SELECT e.leaf, e.n, e.person_id, e.disclosure_id, e.outcome, h.secret,
-           CASE WHEN o.person_id IS NULL THEN {entries.OF_DISCLOSURE} ELSE {entries.OF_OUTCOME} END AS said
+           CASE WHEN e.outcome = '' THEN {entries.OF_DISCLOSURE} ELSE {entries.OF_OUTCOME} END AS said
       FROM log_entry e JOIN log_head h USING (person_id, log_id)
       JOIN disclosure d USING (person_id, at, disclosure_id) JOIN disclosure_context x USING (context_id)
       LEFT JOIN disclosure_outcome o ON (o.person_id, o.at, o.disclosure_id, o.outcome)
@@ -40,10 +41,8 @@ class Place:
 
     def __init__(self, postgres: Postgres) -> None:
         name = f"log_{uuid4().hex[:12]}"
-        with psycopg.connect(_plain(postgres.url(OWNER)), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        _command(postgres, f"CREATE DATABASE {name} TEMPLATE {_template(postgres)}")
         self.url, self._owner = postgres.url(APP, name), postgres.url(OWNER, name)
-        schema.migrate(self._owner, app_url=self.url)
         with db.transaction(self.url) as session:
             words: dict[str, Any] = {"company_id": uuid4(), "client_id": "live_a", "company_name": "Zoë & Söhne"}
             self.context_id = services.context(session, **words, purpose="send bills")
@@ -55,7 +54,7 @@ class Place:
     def new(self, person_id: UUID | None = None, **members: Any) -> NewDisclosure:  # noqa: ANN401 - columns of a row
         facts: dict[str, Any] = {"channel": "push", "outcome": "sending", "asked": ["name.full"]}
         facts |= {"given": {"name.full": 1}, "person_id": person_id or uuid4(), "at": db.now()}
-        return NewDisclosure(**facts, context_id=self.context_id, **members)
+        return NewDisclosure(**(facts | members), context_id=self.context_id)
 
     def log(self, *rows: NewDisclosure) -> None:
         with db.transaction(self.url) as session:
@@ -80,6 +79,20 @@ class Entry(NamedTuple):
     outcome: str
     hash: bytes
     said: dict[str, Any]
+
+
+@cache
+def _template(postgres: Postgres) -> str:
+    """Return the name of an empty database at the newest version, made once."""
+    name = "log_template"
+    _command(postgres, f"CREATE DATABASE {name}")
+    schema.migrate(postgres.url(OWNER, name), app_url=postgres.url(APP, name))
+    return name
+
+
+def _command(postgres: Postgres, statement: str) -> None:
+    with psycopg.connect(_plain(postgres.url(OWNER)), autocommit=True) as connection:
+        connection.execute(statement)
 
 
 def _plain(url: str) -> str:

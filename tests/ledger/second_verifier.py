@@ -87,3 +87,55 @@ def proves_consistency(old: int, old_root: bytes, new: int, new_root: bytes, pro
         return roots_by_consistency(old, new, proof, old_root) == (old_root, new_root)
     except WrongProofError:
         return False
+
+
+def root_with_others(own: dict[int, bytes], leaves: int, others: list[bytes]) -> bytes:
+    """Return the root of one's own leaves and the hashes of all that is between them, from left to right.
+
+    Level by level from the bottom, where `root_around` goes down from the top: of whatever is known on a level, two
+    that are siblings become one of the next.
+    """
+    taken = list(others)
+    # What is not one's own is covered by the largest complete or rightmost subtrees that have none of it.
+    known: dict[tuple[int, int], bytes] = {(index, index + 1): found for index, found in own.items()}
+    for start, stop in _gaps(0, leaves, sorted(own)):
+        if not taken:
+            raise WrongProofError
+        known[start, stop] = taken.pop(0)
+    if taken:
+        raise WrongProofError
+    while len(known) > 1:
+        merged = False
+        for (start, middle), left in sorted(known.items(), key=lambda each: each[0][1] - each[0][0]):
+            for (begin, stop), right in list(known.items()):
+                if begin == middle and cut(stop - start) == middle - start and _is_subtree(start, stop, leaves):
+                    del known[start, middle], known[begin, stop]
+                    known[start, stop] = parent(left, right)
+                    merged = True
+                    break
+            if merged:
+                break
+        if not merged:
+            raise WrongProofError
+    return known[0, leaves]
+
+
+def _is_subtree(start: int, stop: int, leaves: int) -> bool:
+    low, high = 0, leaves
+    while (low, high) != (start, stop):
+        if high - low <= 1:
+            return False
+        middle = low + cut(high - low)
+        low, high = (low, middle) if stop <= middle else (middle, high)
+        if not low <= start < stop <= high:
+            return False
+    return True
+
+
+def _gaps(start: int, stop: int, own: list[int]) -> list[tuple[int, int]]:
+    if not any(start <= index < stop for index in own):
+        return [(start, stop)]
+    if stop - start == 1:
+        return []
+    middle = start + cut(stop - start)
+    return _gaps(start, middle, own) + _gaps(middle, stop, own)

@@ -53,7 +53,23 @@ def test_an_outcome_is_an_entry_of_its_own_behind_what_it_is_of(place: Place) ->
         services.report(session, outcome, now=db.now())
         services.record(session, row)
     assert place.grow() == 2
-    assert [each.outcome for each in check(place)] == ["sending", "completed"]
+    assert [each.said["outcome"] for each in check(place)] == ["sending", "completed"]
+
+
+def test_a_row_and_an_outcome_that_say_the_same_are_two_entries(place: Place) -> None:
+    row = place.new(outcome="completed")
+    outcome = NewOutcome(
+        person_id=row.person_id,
+        at=row.at,
+        disclosure_id=row.disclosure_id,
+        outcome="completed",
+        detail="",
+        milliseconds=0,
+    )
+    with db.transaction(place.url) as session:
+        services.record(session, row)
+        services.report(session, outcome, now=db.now())
+    assert place.grow() == len(check(place)) == 2
 
 
 def test_what_was_open_when_the_log_grew_is_added_when_it_is_committed(place: Place) -> None:

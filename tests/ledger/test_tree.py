@@ -135,6 +135,53 @@ def test_a_log_that_was_rewritten_is_consistent_with_no_tree_before(second: int)
         assert not consistent(first, ROOT[first], second, growth.root, path)
 
 
+def some(size: int) -> Iterator[list[int]]:
+    """Yield every choice of leaves of a small tree."""
+    for chosen in range(1, 1 << size):
+        yield [index for index in range(size) if chosen >> index & 1]
+
+
+def around(indexes: list[int], size: int) -> list[bytes]:
+    return [span.hash(KEPT) for span in tree.around(indexes, size)]
+
+
+@pytest.mark.parametrize("size", range(1, 10))
+def test_every_choice_of_leaves_is_proved_at_once(size: int) -> None:
+    for indexes in some(size):
+        own, path = {index: LEAVES[index] for index in indexes}, around(indexes, size)
+        assert tree.root_around(own, size=size, path=path) == ROOT[size]
+        assert second_verifier.root_with_others(own, size, path) == ROOT[size]
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_no_choice_is_proved_by_a_forged_proof(size: int) -> None:
+    for indexes in some(size):
+        own = {index: LEAVES[index] for index in indexes}
+        for wrong in forged(around(indexes, size)):
+            assert not proves_all(own, size, wrong)
+        for index in indexes:
+            assert not proves_all(own | {index: LEAVES[-1]}, size, around(indexes, size))
+
+
+def proves_all(own: dict[int, bytes], size: int, path: list[bytes]) -> bool:
+    try:
+        return tree.root_around(own, size=size, path=path) == ROOT[size]
+    except IndexError:
+        return False
+
+
+@given(size=st.integers(1, LARGEST), data=st.data())
+def test_one_leaf_alone_is_proved_by_as_many_hashes_as_before(size: int, data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, size - 1))
+    assert sorted(tree.around([index], size)) == sorted(tree.inclusion(index, size))
+
+
+@pytest.mark.parametrize("indexes", [[], [-1], [4], [0, 4]])
+def test_leaves_that_are_not_there_are_not_proved(indexes: list[int]) -> None:
+    with pytest.raises(IndexError):
+        tree.around(indexes, 4)
+
+
 @pytest.mark.parametrize(("index", "size"), [(-1, 1), (0, 0), (1, 1), (5, 4)])
 def test_a_leaf_that_is_not_there_has_no_proof(index: int, size: int) -> None:
     with pytest.raises(IndexError):

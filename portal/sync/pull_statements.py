@@ -84,7 +84,8 @@ COUNT_ITEMS = text("""
       FROM batch_pull_item WHERE pull_id = :pull_id
 """)
 OLD_PULLS = text("""
-    SELECT pull_id FROM batch_pull WHERE state <> 'expired' AND expires_at < :now LIMIT 20 FOR UPDATE SKIP LOCKED
+    SELECT pull_id FROM batch_pull WHERE state <> 'expired' AND expires_at < :now
+     ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED
 """)
 UNFETCHED = text("""
     SELECT i.person_id, i.disclosed_at, i.disclosure_id

@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 
 from portal import db
 from portal.sync import jobs
-from tests.sync.outbox_steps import claim
+from tests.sync.outbox_steps import die_sending
 
 if TYPE_CHECKING:
     import pytest
 
     from tests.sync.cast import World
     from tests.sync.receiver import Reply
-
-
-def die(world: World) -> None:
-    """Let a sender take what is due, and say nothing of it any more."""
-    claim(world)
-    world.end_leases()
 
 
 def settle(world: World, *, minutes: int = 30) -> None:
@@ -60,13 +54,13 @@ def test_who_acknowledged_a_later_word_is_not_told_it_again(world: World) -> Non
     shared = world.share(world.person(), firm)
     jobs.drain()
     world.step("pause", shared)
-    die(world)
+    die_sending(world)
     world.step("withdraw", shared)
     jobs.drain()
     settle(world)
     jobs.drain()
     told = [message.consent["state"] for message in firm.receiver.journal if message.consent]
-    assert told == ["active", "withdrawn"]
+    assert told == ["active", "paused", "withdrawn"]
 
 
 def test_what_is_told_for_a_doubt_is_told_until_it_is_heard(world: World) -> None:
@@ -74,7 +68,7 @@ def test_what_is_told_for_a_doubt_is_told_until_it_is_heard(world: World) -> Non
     shared = world.share(world.person(), firm)
     jobs.drain()
     world.step("pause", shared)
-    die(world)
+    die_sending(world)
     world.step("resume", shared)
     jobs.drain()
     settle(world)
@@ -84,8 +78,8 @@ def test_what_is_told_for_a_doubt_is_told_until_it_is_heard(world: World) -> Non
     world.due_now()
     jobs.drain()
     told = [(message.jti, message.consent["state"]) for message in firm.receiver.journal if message.consent]
-    assert [state for _, state in told] == ["active", "active", "active"]
-    assert told[1] == told[2]
+    assert [state for _, state in told] == ["active", "paused", "active", "active"]
+    assert told[2] == told[3]
 
 
 def test_a_second_doubt_changes_nothing_while_the_first_is_being_told(world: World) -> None:
@@ -93,18 +87,18 @@ def test_a_second_doubt_changes_nothing_while_the_first_is_being_told(world: Wor
     shared = world.share(world.person(), firm)
     jobs.drain()
     world.step("pause", shared)
-    die(world)
+    die_sending(world)
     settle(world)
     world.step("resume", shared)
     # What is told of the first doubt is not heard either, and then another sender dies.
     firm.receiver.forgets = True
     jobs.drain()
     world.due_now()
-    die(world)
+    die_sending(world)
     settle(world, minutes=60)
     firm.receiver.forgets = False
     world.due_now()
     jobs.drain()
     told = [(message.consent["state"], message.jti) for message in firm.receiver.journal if message.consent]
-    assert [state for state, _ in told] == ["active", "active", "active"]
-    assert told[1] == told[2]
+    assert [state for state, _ in told] == ["active", "paused", "active", "active", "active"]
+    assert told[2] == told[3] == told[4]

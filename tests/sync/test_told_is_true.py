@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,9 +23,10 @@ from portal.sync import jobs, news, services
 from portal.sync.models import Delivery, Stream
 from tests.sync.cast import SHARED, World
 from tests.sync.model import OVER, Believed
+from tests.sync.outbox_steps import die_sending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -69,9 +71,9 @@ def firms(settings: Any, keys: Any) -> Any:  # noqa: ANN401 - the suite's own fi
 # What ends a sharing ends most of a story, so it comes less often than what goes back and forth.
 STEPS = st.sampled_from([
     *("pause", "resume") * 4, *("edit name", "edit email", "confirm", "less", "all") * 2, "remove phone", "edit phone",
-    "shorter", "stop", "stop and erase", "erase", "run out", "sweep", "again", "send again",
+    "shorter", "stop", "stop and erase", "erase", "run out", "sweep", "again", "send again", "settle",
 ])  # fmt: skip
-DELIVERIES = st.sampled_from(["deliver", "deliver", "fail", "taken and lost", "in between"])
+DELIVERIES = st.sampled_from(["deliver", "deliver", "fail", "taken and lost", "died", "in between"])
 STORY = st.lists(st.tuples(STEPS, st.one_of(DELIVERIES, st.none())), min_size=1, max_size=10)
 
 
@@ -98,6 +100,7 @@ class Story:
             "confirm": self._confirm,
             "pause": lambda session: consent.pause(session, **self._mine()),
             "resume": lambda session: consent.resume(session, **self._mine()),
+            "to and fro": self._to_and_fro,
             "less": lambda session: self._change(session, ("name.full",), keep_end=True),
             "all": lambda session: self._change(session, SHARED, keep_end=True),
             "shorter": lambda session: self._change(session, SHARED, days=90),
@@ -110,6 +113,7 @@ class Story:
             "send again": lambda session: services.send_again(
                 session, person_id=self.person_id, grant_id=self.shared.grant_id
             ),
+            "settle": lambda session: jobs.settle_stale(session, db.now() + timedelta(minutes=30)),
         }
         try:
             self.world.transact(acts[step])
@@ -122,6 +126,7 @@ class Story:
             "deliver": lambda _number: None,
             "fail": lambda _number: (500, {}, b""),
             "taken and lost": lambda _number: None,
+            "died": lambda _number: None,
             "in between": self._once(then),
         }
         self._heal()
@@ -131,13 +136,18 @@ class Story:
         silent = how != "in between" and not self._sharing()
         # The company has it and says that it has not: it is told so once more, or something newer.
         self.firm.receiver.forgets = how == "taken and lost"
-        jobs.drain()
+        if how == "died":
+            die_sending(self.world)
+        else:
+            jobs.drain()
         told = self.firm.receiver.journal[seen:]
         assert not (silent and any(message.profile for message in told)), "nobody hears of a detail that is not shared"
         self._believe(seen)
 
     def settle(self) -> None:
         """Deliver until nothing is owed; then nothing more is said."""
+        # What a dead sender left unsaid is looked at once nobody can be behind it any more.
+        self.take("settle")
         for _ in range(10):
             self.deliver("deliver", "")
             if not self.world.transact(self._owed):
@@ -230,6 +240,11 @@ class Story:
         given = {"mode": "kept-up-to-date", "days": None, "level": 2, "shown": {}, **terms}
         consent.change(session, **self._mine(), attributes=attributes, **given)
 
+    def _to_and_fro(self, session: Session) -> None:
+        held = select(Grant.state).where(Grant.grant_id == self.shared.grant_id)
+        act = consent.pause if session.scalar(held) == "active" else consent.resume
+        act(session, **self._mine())
+
     def _run_out(self, session: Session) -> None:
         over = update(Grant).where(Grant.grant_id == self.shared.grant_id, Grant.state.in_(("active", "paused")))
         session.execute(over.values(expires_at=db.now() - timedelta(seconds=1)))
@@ -269,6 +284,27 @@ def test_whoever_applies_what_they_are_told_believes_what_is_true(
         told.take(step)
         if delivery:
             told.deliver(delivery, story[(number + 1) % len(story)][0])
+    told.settle()
+    told.check()
+
+
+WAYS = ("deliver", "fail", "taken and lost", "died")
+
+
+@pytest.mark.parametrize("settled", [False, True], ids=["", "settled between"])
+@pytest.mark.parametrize("ways", list(product(WAYS, repeat=3)), ids=", ".join)
+def test_whoever_hears_only_some_of_it_believes_what_is_true(
+    firms: tuple[World, Firm, Firm], ways: Sequence[str], *, settled: bool
+) -> None:
+    """To and fro three times, and whatever becomes of each message."""
+    world, firm, _ = firms
+    told = Story(world, firm)
+    told.deliver("deliver", "")
+    for way in ways:
+        told.take("to and fro")
+        told.deliver(way, "")
+        if settled:
+            told.take("settle")
     told.settle()
     told.check()
 

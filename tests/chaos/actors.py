@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ class Actors:
         self._people: list[UUID] = []
         self._paused: set[UUID] = set()
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=act, name="actors") for act in (self._act, self._only_edit)]
+        self._pool = ThreadPoolExecutor(2, "actors")
+        self._acting: list[Future[None]] = []
 
     def settle(self, people: int) -> None:
         """Make `people`, each of whom shares with one to three of the firms."""
@@ -63,14 +65,14 @@ class Actors:
                 self.subscriptions.append((self.world.share(person_id, firm), firm))
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._acting = [self._pool.submit(act) for act in (self._act, self._only_edit)]
 
     def end(self) -> None:
-        """Let the last step finish, then let everybody who has paused go on."""
+        """Let the last step finish, then let everybody who has paused go on; raises what ended somebody's acting."""
         self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self._pool.shutdown()
+        for acting in self._acting:
+            acting.result()
         for shared, _ in self.subscriptions:
             if shared.grant_id in self._paused:
                 self._surely(self.world.step, "resume", shared)
@@ -87,7 +89,7 @@ class Actors:
                 self._edit()
             elif drawn < 0.97:
                 self._pause_or_resume()
-            elif drawn < 0.99:
+            elif drawn < 0.985:
                 self._stop()
             else:
                 self._share_anew()
@@ -120,13 +122,15 @@ class Actors:
         self._paused.discard(shared.grant_id)
 
     def _share_anew(self) -> None:
-        if not self.stopped:
-            return
-        before = self._chance.choice(self.stopped)
-        theirs = {shared.person_id for shared, firm in self.live if firm is before.firm}
-        if before.shared.person_id not in theirs:
+        """Let somebody who has stopped share with the same firm again, as often as somebody stops."""
+        sharing = {(shared.person_id, firm.client_id) for shared, firm in self.live}
+        over = [each for each in self.stopped if (each.shared.person_id, each.firm.client_id) not in sharing]
+        if over:
+            before = self._chance.choice(over)
             again = self._surely(self.world.share, before.shared.person_id, before.firm, attributes=SHARED)
-            self.subscriptions.append((again, before.firm))
+            # Where it had happened before its connection broke, nobody knows the new one's name.
+            if again is not None:
+                self.subscriptions.append((again, before.firm))
 
     def _surely(self, step: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the step takes
         """Do a step; whether one whose connection broke has happened is asked by doing it again."""

@@ -95,6 +95,7 @@ class Verdict:
             f"{len(self.under_another_id)} duplicates came under another id": self.under_another_id,
             f"{self.open_rows} disclosures say nothing of their end": self.open_rows,
             "nothing was received": not self.received,
+            "nobody shares anything at the end": not self.subscribers,
         }
         return [words for words, bad in checks.items() if bad]
 

@@ -24,6 +24,13 @@ Line = Callable[[socket.socket, bytes], None]
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 
+class ClosingSocket(ssl.SSLSocket):
+    """Closes itself where the standard library loses it: whoever wraps a line that was reset meanwhile gets none."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Server:
     """Lets `greet` do what it likes with a new line, then `behave` with each piece that is read."""
 
@@ -35,6 +42,7 @@ class Server:
         self.lines: list[socket.socket] = []
         self._behave, self._wrap, self._greet = behave, wrap, greet
         if wrap is not None:
+            wrap.sslsocket_class = ClosingSocket
             wrap.sni_callback = lambda _socket, name, _context: self.names.append(name)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])

@@ -147,6 +147,7 @@ class Authority:
         """What a caller that trusts this authority alone goes by."""
         context = ssl.create_default_context(cadata=self.certificate.public_bytes(Encoding.PEM).decode())
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = ClosingSocket
         return context
 
     def sign(

@@ -15,6 +15,7 @@ from portal.vault import notes
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.vault.notes import Verifier
@@ -40,7 +41,7 @@ def export(session: Session, *, person_id: UUID, verifier: Verifier) -> dict[str
     """Return a person's entries in the log that `verifier` is of, as JSON; None where nothing is signed yet.
 
     `entries` come in their order: `n` counts them, `leaf` is where in the log one stands, `hash` what the log has
-    there, `blind` what hides it, and `said` what it says, but for `n` and the hash of the one before.  `path` are the
+    there, `blinds` what hides it (`entries.Blinds`), and `said` what it says.  `path` are the
     hashes between them (`tree.around`), `checkpoint` the signed note that they lead to, `verifier` whose signature it
     bears.  Hashes and blinds are base64.
     """
@@ -63,13 +64,18 @@ def export(session: Session, *, person_id: UUID, verifier: Verifier) -> dict[str
                 "n": row.n,
                 "leaf": row.leaf,
                 "hash": _written(kept[node]),
-                "blind": _written(entries.blind(secret, disclosure_id=row.disclosure_id, outcome=row.outcome)),
+                "blinds": _blinds(secret, row),
                 "said": row.said,
             }
             for row, node in zip(rows, own, strict=True)
         ],
         "path": [_written(span.hash(kept)) for span in spans],
     }
+
+
+def _blinds(secret: bytes, row: Row[Any]) -> dict[str, str]:
+    found = entries.blinds(secret, disclosure_id=row.disclosure_id, outcome=row.outcome)
+    return {"said": _written(found.said), "place": _written(found.place)}
 
 
 def _written(data: bytes) -> str:

@@ -144,9 +144,10 @@ def _add(session: Session, growth: Growth, rows: Sequence[Row[Any]], *, log_id: 
 
 
 def _leaf(row: Row[Any], head: _Head) -> bytes:
-    said = entries.content(row.said, n=head.n + 1, previous=head.leaf_hash)
-    blind = entries.blind(head.secret, disclosure_id=row.disclosure_id, outcome=row.outcome)
-    return tree.leaf_hash(entries.hidden(said, by=blind))
+    blinds = entries.blinds(head.secret, disclosure_id=row.disclosure_id, outcome=row.outcome)
+    said = entries.said_hash(row.said, blind=blinds.said)
+    place = entries.place_hash(head.n + 1, previous=head.leaf_hash, blind=blinds.place)
+    return tree.leaf_hash(entries.entry(said, place))
 
 
 def _heads(session: Session, person_ids: set[UUID], *, log_id: int) -> dict[UUID, _Head]:

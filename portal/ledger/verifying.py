@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from portal.errors import PortalError
 from portal.ledger import entries, tree
 from portal.ledger.checkpoints import Checkpoint
+from portal.ledger.entries import Blinds
 from portal.ledger.exports import FORMAT
 from portal.vault import notes
 from portal.vault.notes import Verifier
@@ -53,7 +54,7 @@ class _Entry(NamedTuple):
     n: int
     leaf: int
     hash: bytes
-    blind: bytes
+    blinds: Blinds
     said: dict[str, Any] | None
 
     @classmethod
@@ -63,7 +64,7 @@ class _Entry(NamedTuple):
             n=int(exported["n"]),
             leaf=int(exported["leaf"]),
             hash=_bytes(exported["hash"]),
-            blind=_bytes(exported["blind"]),
+            blinds=Blinds(_bytes(exported["blinds"]["said"]), _bytes(exported["blinds"]["place"])),
             said=None if said is None else dict(said),
         )
 
@@ -110,8 +111,9 @@ def _changed(listed: list[_Entry]) -> Iterator[str]:
         if each.said is None:
             yield f"Entry {each.n} is gone: the log has it, and nobody says any more what it was."
         elif (previous := hashes.get(each.n - 1)) is not None:
-            said = entries.content(each.said, n=each.n, previous=previous)
-            if tree.leaf_hash(entries.hidden(said, by=each.blind)) != each.hash:
+            said = entries.said_hash(each.said, blind=each.blinds.said)
+            place = entries.place_hash(each.n, previous=previous, blind=each.blinds.place)
+            if tree.leaf_hash(entries.entry(said, place)) != each.hash:
                 yield f"Entry {each.n} was changed: it is not what the log has."
 
 

@@ -20,6 +20,7 @@ from portal.ledger.services import NewDisclosure
 from tests.ledger import second_verifier
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.embedded.postgres import Postgres
@@ -105,13 +106,20 @@ def said_again(session: Session) -> list[Entry]:
     last: dict[UUID, bytes] = {}
     found = []
     for row in session.execute(_EVERYTHING):
-        said = row.said | {"v": 1, "n": row.n, "previous": last.get(row.person_id, b"").hex()}
-        written = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        blind = hmac.new(row.secret, row.disclosure_id.bytes + row.outcome.encode(), hashlib.sha256).digest()
-        inner = b"ucm-disclosure-v1\0" + hashlib.sha256(blind + written).digest()
+        written = json.dumps(row.said | {"v": 1}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        said = hashlib.sha256(_blind(row, b"said") + written).digest()
+        counted = row.n.to_bytes(8) + last.get(row.person_id, b"")
+        place = hashlib.sha256(_blind(row, b"place") + counted).digest()
+        inner = b"ucm-disclosure-v1\0" + hashlib.sha256(said + place).digest()
         last[row.person_id] = hashlib.sha256(b"\0" + inner).digest()
-        found.append(Entry(row.leaf, row.n, row.person_id, row.disclosure_id, row.outcome, last[row.person_id], said))
+        found.append(
+            Entry(row.leaf, row.n, row.person_id, row.disclosure_id, row.outcome, last[row.person_id], row.said)
+        )
     return found
+
+
+def _blind(row: Row[Any], what: bytes) -> bytes:
+    return hmac.new(row.secret, what + row.disclosure_id.bytes + row.outcome.encode(), hashlib.sha256).digest()
 
 
 def check(place: Place) -> list[Entry]:

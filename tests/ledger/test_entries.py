@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
 from portal.ledger import entries
 from tests.ledger import log_place
-from tests.ledger.log_place import Place
+
+if TYPE_CHECKING:
+    from tests.ledger.log_place import Place
 
 SECRET = bytes(range(32))
 

@@ -81,7 +81,8 @@ class Log(Base):
     """A Merkle tree of all that is logged, under a name that is never used for another one.
 
     `size` is how many leaves it has.  `seen` is the database's snapshot that it grew to (`pg_snapshot` as text):
-    whatever is written and was not visible then has still to be added.  `note` is its newest signed checkpoint.
+    whatever is written and was not visible then has still to be added.  `note` is its newest signed checkpoint,
+    `verifier` the key to check it with.
     """
 
     __tablename__ = "log"
@@ -92,6 +93,7 @@ class Log(Base):
     seen: Mapped[str]
     grown_at: Mapped[datetime]
     note: Mapped[str | None]
+    verifier: Mapped[str | None]
     noted_at: Mapped[datetime | None]
 
 

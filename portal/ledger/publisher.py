@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Held to the end: nobody else signs meanwhile, and the log does not grow.
 _STANDS = text("SELECT log_id, size, note FROM log WHERE origin = :origin FOR UPDATE")
-_PUBLISH = text("UPDATE log SET note = :note, noted_at = :now WHERE log_id = :log_id")
+_PUBLISH = text("UPDATE log SET note = :note, verifier = :verifier, noted_at = :now WHERE log_id = :log_id")
 
 
 class LogForkedError(PortalError):
@@ -68,7 +68,8 @@ def publish(session: Session, *, signer: Signer, head: Path, now: datetime) -> C
         _write(head, found)
     note = notes.signed(found.text, signer.sign(found.text))
     if note != log.note:
-        session.execute(_PUBLISH, {"log_id": log.log_id, "note": note, "now": now})
+        signed_by = str(signer.verifier())
+        session.execute(_PUBLISH, {"log_id": log.log_id, "note": note, "verifier": signed_by, "now": now})
     return found
 
 

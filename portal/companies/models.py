@@ -13,7 +13,10 @@ from portal.db import Base, new_id
 
 
 class Company(Base):
-    """An organisation that may ask; `state` is `draft`, `verified` or `suspended`."""
+    """An organisation that may ask; `state` is `draft`, `verified` or `suspended`.
+
+    `particulars` are what it has told for the records of consents (`particulars.FIELDS`); what it has not is absent.
+    """
 
     __tablename__ = "company"
 
@@ -29,6 +32,7 @@ class Company(Base):
     state: Mapped[str] = mapped_column(default="draft")
     created_at: Mapped[datetime]
     verified_at: Mapped[datetime | None]
+    particulars: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class Staff(Base):

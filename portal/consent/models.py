@@ -7,17 +7,21 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Index, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
 
 _LIVE = text("state IN ('active', 'paused')")
+_COUNTERED = text("state = 'countered'")
 
 
 class Grant(Base):
     """A person's consent to one purpose of one client, as it stands now.
 
-    `state` is `active`, `paused`, `refused`, `withdrawn` (person), `ended` (company) or `expired`.
+    `state` is `countered` (the person offers less than was asked), `active`, `paused`, `refused`, `deferred` ("not
+    now"), `withdrawn` (person), `ended` (company), `expired` or `invalidated` (it was never good).
+    `concession` is what the company agreed to do without when it took an offer (`terms.Concession`).
     `mode` is `kept-up-to-date`, `asked` or `once`.  `context_id` names the ledger's words for it.
     `retention_days` is how long they may keep the details after it ends; `level` how surely the person had
     proved who they are (`identity.levels`) when they gave it; `pulls_a_day` how often the company may ask (None: as
@@ -29,6 +33,7 @@ class Grant(Base):
     __table_args__ = (
         # However many tabs and clicks, a person has at most one live grant for a purpose.
         Index("grant_live_key", "person_id", "purpose_id", unique=True, postgresql_where=_LIVE),
+        Index("grant_countered_key", "person_id", "purpose_id", unique=True, postgresql_where=_COUNTERED),
         Index(None, "expires_at", postgresql_where=_LIVE),
         Index(None, "grant_id"),
     )
@@ -51,10 +56,15 @@ class Grant(Base):
     level: Mapped[int] = mapped_column(default=1)
     pulls_a_day: Mapped[int | None]
     erasure_asked_at: Mapped[datetime | None]
+    concession: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class GrantVersion(Base):
-    """One step in a grant's life, never changed; `shown` is the exact text the person saw."""
+    """One step in a grant's life, never changed; `shown` is the exact text the person saw.
+
+    `about` says who and what it binds: `sub`, `company_id`, `client_id`, `purpose_id`, `purpose_version`.  `signature`
+    is a JWS without its payload, which is the text that `hash` is of (`chain.text`; RFC 7515 appendix F).
+    """
 
     __tablename__ = "grant_version"
 
@@ -72,8 +82,35 @@ class GrantVersion(Base):
     level: Mapped[int | None]
     pulls_a_day: Mapped[int | None]
     shown: Mapped[dict[str, Any]]
+    about: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     previous_hash: Mapped[bytes]
     hash: Mapped[bytes]
+    signature: Mapped[str | None]
+
+
+class UnwantedRequest(Base):
+    """A person's wish not to be asked again for a purpose, said with the refusal `grant_id`."""
+
+    __tablename__ = "unwanted_request"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    purpose_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID]
+    since: Mapped[datetime]
+
+
+class ConsentLetter(Base):
+    """A letter to a person about one step of a grant; `due_at` is put off while somebody sends it."""
+
+    __tablename__ = "consent_letter"
+    __table_args__ = (Index("consent_letter_due_idx", "due_at", postgresql_where=text("sent_at IS NULL")),)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    written_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
 
 
 class ApprovalRequest(Base):

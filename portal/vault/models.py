@@ -38,3 +38,20 @@ class SigningKey(Base):
     created_at: Mapped[datetime]
     signs_from: Mapped[datetime]
     retired_at: Mapped[datetime | None]
+
+
+class RecordKey(Base):
+    """A key that consents are signed with: its public JWK, kept for ever, and its private part, wrapped.
+
+    It signs from `created_at` to `retired_at`; `revoked_at` is when it turned out to be in other hands.
+    """
+
+    __tablename__ = "record_key"
+
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    public_jwk: Mapped[dict[str, Any]]
+    keyring_version: Mapped[int]
+    wrapped_private: Mapped[bytes]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]

@@ -59,6 +59,15 @@ class GrantChanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrantsChanged:
+    """Many grants of one person took a step at once, after which each is still live: what froze or goes on again."""
+
+    person_id: UUID
+    grant_ids: tuple[UUID, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApprovalAnswered:
     """A question that waited in the portal is settled: approved, denied, or taken back by whoever asked."""
 

@@ -23,6 +23,7 @@ def wire() -> None:
     events.listen(events.RecordConfirmed, sync.on_record_changed)
     events.listen(events.GrantChanged, grant_management.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
+    events.listen(events.GrantsChanged, sync.on_grants_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)
     events.listen(events.ToldInFull, sync.on_told_in_full)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.egress.client import Client
-    from portal.events import ClientEnded, GrantChanged, RecordChanged, RecordConfirmed, ToldInFull
+    from portal.events import ClientEnded, GrantChanged, GrantsChanged, RecordChanged, RecordConfirmed, ToldInFull
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"
@@ -87,7 +87,14 @@ def on_record_changed(session: Session, fact: RecordChanged | RecordConfirmed) -
 def on_grant_changed(session: Session, fact: GrantChanged) -> None:
     """Note that the company is owed the news of its grant, whatever it changed to."""
     session.flush()
-    session.execute(statements.TELL_GRANT, {"person_id": fact.person_id, "grant_id": fact.grant_id})
+    session.execute(statements.TELL_GRANTS, {"person_id": fact.person_id, "grant_ids": [fact.grant_id]})
+    ring(session)
+
+
+def on_grants_changed(session: Session, fact: GrantsChanged) -> None:
+    """Note that each company is owed the news of its grant, in one statement however many there are."""
+    session.flush()
+    session.execute(statements.TELL_GRANTS, {"person_id": fact.person_id, "grant_ids": list(fact.grant_ids)})
     ring(session)
 
 

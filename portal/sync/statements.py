@@ -62,11 +62,12 @@ FAN_OUT = text(f"""{OWE}
 """)  # noqa: S608 - put together from constants
 # An edit that has not been committed may have asked who subscribes before this step: it is waited for, so that
 # whoever claims the news of the step finds the edit in the record.  An edit that begins later finds the step.
-TELL_GRANT = text(f"""
+TELL_GRANTS = text(f"""
     WITH steady AS (SELECT sequence FROM current_record WHERE person_id = :person_id FOR SHARE) {OWE}
       FROM "grant" g JOIN stream e ON e.client_id = g.client_id
-     WHERE g.person_id = :person_id AND g.grant_id = :grant_id AND g.state <> 'refused'
+     WHERE g.person_id = :person_id AND g.grant_id = ANY(:grant_ids) AND g.state <> 'refused'
        AND COALESCE((SELECT sequence FROM steady), 0) >= 0
+     ORDER BY g.person_id, g.grant_id
         ON CONFLICT (person_id, grant_id) DO UPDATE
        SET generation = d.generation + 1, due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0, held = false
 """)  # noqa: S608 - put together from constants
@@ -90,7 +91,7 @@ SEND_PURPOSE_AGAIN = text("""
      WHERE d.person_id = o.person_id AND d.grant_id = o.grant_id
 """)
 # A client whose endpoint has just proved itself is owed what its grants hold already.  An edit that has not been
-# committed may have found no endpoint: as in `TELL_GRANT` it is waited for, and one that begins later finds it.
+# committed may have found no endpoint: as in `TELL_GRANTS` it is waited for, and one that begins later finds it.
 # Raised for all, as nobody knows who missed something: who did not is told nothing.
 BACKFILL = text(f"""
     WITH steady AS (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -68,6 +68,15 @@ class Signer:
         signed = _header(self.kid, typ) + "." + base64url.encode(claims)
         r, s = decode_dss_signature(self._key.sign(signed.encode(), _ES256))
         return signed + "." + base64url.encode(r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES))
+
+
+class Pair(NamedTuple):
+    """A key as a row keeps it: its public JWK (RFC 7517), and its private part wrapped by a version of the keyring."""
+
+    kid: str
+    public_jwk: dict[str, Any]
+    keyring_version: int
+    wrapped_private: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,22 +190,20 @@ def _facts(row: SigningKey) -> KeyFacts:
     return KeyFacts(kid=row.kid, published_at=row.created_at, signs_from=row.signs_from, signs_until=row.retired_at)
 
 
-def _generate(keyring: Keyring, now: datetime, *, signs_from: datetime) -> SigningKey:
+def new_pair(keyring: Keyring) -> Pair:
+    """Return a new key; only `of_row` opens its private part again."""
     private = ec.generate_private_key(ec.SECP256R1())
     jwk = ECKey.import_key(private.public_key())
     kid = jwk.thumbprint()
     der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     version, wrapped = keyring.wrap(SIGNING, der, context=kid.encode())
     public = {**jwk.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
-    return SigningKey(
-        kid=kid,
-        public_jwk=public,
-        keyring_version=version,
-        wrapped_private=wrapped,
-        created_at=now,
-        signs_from=signs_from,
-        retired_at=None,
-    )
+    return Pair(kid, public, version, wrapped)
+
+
+def _generate(keyring: Keyring, now: datetime, *, signs_from: datetime) -> SigningKey:
+    made = new_pair(keyring)
+    return SigningKey(**made._asdict(), created_at=now, signs_from=signs_from, retired_at=None)
 
 
 @lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,12 +36,13 @@ class Grant(Base):
         Index("grant_countered_key", "person_id", "purpose_id", unique=True, postgresql_where=_COUNTERED),
         Index(None, "expires_at", postgresql_where=_LIVE),
         Index(None, "grant_id"),
+        Index(None, "client_id", "grant_id"),
     )
 
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     grant_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     company_id: Mapped[UUID] = mapped_column(index=True)
-    client_id: Mapped[str] = mapped_column(index=True)
+    client_id: Mapped[str]
     purpose_id: Mapped[UUID]
     purpose_version: Mapped[int]
     context_id: Mapped[UUID]
@@ -206,3 +207,52 @@ class DisputeStep(Base):
     due_at: Mapped[datetime | None]
     sealed_choice: Mapped[bytes | None]
     sealed_words: Mapped[bytes | None]
+
+
+class Deletion(Base):
+    """How far a company is with deleting one detail that it got under a grant; the grant's versions keep what was said.
+
+    `state` is of `deletion_rules.State`; `due_at` is by when the detail is to be deleted, or until when it is held for
+    `reason` (of `deletion_rules.REASONS`) and the company's own `words` about it, which hold no value.  `warned` is 1
+    once the company was written to that it is due soon, 2 that it is overdue.
+    """
+
+    __tablename__ = "deletion"
+    __table_args__ = (
+        Index(None, "client_id", "due_at"),
+        Index("deletion_open_idx", "client_id", "due_at", postgresql_where=text("state IN ('asked', 'held')")),
+        Index(
+            "deletion_unwarned_idx", "due_at", postgresql_where=text("state IN ('asked', 'held') AND warned < 2")
+        ),
+        Index("deletion_held_idx", "due_at", postgresql_where=text("state = 'held'")),
+    )  # fmt: skip
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    attribute: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str]
+    state: Mapped[str]
+    asked_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(default="")
+    words: Mapped[str] = mapped_column(default="")
+    warned: Mapped[int] = mapped_column(SmallInteger, default=0)
+
+
+class LaterRequest(Base):
+    """The last time a company asked once more for details that somebody had left out, of one purpose.
+
+    One row for each person and purpose: whoever asks again within a month finds it there.  `declined` are the details
+    that the person said no to when they were asked so under `grant_id`.
+    """
+
+    __tablename__ = "later_request"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    purpose_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID]
+    request_id: Mapped[UUID]
+    attributes: Mapped[list[str]]
+    asked_at: Mapped[datetime]
+    declined: Mapped[list[str]]

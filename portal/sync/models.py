@@ -324,3 +324,27 @@ class BatchPullItem(Base):
     person_id: Mapped[UUID | None]
     disclosed_at: Mapped[datetime | None]
     disclosure_id: Mapped[UUID | None]
+
+
+class Conduct(Base):
+    """How a company conducts itself, gathered once a day: what can be counted cheaply is counted when it is read.
+
+    Of the last thirty days: `changes` that it said it had applied, those of how many `people`, half of them within
+    `median_seconds` of being saved; `asked_to_delete` is how many consents it was asked to delete details of within a
+    year.  On `looks_on` (UTC) it looked `looks` times at details of people whose consents, `looked_at` in number, say
+    how often it may, which was `looks_allowed` times together.
+    """
+
+    __tablename__ = "conduct"
+
+    company_id: Mapped[UUID] = mapped_column(primary_key=True)
+    gathered_at: Mapped[datetime]
+    changes: Mapped[int]
+    people: Mapped[int]
+    median_seconds: Mapped[float | None]
+    sends_receipts: Mapped[bool]
+    asked_to_delete: Mapped[int]
+    looks: Mapped[int]
+    looks_allowed: Mapped[int]
+    looked_at: Mapped[int]
+    looks_on: Mapped[date | None]

@@ -123,6 +123,32 @@ def reconciler(data: Path) -> None:
 
 
 @portal.command()
+@data_option
+def sequencer(data: Path) -> None:
+    """Let the log grow each second by what was logged, and sign it with the key in LOG_KEY_FILE."""
+    from portal import worker as workers  # noqa: PLC0415 - the other commands do not sign
+
+    logs.configure()
+    _settings(data)
+    workers.sequence_for_ever()
+
+
+@portal.command("log-key")
+@click.option("--name", help="The log's name, that of no other: by default the portal's host, with /log behind it.")
+@data_option
+def log_key(name: str | None, data: Path) -> None:
+    """Make the key of a new log in LOG_KEY_FILE, and print the key to check it with."""
+    from portal.ledger import jobs  # noqa: PLC0415 - the other commands do not need it
+    from portal.vault import log_key as keys_of_logs  # noqa: PLC0415 - the other commands do not need it
+
+    settings = _settings(data)
+    if settings.log_files is None:
+        raise jobs.LogKeyUnsetError
+    made = keys_of_logs.create(settings.log_files.key, name=name or settings.log_name)
+    click.echo(str(made.verifier()))
+
+
+@portal.command()
 @click.option("--port", type=port_option, default=8000, show_default=True, help="The portal's port; 0 for any.")
 @click.option("--company-port", type=port_option, default=8001, show_default=True, help="The demo company's port.")
 @data_option

@@ -25,6 +25,17 @@ def asset_folder(name: str) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogFiles:
+    """The key that the log is signed with, and what was signed last.
+
+    The latter belongs on another volume than the database, and is never restored with it.
+    """
+
+    key: Path
+    head: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything an operator can set.
 
@@ -37,6 +48,7 @@ class Settings:
     details of one consent `grant_pulls` times a day, or as often as its purpose says if that is less.
 
     A new encryption key of a test app waits `test_key_hold` seconds before it is used (a live app's waits a day).
+    `log_files` are the sequencer's; no other process has a use for them.
     `crash_at` is for tests (`portal.faults`).
     """
 
@@ -57,12 +69,18 @@ class Settings:
     api_requests: int = 12_000
     grant_pulls: int = 1000
     test_key_hold: int = 60
+    log_files: LogFiles | None = None
     crash_at: str = ""
 
     @property
     def issuer(self) -> str:
         """The issuer identifier (RFC 8414 section 2): the public address without a trailing slash."""
         return self.url
+
+    @property
+    def log_name(self) -> str:
+        """The name that a log has unless it is given another one: where it is found, without a scheme."""
+        return f"{urlsplit(self.url).netloc}/log"
 
     @property
     def secure(self) -> bool:
@@ -92,6 +110,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         api_requests=_count(env, "LIMIT_API_REQUESTS", Settings.api_requests),
         grant_pulls=_count(env, "LIMIT_GRANT_PULLS", Settings.grant_pulls),
         test_key_hold=_count(env, "TEST_KEY_HOLD_SECONDS", Settings.test_key_hold),
+        log_files=_log_files(env),
         crash_at=env.get("CRASH_AT", ""),
     )
 
@@ -108,6 +127,11 @@ def _required(env: Mapping[str, str], name: str) -> str:
     if value := env.get(name, ""):
         return value
     raise MisconfiguredError(f"{name} is not set.")
+
+
+def _log_files(env: Mapping[str, str]) -> LogFiles | None:
+    key = env.get("LOG_KEY_FILE", "")
+    return LogFiles(key=Path(key), head=Path(env.get("LOG_HEAD_FILE", "") or f"{key}.head")) if key else None
 
 
 def _count(env: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from portal import db, schema
 from portal.errors import PortalError
+from portal.ledger import published
 from portal.vault import keyring, signing
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _OLDEST_DATABASE = 15_00_00
 _CLOCK_SECONDS = 2.0
 _MAIL_SECONDS = 5.0
+# What is logged is to be in the signed log within ten seconds.
+_LOG_LATE = timedelta(seconds=60)
 _MAIL_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _LEDGER = ("disclosure", "disclosure_outcome", "grant_version")
 
@@ -45,6 +48,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("keys", _keys),
         ("database", _database),
         ("ledger", _ledger),
+        ("log", _log),
         ("signing key", _signing_key),
         ("Valkey", _valkey),
         ("clock", _clock),
@@ -101,6 +105,23 @@ def _may_change(session: Session, table: str) -> bool:
             OR NOT has_table_privilege(current_user, :table, 'INSERT')
     """)
     return bool(session.scalar(question, {"table": table}))
+
+
+def _log(settings: Settings) -> Finding:
+    with db.transaction(settings.database_url) as session:
+        log, now = published.newest(session), db.now()
+    if log is None:
+        return Finding(
+            "log", well=False, text="nothing of it is signed: make a key by portal log-key, start portal sequencer."
+        )
+    if now - log.grown_at > _LOG_LATE:
+        return Finding(
+            "log", well=False, text=f"it has not grown since {log.grown_at:%d %B %H:%M} UTC: start portal sequencer."
+        )
+    if log.grown > log.checkpoint.size and now - log.noted_at > _LOG_LATE:
+        advice = f"it is not signed since {log.noted_at:%d %B %H:%M} UTC: the sequencer's own log says why."
+        return Finding("log", well=False, text=advice)
+    return Finding("log", well=True, text=f"its {log.checkpoint.size} entries are signed as {log.checkpoint.origin}.")
 
 
 def _signing_key(settings: Settings) -> Finding:

@@ -42,6 +42,10 @@ POINTS: Final = MappingProxyType(
         "receipt.noted": "a receipt is written, nothing is committed",
         "replay.stepped": "part of a replay is written, nothing is committed",
         "reconcile.found": "the reconciler has found what is due, nobody has been rung",
+        "log.grown": "the log has grown, nothing is committed",
+        "log.committed": "the log has grown, nothing is signed",
+        "log.kept": "what will be signed is in its file, nothing else says so",
+        "log.signed": "a checkpoint is signed, nothing is committed",
         "stop.stepped": "somebody's stop is written, nothing is committed",
     }
 )

@@ -1,4 +1,4 @@
-"""The processes behind the portal: one worker for each queue, and the reconciler that rings what was lost."""
+"""The processes behind the portal: a worker for each queue, the reconciler that rings what was lost, the sequencer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
 from portal import wiring
+from portal.ledger import jobs as sequencing
 from portal.logs import wordless
 from portal.queue import PUSH
 
@@ -32,7 +33,7 @@ _MONITORING_SECONDS = 5
 _MAINTENANCE_SECONDS = 30
 _SWEEP = "portal.sync.jobs:reconcile"
 _WARM = "portal.sync.jobs:warm"
-_SWEEP_SECONDS = 1.0
+_PERIOD_SECONDS = 1.0
 
 
 class WordlessWorker(SimpleWorker):
@@ -88,17 +89,19 @@ def worker_of(url: str, name: str) -> WordlessWorker:
 
 
 def reconcile_for_ever() -> None:
-    """Sweep each second for what is due and nobody was rung for, until told to stop.
-
-    PostgreSQL or Valkey may be away: the next sweep tries again, and the log says so once each time it begins.
-    """
+    """Sweep each second for what is due and nobody was rung for, until told to stop."""
     wiring.wire()
-    stop = _stop_on_signal()
-    sweep: Callable[[], object] = resolve_name(_SWEEP)
-    well = True
     log.info("reconciler sweeps")
-    while not stop.wait(_SWEEP_SECONDS):
-        well = _sweep_once(sweep, well=well)
+    _for_ever(resolve_name(_SWEEP), "a sweep")
+
+
+def sequence_for_ever() -> None:
+    """Let the log grow each second by what was logged, and sign it, until told to stop.
+
+    Raises `MisconfiguredError` where it could not begin.
+    """
+    log.info("sequencer signs as %s", sequencing.signer().name)
+    _for_ever(sequencing.sequence, "a turn of the log")
 
 
 def _attempt(warm: Callable[[], object]) -> None:
@@ -109,15 +112,22 @@ def _attempt(warm: Callable[[], object]) -> None:
         log.warning("nothing could be loaded beforehand\n%s", wordless(error))
 
 
-def _sweep_once(sweep: Callable[[], object], *, well: bool) -> bool:
+def _for_ever(act: Callable[[], object], what: str) -> None:
+    """Act each second; PostgreSQL or Valkey may be away: the log says so once each time that begins."""
+    stop, well = _stop_on_signal(), True
+    while not stop.wait(_PERIOD_SECONDS):
+        well = _once(act, what, well=well)
+
+
+def _once(act: Callable[[], object], what: str, *, well: bool) -> bool:
     try:
-        sweep()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the next sweep must come
+        act()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next one must come
         if well:
-            log.warning("a sweep failed, the next one tries again\n%s", wordless(error))
+            log.warning("%s failed, the next one tries again\n%s", what, wordless(error))
         return False
     if not well:
-        log.info("sweeps succeed again")
+        log.info("%s succeeded again", what)
     return True
 
 

@@ -89,9 +89,9 @@ def test_a_failing_sweep_is_told_once_and_does_not_end_it(caplog: pytest.LogCapt
         raise NotFoundError(private="no table")
 
     with caplog.at_level(logging.INFO):
-        well = worker._sweep_once(broken, well=True)  # noqa: SLF001 - the loop around it has no end
-        well = worker._sweep_once(broken, well=well)  # noqa: SLF001 - the same
-        well = worker._sweep_once(lambda: None, well=well)  # noqa: SLF001 - the same
+        well = worker._once(broken, "a sweep", well=True)  # noqa: SLF001 - the loop around it has no end
+        well = worker._once(broken, "a sweep", well=well)  # noqa: SLF001 - the same
+        well = worker._once(lambda: None, "a sweep", well=well)  # noqa: SLF001 - the same
     assert well
     told = [record.getMessage().split("\n")[0] for record in caplog.records]
-    assert told == ["a sweep failed, the next one tries again", "sweeps succeed again"]
+    assert told == ["a sweep failed, the next one tries again", "a sweep succeeded again"]

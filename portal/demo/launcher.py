@@ -22,7 +22,7 @@ from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.errors import MisconfiguredError
 from portal.queue import QUEUES, connection
-from portal.vault import keyring, signing
+from portal.vault import keyring, log_key, signing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from portal.demo.firms import Firm
 
 _SETTINGS = (
-    "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "KEYRING_FILE", "PORTAL_URL", "SMTP_URL", "MAIL_FROM",
-    "EGRESS_ALLOW", "PORTAL_DEMO",
+    "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "KEYRING_FILE", "LOG_KEY_FILE", "PORTAL_URL", "SMTP_URL",
+    "MAIL_FROM", "EGRESS_ALLOW", "PORTAL_DEMO",
 )  # fmt: skip
+_SWEEPERS = ("reconciler", "sequencer")
 _READY_SECONDS = 60.0
 
 
@@ -101,8 +102,9 @@ def _bring_up(
     started = _start_companies(supervisor, places, addresses, program=program, clients=seeded.clients)
     with step("portal, workers and reconciler"):
         _wait_for_portal(children, settings, addresses)
-        # The sweeper finds what others lost: nothing waits for it.
-        _run(supervisor, places, "reconciler", ("reconciler",))
+        # They find what others lost, and what was logged: nothing waits for them.
+        for name in _SWEEPERS:
+            _run(supervisor, places, name, (name,))
     with step("demo companies"):
         newly_proved = _wait_for_companies(started, settings, seeded.clients)
     if newly_proved:
@@ -136,6 +138,7 @@ def _settle(places: Places, addresses: Addresses, mailbox: Mailbox) -> Settings:
     allowed = [f"{host}:{firm.port}" for firm in addresses.firms for host in ("localhost", LOOPBACK)]
     os.environ |= {
         "KEYRING_FILE": str(places.keyring),
+        "LOG_KEY_FILE": str(places.log_key),
         "PORTAL_URL": addresses.portal,
         "SMTP_URL": mailbox.smtp_url,
         "MAIL_FROM": "portal@localhost",
@@ -144,7 +147,10 @@ def _settle(places: Places, addresses: Addresses, mailbox: Mailbox) -> Settings:
     }
     lines = (f"{name}={os.environ[name]}\n" for name in _SETTINGS if name in os.environ)
     places.write_secret(places.settings, "".join(lines))
-    return config.current()
+    settings = config.current()
+    if not places.log_key.exists():
+        log_key.create(places.log_key, name=settings.log_name)
+    return settings
 
 
 def _migrate(settings: Settings) -> None:

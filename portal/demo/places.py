@@ -48,6 +48,10 @@ class Places:
         return self.data / "keyring.json"
 
     @property
+    def log_key(self) -> Path:
+        return self.data / "log.key"
+
+    @property
     def settings(self) -> Path:
         """The settings of the running demo, NAME=value a line, for `portal` commands beside it."""
         return self.data / "settings.env"

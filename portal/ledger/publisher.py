@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from portal import faults
 from portal.errors import PortalError
 from portal.ledger import tiles, tree
 from portal.ledger.checkpoints import Checkpoint
@@ -66,6 +67,7 @@ def publish(session: Session, *, signer: Signer, head: Path, now: datetime) -> C
     found = _continued(session, last, origin=signer.name, size=log.size, log_id=log.log_id)
     if last != found:
         _write(head, found)
+    faults.reach("log.kept")
     note = notes.signed(found.text, signer.sign(found.text))
     if note != log.note:
         signed_by = str(signer.verifier())

@@ -110,4 +110,4 @@ def person_id() -> Any:  # noqa: ANN401 - a UUID; flask-login does not say so
 
 def is_api() -> bool:
     """Say whether a machine asks: it is answered with problem+json."""
-    return request.path.startswith(("/api/", "/oauth/", "/.well-known/")) and not g.get("page", False)
+    return request.path.startswith(("/api/", "/oauth/", "/log/", "/.well-known/")) and not g.get("page", False)

@@ -45,6 +45,8 @@ ENTRIES = (
     Entry("attribute-guessable", 422, "Too easily guessed", "A drift check compares digests, and this detail has so few possible values that comparing would be guessing.", "Ask for the detail itself, or leave it out of the check."),
     Entry("malformed-body", 400, "Malformed body", "The body could not be read as JSON in UTF-8.", "Mend it as the title says."),
     Entry("wrong-media-type", 415, "Wrong media type", "The body is not `application/json`.", "Set `Content-Type: application/json`."),
+    Entry("log-missing", 404, "No log", "The log has not been signed since this portal was set up.", "Ask again in a minute."),
+    Entry("not-in-log", 404, "Not in the log", "The log, as large as the newest checkpoint says, has no such entry or tile.", "Read `/log/checkpoint` first. What was logged is in it within ten seconds."),
     Entry("pull-not-done", 409, "Not answered yet", "The pull of many people is still running.", "Follow `links.self` until `state` is `done`."),
     Entry("pull-expired", 410, "Result gone", "A result is kept for a limited time.", "Ask again."),
     Entry("consent-changed", 409, "Changed at this moment", "What the person shares changed while you asked.", "Ask again; you are answered by what holds now."),

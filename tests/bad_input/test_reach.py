@@ -70,7 +70,7 @@ GUARDED = {
 OPEN = {
     "static", "docs.error", "guide.part", "companies.organisation",
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
-    "updates.change",
+    "updates.change", "log.tile", "log.proof", "log.consistency",
 }  # fmt: skip
 # The client's own registration token opens these (RFC 7592), and nothing else does.
 REGISTERED = {"oauth_api.registered", "oauth_api.replace_registered", "oauth_api.end_registered"}

@@ -18,10 +18,15 @@ from sqlalchemy import text, update
 
 from portal import config, db, faults, queue, wiring
 from portal.app import create_app
+from portal.ledger import jobs as log
 from portal.ledger import queries as ledger
+from portal.ledger.checkpoints import Checkpoint
 from portal.sync import jobs, replays
 from portal.sync.models import Replay, Stream
+from portal.vault import log_key, notes
 from portal.worker import worker_of
+from tests.ledger.log_place import ORIGIN, Place, check
+from tests.ledger.second_verifier import root_of
 from tests.sync.caller import Caller
 from tests.sync.cast import World
 from tests.timing import until
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portal.config import Settings
+    from portal.embedded.postgres import Postgres
     from portal.vault.keyring import Keyring
     from tests.sync.cast import Firm, Shared
 
@@ -313,3 +319,30 @@ def _rows(scene: Scene) -> list[Any]:
         lambda session: ledger.of_person(session, person_id=scene.shared.person_id, limit=50)
     )
     return [entry for entry in entries if entry.channel in {"pull", "batch", "poll"}]
+
+
+@pytest.mark.parametrize("point", ["log.grown", "log.committed", "log.kept", "log.signed"])
+def test_a_turn_of_the_log(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    """What was signed before stays true, and what was logged is in the log, once, when the next turn is over."""
+    place, files = Place(postgres), {"LOG_KEY_FILE": str(tmp_path / "log.key")}
+    signer = log_key.create(tmp_path / "log.key", name=ORIGIN)
+    for name, value in {**files, "DATABASE_URL": place.url}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(config, "current", config.load)
+    place.log(*(place.new() for _ in range(5)))
+    before = log.sequence()
+    place.log(*(place.new() for _ in range(40)))
+    die(point, "job", "portal.ledger.jobs.sequence")
+    found = log.sequence()
+    assert before is not None
+    assert found is not None
+    assert (before.size, found.size) == (5, 45)
+    leaves = [each.hash for each in check(place)]
+    assert [before.root, found.root] == [root_of(leaves[:5]), root_of(leaves)]
+    assert Checkpoint.read(notes.opened(_note(place), signer.verifier()).text) == found
+    place.close()
+
+
+def _note(place: Place) -> str:
+    with db.transaction(place.url) as session:
+        return str(session.scalar(text("SELECT note FROM log")))

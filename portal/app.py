@@ -15,7 +15,7 @@ from portal.config import asset_folder
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
-from portal.identity import browser, second_proof
+from portal.identity import browser, operators_web, second_proof
 from portal.identity import web as identity_web
 from portal.ledger import api as log_api
 from portal.ledger import web as ledger_web
@@ -54,6 +54,7 @@ _FORM_FIELDS = 500
 PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
+    operators_web,
 )  # fmt: skip
 APIS = (log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api)
 

@@ -283,6 +283,52 @@ def figures(data: Path) -> None:
         click.echo(copies.share(session, now=db.now()).words)
 
 
+@portal.command("operator-add")
+@click.argument("email")
+@data_option
+def operator_add(email: str, data: Path) -> None:
+    """Let the account with this address look after the portal: it reviews purposes under /ops."""
+    from portal.identity import operators  # noqa: PLC0415 - the other commands do not need it
+    from portal.vault import keyring  # noqa: PLC0415 - the other commands do not need it
+
+    settings = _settings(data)
+    with db.transaction(settings.database_url) as session:
+        operators.add(session, keyring=keyring.load(settings.keyring_file), email=email, now=db.now())
+    click.echo(f"{email} is an operator.")
+
+
+@portal.command("operator-remove")
+@click.argument("email")
+@data_option
+def operator_remove(email: str, data: Path) -> None:
+    """Take that away again, from the next page on."""
+    from portal.identity import operators  # noqa: PLC0415 - the other commands do not need it
+    from portal.vault import keyring  # noqa: PLC0415 - the other commands do not need it
+
+    settings = _settings(data)
+    with db.transaction(settings.database_url) as session:
+        operators.remove(session, keyring=keyring.load(settings.keyring_file), email=email)
+    click.echo(f"{email} is no operator.")
+
+
+@portal.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--verifier", help="The log's key, from elsewhere than the file: it must have signed what is in it.")
+def verify(file: Path, verifier: str | None) -> None:
+    """Check a person's log as they downloaded it; needs neither settings nor the portal, exits with 1 if it is wrong.
+
+    What it cannot know is whether the newest entries were left out: check your older files, too.
+    """
+    from portal.ledger import verifying  # noqa: PLC0415 - the other commands do not need it
+    from portal.vault.notes import Verifier  # noqa: PLC0415 - the other commands do not need it
+
+    known = Verifier.read(verifier) if verifier else None
+    found = verifying.verify(verifying.read(file), known=known)
+    for line in verifying.words(found, given=known is not None):
+        click.echo(line)
+    sys.exit(1 if found.wrong else 0)
+
+
 def main() -> None:
     """Run the command line; a refusal is one sentence on standard error and exit status 1."""
     try:

@@ -7,6 +7,7 @@ carries only the form token and a sign-in under way, and is emptied whenever som
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import flask
@@ -51,6 +52,11 @@ class Visitor:
     @property
     def has_two_proofs(self) -> bool:
         return self.level >= levels.TWO_PROOFS
+
+    @cached_property
+    def is_operator(self) -> bool:
+        """Whether they look after the portal: asked anew with every request, and once in it."""
+        return queries.is_operator(context.session(), person_id=self.person_id)
 
     def get_id(self) -> str:
         return str(self.person_id)

@@ -21,6 +21,15 @@ class Person(Base):
     created_at: Mapped[datetime]
 
 
+class Operator(Base):
+    """An account that looks after the portal itself: named on the command line, and asked for on every page."""
+
+    __tablename__ = "operator"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    added_at: Mapped[datetime]
+
+
 class SignInIdentifier(Base):
     """Finds a person by the blind index of a confirmed sign-in e-mail."""
 

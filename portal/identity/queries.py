@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from portal.identity.models import BrowserSession, Password, Person, SignInCode, SignInIdentifier
+from portal.identity.models import BrowserSession, Operator, Password, Person, SignInCode, SignInIdentifier
 from portal.vault import blind_index, persons
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ def email_of(session: Session, *, keyring: Keyring, person_id: UUID) -> str | No
 def is_confirmed(session: Session, *, person_id: UUID) -> bool:
     """Say whether the person has proved that the address is theirs."""
     return session.scalar(select(Person.state).where(Person.person_id == person_id)) == "active"
+
+
+def is_operator(session: Session, *, person_id: UUID) -> bool:
+    """Say whether this account looks after the portal, as things stand now."""
+    return session.scalar(select(Operator.person_id).where(Operator.person_id == person_id)) is not None
 
 
 def has_password(session: Session, *, person_id: UUID) -> bool:

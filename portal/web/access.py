@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from flask import g, redirect, request
 from flask_login import current_user
 
+from portal.errors import NotFoundError
 from portal.web import context
 
 if TYPE_CHECKING:
@@ -60,6 +61,25 @@ def recent_sign_in(view: View) -> View:
     return marked(cast("View", guarded), "recent")
 
 
+def operator_required(view: View) -> View:
+    """Let operators open it who have given both proofs in this session; for everybody else signed in nothing is there.
+
+    Strangers are sent to sign in, an operator with one proof to give the other one and come back.
+    """
+
+    @wraps(view)
+    def guarded(*args: object, **kwargs: object) -> ResponseReturnValue:
+        if not current_user.is_authenticated:
+            return to_sign_in()
+        if not current_user.is_operator:
+            raise NotFoundError(private="not an operator")
+        if not has_two_proofs():
+            return to_second_proof(_here())
+        return cast("ResponseReturnValue", view(*args, **kwargs))
+
+    return marked(cast("View", guarded), "operator")
+
+
 def signed_in_recently() -> bool:
     """Say whether the person at the keyboard has shown within the last 15 minutes who they are."""
     return bool(context.now() - current_user.authenticated_at <= RECENT)
@@ -80,8 +100,11 @@ def to_second_proof(next_address: str) -> ResponseReturnValue:
 
 def to_sign_in(*, again: bool = False) -> ResponseReturnValue:
     """Redirect to the sign-in page, which leads back here; an htmx request leaves the whole page."""
-    here = request.full_path.rstrip("?") if request.method == "GET" else _came_from()
-    return _away(f"{SIGN_IN}?next={quote(here, safe='/')}" + ("&again=1" if again else ""))
+    return _away(f"{SIGN_IN}?next={quote(_here(), safe='/')}" + ("&again=1" if again else ""))
+
+
+def _here() -> str:
+    return request.full_path.rstrip("?") if request.method == "GET" else _came_from()
 
 
 def _away(target: str) -> ResponseReturnValue:

@@ -29,9 +29,9 @@ def text(members: Mapping[str, Any], *, previous: bytes) -> bytes:
     return json.dumps(covered, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=_plain).encode()
 
 
-def digest(members: Mapping[str, Any], *, previous: bytes) -> bytes:
+def hash_of(said: bytes) -> bytes:
     """Return the SHA-256 of what `text` returns."""
-    return sha256(text(members, previous=previous)).digest()
+    return sha256(said).digest()
 
 
 def intact(versions: Iterable[GrantVersion]) -> bool:
@@ -39,7 +39,7 @@ def intact(versions: Iterable[GrantVersion]) -> bool:
     previous = START
     for number, version in enumerate(versions, start=1):
         known = version.version == number and version.previous_hash == previous
-        if not known or version.hash != digest(_members(version), previous=previous):
+        if not known or version.hash != hash_of(text(_members(version), previous=previous)):
             return False
         previous = version.hash
     return True

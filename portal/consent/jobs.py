@@ -1,11 +1,11 @@
-"""Letters about requests that wait.  Arguments are ids; who asks and what for stays in the portal."""
+"""Letters about requests that wait and about consents.  Arguments are ids, if any; no detail leaves by them."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from portal import config, db, mail
-from portal.consent import approvals
+from portal import config, db, mail, queue
+from portal.consent import approvals, letters
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
 
@@ -22,3 +22,11 @@ def tell_of_request(person_id: str, request_id: str) -> None:
     if email:
         subject, body = mail.compose("request", service_name=settings.service_name, url=settings.url)
         mail.send(settings, to=email, subject=subject, body=body)
+
+
+def send_letters() -> None:
+    """Send what people are to be told of their consents, or for as long as a job may run."""
+    settings = config.current()
+    queue.answer(settings.redis_url, letters.SEND)
+    if letters.send_due(settings):
+        queue.ring_once(settings.redis_url, queue.WORK, letters.SEND)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import insert, select, tuple_
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 from portal import events
-from portal.consent import chain
-from portal.consent.models import GrantVersion
+from portal.consent import letters, queries, versions
 from portal.ledger import services as ledger
 
 if TYPE_CHECKING:
@@ -18,6 +16,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.consent.models import Grant
+    from portal.consent.terms import Wanted
+
+# Nothing has been shared yet under a grant in one of these, and the company knows nothing of it but the answer.
+UNBORN: Final = frozenset({"refused", "deferred", "countered"})
+DENIALS: Final = frozenset({"refused", "deferred"})
 
 
 def take(
@@ -36,15 +39,30 @@ def take(
     `shown` is the exact text the person answered, `asked` the details a refusal was about.  A step that leaves the
     grant's state as it was says by `at` when it was taken.
     """
+    before = grant.state
     _set(grant, content)
     session.flush()
     at = at or grant.changed_at
-    _keep_versions(session, [grant], step=step, actor=actor, shown=shown or {}, at=at)
-    ledger.record(session, _row(grant, step, grant.attributes if asked is None else asked, at))
-    if grant.state != "refused":
-        fact = events.GrantChanged(person_id=grant.person_id, grant_id=grant.grant_id, at=at)
-        events.announce(session, fact)
+    kept = versions.keep(session, [grant], at=at, said={"step": step, "actor": actor, "shown": shown or {}})
+    named = grant.attributes if asked is None else asked
+    ledger.record(session, _row(grant, step, named, at, kept[grant.grant_id]))
+    if before not in UNBORN or grant.state in queries.LIVE:
+        events.announce(session, events.GrantChanged(person_id=grant.person_id, grant_id=grant.grant_id, at=at))
+    letters.owe(session, grant, step, at=at)
     return grant
+
+
+def note_request(session: Session, grant: Grant, asked: Wanted, *, at: datetime) -> None:
+    """Keep what a company asked for, and when, as the first version of the grant that answers it.
+
+    Nobody is told, and nothing is logged: the answer, which follows in the same transaction, is.
+    """
+    grant.version += 1
+    session.flush()
+    shown = {"terms": asdict(asked)}
+    said = {"step": "requested", "actor": "company", "state": "requested", "shown": shown, "expires_at": None}
+    said |= {"attributes": list(asked.attributes), "mode": asked.mode, "retention_days": asked.retention_days}
+    versions.keep(session, [grant], at=at, said=said | {"level": None, "pulls_a_day": asked.pulls_a_day})
 
 
 def take_all(
@@ -66,8 +84,8 @@ def take_all(
         _set(grant, content)
     session.flush()
     person_id, at = grants[0].person_id, grants[0].changed_at
-    _keep_versions(session, grants, step=step, actor=actor, shown=shown or {}, at=at)
-    ledger.record(session, *(_row(grant, step, grant.attributes, at) for grant in grants))
+    kept = versions.keep(session, grants, at=at, said={"step": step, "actor": actor, "shown": shown or {}})
+    ledger.record(session, *(_row(grant, step, grant.attributes, at, kept[grant.grant_id]) for grant in grants))
     grant_ids = tuple(grant.grant_id for grant in grants)
     events.announce(session, events.GrantsChanged(person_id=person_id, grant_ids=grant_ids, at=at))
 
@@ -78,46 +96,18 @@ def _set(grant: Grant, content: dict[str, Any]) -> None:
     grant.version += 1
 
 
-def _keep_versions(
-    session: Session, grants: Sequence[Grant], *, step: str, actor: str, shown: dict[str, Any], at: datetime
-) -> None:
-    before = [(grant.grant_id, grant.version - 1) for grant in grants]
-    earlier = select(GrantVersion.grant_id, GrantVersion.hash).where(
-        GrantVersion.person_id == grants[0].person_id,
-        tuple_(GrantVersion.grant_id, GrantVersion.version).in_(before),
-    )
-    previous = {row.grant_id: row.hash for row in session.execute(earlier)}
-    said = {"at": at, "step": step, "actor": actor, "shown": shown}
-    rows = [_version(grant, previous.get(grant.grant_id, chain.START), said) for grant in grants]
-    session.execute(insert(GrantVersion), rows)
-
-
-def _version(grant: Grant, previous: bytes, said: dict[str, Any]) -> dict[str, Any]:
-    members = said | {
-        "grant_id": grant.grant_id,
-        "version": grant.version,
-        "state": grant.state,
-        "mode": grant.mode,
-        "attributes": list(grant.attributes),
-        "expires_at": grant.expires_at,
-        "retention_days": grant.retention_days,
-        "level": grant.level,
-        "pulls_a_day": grant.pulls_a_day,
-    }
-    digest = chain.digest(members, previous=previous)
-    return members | {"person_id": grant.person_id, "previous_hash": previous, "hash": digest}
-
-
-def _row(grant: Grant, step: str, asked: Collection[str], at: datetime) -> ledger.NewDisclosure:
+def _row(grant: Grant, step: str, asked: Collection[str], at: datetime, version_hash: bytes) -> ledger.NewDisclosure:
     return ledger.NewDisclosure(
         person_id=grant.person_id,
         at=at,
         context_id=grant.context_id,
         channel="consent",
-        outcome="denied" if step == "refused" else "completed",
+        outcome="denied" if step in DENIALS else "completed",
         asked=list(asked),
         given={},
         grant_id=grant.grant_id,
         grant_version=grant.version,
         reason=step,
+        # What anybody can check stands in the log: that this version was there then, whoever has its key now.
+        message_id=version_hash.hex(),
     )

@@ -19,6 +19,8 @@ from portal.companies import queries as company_queries
 from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.consent.models import ApprovalRequest
+from portal.identity import levels
+from portal.identity.models import BrowserSession, Operator
 from portal.ledger import queries as ledger
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
@@ -88,6 +90,7 @@ class Cast:
     staff: Visitor
     rival_staff: Visitor
     stranger: Visitor
+    operator: Visitor
     question_id: UUID = field(init=False)
     told: Firm = field(init=False)
     replay_id: UUID = field(init=False)
@@ -172,8 +175,9 @@ class Cast:
 def make(app: Flask, settings: Settings, keys: Keyring) -> Cast:
     world = World(settings, keys)
     firm, rival = world.firm(enabled=False), world.firm(enabled=False)
-    ada, bob, staff, rival_staff = (_visitor(app, settings, keys) for _ in range(4))
+    ada, bob, staff, rival_staff, operator = (_visitor(app, settings, keys) for _ in range(5))
     assert ada.person_id
+    world.transact(partial(_make_operator, visitor=operator))
     shared = world.share(ada.person_id, firm)
     for company, person in ((firm, staff), (rival, rival_staff)):
         world.transact(partial(_employ, firm=company, visitor=person))
@@ -185,13 +189,21 @@ def make(app: Flask, settings: Settings, keys: Keyring) -> Cast:
     )
     return Cast(
         world, _client(app, settings, cookies=False), firm, rival, shared, entry.disclosure_id, pull.pull_id,
-        ada, bob, staff, rival_staff, Visitor(_client(app, settings)),
+        ada, bob, staff, rival_staff, Visitor(_client(app, settings)), operator,
     )  # fmt: skip
 
 
 def _employ(session: Session, *, firm: Firm, visitor: Visitor) -> None:
     assert visitor.person_id
     companies.add_staff(session, company_id=firm.company_id, person_id=visitor.person_id)
+
+
+def _make_operator(session: Session, *, visitor: Visitor) -> None:
+    """Let somebody look after the portal, with both proofs given."""
+    assert visitor.person_id
+    session.add(Operator(person_id=visitor.person_id, added_at=db.now()))
+    theirs = update(BrowserSession).where(BrowserSession.person_id == visitor.person_id)
+    session.execute(theirs.values(level=levels.TWO_PROOFS))
 
 
 def _visitor(app: Flask, settings: Settings, keys: Keyring) -> Visitor:

@@ -84,7 +84,7 @@ OWNERS = {
     REPLAY: "staff",
     MESSAGE: "staff",
 }
-PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger")
+PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger", "operator")
 MACHINES = (PERSON, PULL, CONSENT, KEY)
 # The API's own scope opens the rest.
 SCOPES = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.companies import letters
+from portal.consent import deletion_letters, deletions
 from portal.consumer import services as consumer
 from portal.oauth import grant_management, ping
 from portal.sync import endpoint_letters, key_turns, stream_events
@@ -22,6 +23,7 @@ def wire() -> None:
     events.listen(events.RecordChanged, sync.on_record_changed)
     events.listen(events.RecordConfirmed, sync.on_record_changed)
     events.listen(events.GrantChanged, grant_management.on_grant_changed)
+    events.listen(events.GrantChanged, deletions.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.GrantsChanged, sync.on_grants_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)
@@ -32,6 +34,7 @@ def wire() -> None:
     events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
     events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
     letters.word(endpoint_letters.KINDS, endpoint_letters.words)
+    letters.word(deletion_letters.KINDS, deletion_letters.words)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 
 from portal import config, events, queue
 from portal.companies import queries as companies
-from portal.consent import queries, services, terms
+from portal.consent import freezing, queries, services, terms
 from portal.consent.models import ApprovalRequest, Subject
 from portal.db import new_id
 from portal.errors import RefusedError
@@ -84,6 +84,11 @@ class Question:
     @property
     def waiting(self) -> bool:
         return self.state == WAITING
+
+    @property
+    def later(self) -> bool:
+        """Whether it asks somebody who shares already for what they left out (`consent.later`)."""
+        return "grant_id" in self.row.asked
 
     @property
     def wants_two_proofs(self) -> bool:
@@ -181,9 +186,11 @@ def approve(
     """Settle a waiting question with yes; `give` then gives, or finds, what they agreed to.
 
     `level` is how surely the person has proved who they are, at `authenticated_at`.  Raises `AnsweredError`
-    before anything is given, SecondProofNeededError below the level that was asked for, and whatever `give` raises.
+    before anything is given, SecondProofNeededError below the level that was asked for, FrozenError, and whatever
+    `give` raises.
     """
-    row = _take(session, person_id, request_id, APPROVED, now)
+    freezing.check_giving(session, person_id=person_id)
+    row = take(session, person_id=person_id, request_id=request_id, state=APPROVED, now=now)
     if level < row.asked["level"]:
         raise terms.SecondProofNeededError
     grant = give()
@@ -193,7 +200,7 @@ def approve(
 
 def deny(session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str, Any], now: datetime) -> None:
     """Settle a waiting question with no and keep that; what is shared already stays as it is."""
-    row = _take(session, person_id, request_id, DENIED, now)
+    row = take(session, person_id=person_id, request_id=request_id, state=DENIED, now=now)
     services.refuse(
         session, person_id=person_id, client_id=row.client_id, purpose_id=row.purpose_id, shown=shown, now=now
     )
@@ -201,10 +208,11 @@ def deny(session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str
 
 def cancel(session: Session, *, person_id: UUID, request_id: UUID, now: datetime) -> None:
     """Settle a waiting question because what it asks can no longer be agreed to."""
-    _take(session, person_id, request_id, CANCELLED, now)
+    take(session, person_id=person_id, request_id=request_id, state=CANCELLED, now=now)
 
 
-def _take(session: Session, person_id: UUID, request_id: UUID, state: str, now: datetime) -> ApprovalRequest:
+def take(session: Session, *, person_id: UUID, request_id: UUID, state: str, now: datetime) -> ApprovalRequest:
+    """Settle a waiting question as `state` and announce it; raise `AnsweredError` when it waits no more."""
     # Before anything is given: the second of two answers waits here for the first and then gives nothing.
     still = (
         ApprovalRequest.person_id == person_id,

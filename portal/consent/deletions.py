@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from portal.events import GrantChanged
 
-OPEN, OVERDUE, DONE = "open", "overdue", "done"
+OPEN, OVERDUE, DONE, SOON = "open", "overdue", "done", "soon"
 _AT_ONCE: Final = 500
 _OPEN: Final = tuple(str(state) for state in rules.OPEN)
 _PLACE: Final = {name: number for number, name in enumerate(CATALOGUE)}
@@ -49,7 +49,7 @@ LISTS: Final = MappingProxyType(
 )
 _EVER_SHARED = text("""
     SELECT DISTINCT each.name FROM grant_version v, jsonb_array_elements_text(v.attributes) AS each(name)
-     WHERE v.person_id = :person_id AND v.grant_id = :grant_id
+     WHERE v.person_id = :person_id AND v.grant_id = :grant_id AND v.state IN ('active', 'paused')
 """)
 
 
@@ -198,13 +198,16 @@ def of_clients(
     return found, _behind(found[-1]) if len(rows) > limit else None
 
 
-def counts(session: Session, *, client_ids: Collection[str], now: datetime) -> dict[str, int]:
-    """Return how many details are open and how many of them overdue, by the name of the list."""
-    open_ones = select(func.count(), func.count().filter(Deletion.due_at <= now)).where(
+def counts(
+    session: Session, *, client_ids: Collection[str], now: datetime, soon: datetime | None = None
+) -> dict[str, int]:
+    """Return how many details are open, how many of them overdue, and how many more are due until `soon`."""
+    late, coming = Deletion.due_at <= now, Deletion.due_at.between(now, soon or now)
+    open_ones = select(func.count(), func.count().filter(late), func.count().filter(coming)).where(
         Deletion.client_id.in_(client_ids), _IS_OPEN
     )
-    found, late = session.execute(open_ones).one()
-    return {OPEN: found, OVERDUE: late}
+    found = session.execute(open_ones).one()
+    return dict(zip((OPEN, OVERDUE, SOON), found, strict=True))
 
 
 def call_due(session: Session, *, now: datetime) -> int:

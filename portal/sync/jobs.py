@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals
+from portal.consent import approvals, deletion_letters, deletions
 from portal.consent import services as consent
 from portal.identity import services as identity
 from portal.ledger import services as ledger
@@ -197,6 +197,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _see_to_letters,
         _expire_grants,
         _expire_approvals,
+        _see_to_deletions,
         _expire_pulls,
         _forget_uses,
         _forget_tries,
@@ -244,6 +245,11 @@ def _expire_approvals(session: Session, now: datetime) -> None:
     approvals.expire_due(session, now=now)
     approvals.forget(session, now=now)
     ping.forget_unanswered(session, now=now)
+
+
+def _see_to_deletions(session: Session, now: datetime) -> None:
+    deletions.call_due(session, now=now)
+    deletion_letters.write_due(session, now=now)
 
 
 def _expire_pulls(session: Session, now: datetime) -> None:

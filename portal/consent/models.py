@@ -57,6 +57,7 @@ class Grant(Base):
     level: Mapped[int] = mapped_column(default=1)
     pulls_a_day: Mapped[int | None]
     erasure_asked_at: Mapped[datetime | None]
+    frozen_at: Mapped[datetime | None]
     concession: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
@@ -256,3 +257,46 @@ class LaterRequest(Base):
     attributes: Mapped[list[str]]
     asked_at: Mapped[datetime]
     declined: Mapped[list[str]]
+
+
+class Freeze(Base):
+    """A person has frozen everything they share since `frozen_at`; the row goes when they unfreeze it."""
+
+    __tablename__ = "freeze"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    frozen_at: Mapped[datetime]
+
+
+class ConsentWatch(Base):
+    """When to look at a live grant again, and what its person has been reminded of.
+
+    `told` is the highest share of its time, in per cent, that was noted for the end `term_to`.  `asked_at` is when it
+    was last noted that a year has gone by, `warned_at` when a letter said that it is not used.  `noted` (`half`,
+    `most`, `last`, `year`, `unused`, `paused`) waits for the next letter since `noted_at`.
+    """
+
+    __tablename__ = "consent_watch"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(index=True)
+    term_to: Mapped[datetime | None]
+    told: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
+    asked_at: Mapped[datetime | None]
+    warned_at: Mapped[datetime | None]
+    noted: Mapped[str | None]
+    noted_at: Mapped[datetime | None]
+
+
+class ReminderLetter(Base):
+    """One letter to a person about all that is noted of what they share; a day lies between two at least."""
+
+    __tablename__ = "reminder_letter"
+    __table_args__ = (Index("reminder_letter_unsent_idx", "about", postgresql_where=text("sent_at IS NULL")),)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    about: Mapped[datetime]
+    leased_until: Mapped[datetime | None]
+    last_sent_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]

@@ -145,6 +145,7 @@ def _standing(
         purpose_withdrawn=purpose is None or purpose.withdrawn,
         client_active=client is not None and client.active,
         used=once and ledger.was_used(session, person_id=held.person_id, grant_id=held.grant_id),
+        frozen=held.frozen_at is not None,
     )
 
 

@@ -37,9 +37,11 @@ class Refusal(StrEnum):
     NO_CONSENT = "consent-absent"
     REFUSED = "consent-refused"
     PAUSED = "consent-paused"
+    FROZEN = "consent-frozen"
     WITHDRAWN = "consent-withdrawn"
     ENDED = "consent-ended"
     EXPIRED = "consent-expired"
+    INVALIDATED = "consent-invalidated"
     NOT_FOR_PUSH = "consent-not-for-updates"
     ALREADY_USED = "consent-used-up"
     CLIENT_SUSPENDED = "client-suspended"
@@ -48,17 +50,22 @@ class Refusal(StrEnum):
     NOT_PROVED = "insufficient-user-authentication"
 
 
+# Under any other state, such as that of an offer nobody has accepted, nothing was ever shared.
 _STATE_REFUSALS = {
     "paused": Refusal.PAUSED,
     "refused": Refusal.REFUSED,
     "withdrawn": Refusal.WITHDRAWN,
     "ended": Refusal.ENDED,
     "expired": Refusal.EXPIRED,
+    "invalidated": Refusal.INVALIDATED,
 }
 
 
 class Standing(NamedTuple):
-    """What is true of grant, client and purpose at the moment of asking."""
+    """What is true of grant, client and purpose at the moment of asking.
+
+    `frozen` says that it is paused because the person froze everything they share.
+    """
 
     client_id: str
     state: str
@@ -69,6 +76,7 @@ class Standing(NamedTuple):
     purpose_withdrawn: bool
     client_active: bool
     used: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,8 @@ def _refusal(standing: Standing | None, client_id: str, channel: Channel, now: d
         return Refusal.NO_CONSENT
     if not standing.client_active:
         return Refusal.CLIENT_SUSPENDED
+    if standing.state == "paused" and standing.frozen:
+        return Refusal.FROZEN
     if standing.state != "active":
         return _STATE_REFUSALS.get(standing.state, Refusal.NO_CONSENT)
     if standing.expires_at is not None and standing.expires_at <= now:

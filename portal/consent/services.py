@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from portal import faults
-from portal.consent import queries, steps, terms
+from portal.consent import freezing, queries, steps, terms
 from portal.consent.models import Grant, Subject
 from portal.consent.terms import Effect
 from portal.db import new_id
@@ -80,8 +80,9 @@ def give(
     `wanted` is what was asked where that is less than the purpose; `effect` says what becomes of what they share
     already, which is `grant_id` where it is merged with or replaced.  A merge adds details and leaves way, time
     and retention as they were, so `mode` and `days` count for nothing there.
-    Raises what `terms` refuses, and StoppedError when `grant_id` is no longer what they share.
+    Raises what `terms` refuses, StoppedError when `grant_id` is no longer what they share, and FrozenError.
     """
+    freezing.check_giving(session, person_id=person_id)
     client, purpose = queries.offer(session, client_id, purpose_id)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     subject(session, person_id=person_id, company_id=client.company_id)
@@ -144,6 +145,7 @@ def change(
     `wanted` is what they were last asked for: nobody changes into more than that, nor into a longer retention.
     """
     held = _lock(session, person_id, grant_id, now)
+    freezing.check(session, person_id=person_id)
     client, purpose = queries.offer(session, held.client_id, held.purpose_id)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     content = _content(purpose, asked, held, attributes=attributes, effect=Effect.AMEND, level=level)
@@ -167,6 +169,7 @@ def resume(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) 
     held = _lock(session, person_id, grant_id, now)
     if held.state == "active":
         return held
+    freezing.check(session, person_id=person_id)
     return steps.take(session, held, "resumed", "person", {"state": "active", "changed_at": now})
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # What is read of a grant by itself, and of the purpose, client and company that it is for.
 GRANT_ITSELF: Final = """
     g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
-    g.attributes, g.expires_at"""
+    g.attributes, g.expires_at, g.frozen_at"""
 OFFER: Final = """
     p.code AS purpose, p.required, p.optional, p.withdrawn_at, c.state AS client_state, co.state AS company_state"""
 GRANT: Final = f"{GRANT_ITSELF}, {OFFER}"
@@ -122,4 +122,5 @@ def standing(row: Row[Any], *, used: bool = False) -> Standing | None:
         purpose_withdrawn=row.withdrawn_at is not None,
         client_active=row.client_state == "active" and row.company_state != "suspended",
         used=used,
+        frozen=row.frozen_at is not None,
     )

@@ -35,7 +35,7 @@ _NEXT: Final = text("""
          WHERE person_id = :person_id AND grant_id IN (SELECT grant_id FROM shown)
            AND at >= (SELECT min(at) FROM shown)
            AND (channel IN ('push', 'poll', 'notice')
-                OR (channel = 'consent' AND reason IN ('paused', 'withdrawn', 'ended', 'expired')))
+                OR (channel = 'consent' AND reason IN ('paused', 'frozen', 'withdrawn', 'ended', 'expired')))
         WINDOW following AS (PARTITION BY grant_id ORDER BY at, disclosure_id))
     SELECT l.disclosure_id, EXISTS (
                SELECT FROM receipt r WHERE r.person_id = :person_id AND r.grant_id = l.grant_id
@@ -69,7 +69,8 @@ class FollowUp(Enum):
 
 
 _STEPS: Final = {
-    "paused": FollowUp.PAUSED, "withdrawn": FollowUp.WITHDRAWN, "ended": FollowUp.ENDED, "expired": FollowUp.EXPIRED,
+    "paused": FollowUp.PAUSED, "frozen": FollowUp.PAUSED,
+    "withdrawn": FollowUp.WITHDRAWN, "ended": FollowUp.ENDED, "expired": FollowUp.EXPIRED,
 }  # fmt: skip
 
 

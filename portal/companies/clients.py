@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portal.companies.keys import PublicKey
     from portal.companies.queries import ClientFacts
 
-ACTIVE, ENDED = "active", "ended"
+ACTIVE, SUSPENDED, ENDED = "active", "suspended", "ended"
 
 
 def described(client: ClientFacts) -> Described:
@@ -58,3 +58,20 @@ def end(session: Session, *, client_id: str, now: datetime) -> None:
     held.state, held.registration_token_hash = ENDED, None
     session.flush()
     events.announce(session, events.ClientEnded(client_id=client_id, at=now))
+
+
+def suspend(session: Session, *, client_id: str) -> None:
+    """Let a client have nothing from the next call and the next message on, until that is lifted.
+
+    What is owed to it is kept.  One that is suspended or ended stays as it is.
+    """
+    held = client_keys.lock_client(session, client_id)
+    held.state = SUSPENDED if held.state == ACTIVE else held.state
+    session.flush()
+
+
+def lift(session: Session, *, client_id: str) -> None:
+    """Let a suspended client go on; what it was owed leaves with the next look at its stream."""
+    held = client_keys.lock_client(session, client_id)
+    held.state = ACTIVE if held.state == SUSPENDED else held.state
+    session.flush()

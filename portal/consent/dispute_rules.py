@@ -20,6 +20,7 @@ DECIDED: Final = "decided"
 OPEN: Final = (ASKED, ESCALATED, MENDING)
 # These stand against the limits of the person.
 UNFINISHED: Final = (*OPEN, ANSWERED)
+OVER: Final = (SETTLED, DECIDED)
 
 # What can happen to one; the first three bear the name of the state they lead to.
 UNFOUNDED: Final = "unfounded"

@@ -1,0 +1,139 @@
+"""Letters about questions: to the company when one is asked, due, overdue, taken on or decided; to the person of news.
+
+Neither says what it is about: that stands in the portal.  A company's are worded when they are sent, and not sent when
+they are no longer true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+
+from portal import config, db, mail, queue
+from portal.companies import letters
+from portal.companies import queries as companies
+from portal.companies.letters import Words
+from portal.consent import dispute_queries as queries
+from portal.consent import dispute_rules as rules
+from portal.identity import queries as identity
+from portal.vault import keyring as keyrings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+    from sqlalchemy.orm import Session
+
+    from portal.config import Settings
+    from portal.consent.models import Dispute
+
+log = logging.getLogger(__name__)
+
+TELL: Final = "portal.consent.jobs.tell_of_questions"
+ASKED: Final = "question_asked"
+DUE: Final = "question_due"
+OVERDUE: Final = "question_overdue"
+ESCALATED: Final = "question_escalated"
+DECIDED: Final = "question_decided"
+# What a question must be for a letter about it to be true still.
+_TRUE_OF: Final = {
+    ASKED: (rules.ASKED,),
+    DUE: (rules.ASKED, rules.MENDING),
+    OVERDUE: (rules.ESCALATED,),
+    ESCALATED: (rules.ESCALATED,),
+    DECIDED: (rules.DECIDED, rules.MENDING),
+}
+KINDS: Final = tuple(_TRUE_OF)
+# Whoever is asked more often in a day looks at the list anyway.
+_MOST_A_DAY: Final = 10
+_AT_ONCE = 20
+# News of last week is read where it stands.
+_UNSENT = "letter_at <= clock_timestamp() AND changed_at > clock_timestamp() - interval '7 days'"
+_PENDING = text(f"SELECT EXISTS (SELECT 1 FROM dispute WHERE {_UNSENT})")  # noqa: S608 - a constant
+_TAKE = text(f"""
+    UPDATE dispute SET letter_at = clock_timestamp() + interval '5 minutes'
+     WHERE (person_id, disclosure_id) IN (
+           SELECT person_id, disclosure_id FROM dispute WHERE {_UNSENT}
+            ORDER BY letter_at LIMIT :at_once FOR UPDATE SKIP LOCKED)
+    RETURNING person_id, disclosure_id, steps
+""")  # noqa: S608 - a constant
+# What came meanwhile is another letter's.
+_DONE = text("""
+    UPDATE dispute SET letter_at = NULL
+     WHERE person_id = :person_id AND disclosure_id = :disclosure_id AND steps = :steps
+""")
+
+
+def to_company(session: Session, held: Dispute, kind: str) -> None:
+    """Have its company written to about a question, once for each of its steps."""
+    letters.write_once(
+        session, client_id=held.client_id, kind=kind, about={"question": str(held.disclosure_id)},
+        once=f"{kind} {held.disclosure_id} {held.steps}", most=_MOST_A_DAY,
+    )  # fmt: skip
+
+
+def words(session: Session, row: Row[Any], settings: Settings) -> Words | None:
+    """Word a letter to a company; None when what it is about is over."""
+    held = queries.by_row(session, disclosure_id=UUID(row.about["question"]), company_id=row.company_id)
+    client = companies.client(session, row.client_id)
+    if held is None or client is None or held.state not in _TRUE_OF[row.kind]:
+        return None
+    return Words(row.kind, {
+        "app": client.name,
+        "due": letters.moment(held.due_at) if held.due_at else "",
+        "decision": held.last_step,
+        "page": f"{settings.url}/org/questions/{held.disclosure_id}",
+    })  # fmt: skip
+
+
+def to_person(session: Session, held: Dispute) -> None:
+    """Have the person written to that there is news of a question, once this is committed."""
+    held.letter_at = held.changed_at
+    session.flush()
+    queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, TELL)
+
+
+def pending(session: Session) -> bool:
+    """Say whether somebody is to be written to."""
+    return bool(session.scalar(_PENDING))
+
+
+def send_some(settings: Settings) -> bool:
+    """Send a few letters to people; False when none is left to send now, or the mail server is away."""
+    if not settings.smtp_url:
+        return False
+    with db.transaction(settings.database_url) as session:
+        taken = session.execute(_TAKE, {"at_once": _AT_ONCE}).all()
+    try:
+        for row in taken:
+            _send(settings, row)
+    except mail.MailNotSentError as error:
+        log.warning("letters about questions wait: %s", error.private)
+        return False
+    return bool(taken)
+
+
+def _send(settings: Settings, row: Row[Any]) -> None:
+    keyring = keyrings.load(settings.keyring_file)
+    with db.transaction(settings.database_url) as session:
+        email = identity.email_of(session, keyring=keyring, person_id=row.person_id)
+    try:
+        if email is not None:
+            _hand_over(settings, email, row)
+    except mail.MessageRefusedError as error:
+        log.warning("a letter about a question was refused: %s", error.private)
+        if not error.for_good:
+            # It is tried again when its lease is over; the others wait for none of it.
+            return
+    with db.transaction(settings.database_url) as session:
+        session.execute(_DONE, row._asdict())
+
+
+def _hand_over(settings: Settings, email: str, row: Row[Any]) -> None:
+    subject, body = mail.compose("question_news", service_name=settings.service_name, url=settings.url)
+    # The same if a job dies before it is noted, and nobody's id.
+    named = f"question {row.person_id} {row.disclosure_id} {row.steps}"
+    reference = hashlib.sha256(named.encode()).hexdigest()[:32]
+    mail.send(settings, to=email, subject=subject, body=body, reference=reference)

@@ -54,9 +54,11 @@ _WHY = MappingProxyType(
         "consent-absent": "you have not shared this with them",
         "consent-refused": "you chose not to share",
         "consent-paused": "you paused sharing",
+        "consent-frozen": "you froze all sharing",
         "consent-withdrawn": "you stopped sharing",
         "consent-ended": "they ended it",
         "consent-expired": "the time you agreed to is over",
+        "consent-invalidated": "it was declared void",
         "consent-not-for-updates": "you did not agree to updates",
         "consent-used-up": "you shared this just once",
         "client-suspended": "this organisation is suspended",
@@ -72,7 +74,15 @@ _STEPS = MappingProxyType(
         "given": "You agreed to share",
         "changed": "You changed what they get",
         "refused": "You chose not to share",
+        "deferred": "You put off your answer",
+        "countered": "You offered less than they asked for",
+        "accepted": "They agreed to what you offered, and sharing began",
+        "declined": "They did not agree to what you offered",
+        "renewed": "You said that sharing goes on",
+        "asking-allowed": "You let them ask again",
+        "invalidated": "It was declared void",
         "paused": "You paused sharing",
+        "frozen": "You froze all sharing",
         "resumed": "You resumed sharing",
         "withdrawn": "You stopped sharing",
         "ended": "They ended it",
@@ -80,14 +90,24 @@ _STEPS = MappingProxyType(
         "erasure-asked": "You asked them to delete what they have",
     }
 )
-_OTHERS_DECIDE = frozenset({"ended", "expired"})
+# What is not the person's own doing: it is shown with what others did.
+OTHERS_DECIDE = ("ended", "expired", "invalidated")
+# News that says something of the details themselves, and not only what was decided.
+TELLING = ("changed", "confirmed")
+# Ways in which an organisation asks, by itself, for details.
+ASKING = ("pull", "batch", "userinfo")
+# Unusually often is so many times a day, and so many times what it was on any of the 30 days before.
+BURST_LEAST = 10
+BURST_TIMES = 3
 _TONES = MappingProxyType({"completed": "ok", "denied": "stop", "failed": "hold", "unknown": "hold"})
 
 
 def how(channel: str, reason: str | None) -> str:
     """Return how details left, or who decided."""
-    if channel == "consent" and reason in _OTHERS_DECIDE:
+    if channel == "consent" and reason in OTHERS_DECIDE:
         return "Sharing ended"
+    if channel == "consent" and reason in {"accepted", "declined"}:
+        return "They decided"
     if channel == "notice" and reason is not None and reason in _NOTICES:
         return _NOTICES[reason]
     return HOW.get(channel, channel)

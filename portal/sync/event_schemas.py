@@ -50,7 +50,7 @@ _THIN: Final = _object(
 _CONSENT: Final = _object(
     {
         "grant_id": _GRANT,
-        "state": {"enum": ["active", "paused", "withdrawn", "ended", "expired"]},
+        "state": {"enum": ["active", "paused", "withdrawn", "ended", "expired", "invalidated"]},
         "change": {"enum": ["given", "changed", "resumed", "paused", "stopped", "ended", "expired"]},
         "version": _VERSION,
         "attributes": {"type": "array", "items": _NAME, "uniqueItems": True},

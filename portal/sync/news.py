@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from portal.sync.records import Record
 
-OVER = {"withdrawn": "stopped", "ended": "ended", "expired": "expired"}
+OVER = {"withdrawn": "stopped", "ended": "ended", "expired": "expired", "invalidated": "ended"}
 
 
 class Later(NamedTuple):

@@ -18,7 +18,8 @@ NEWEST_GRANT = """
         SELECT * FROM "grant"
          WHERE person_id = s.person_id AND client_id = c.client_id
            AND (CAST(:grant_id AS uuid) IS NULL OR grant_id = :grant_id)
-         ORDER BY state = 'active' DESC, state = 'paused' DESC, state <> 'refused' DESC, changed_at DESC
+         ORDER BY state = 'active' DESC, state = 'paused' DESC, state NOT IN ('refused', 'deferred', 'countered') DESC,
+                  changed_at DESC
          LIMIT 1) g ON true"""
 
 # A token is good here when it names this person or, being the client's own, may read people.

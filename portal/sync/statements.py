@@ -36,7 +36,8 @@ NEWS: Final = f"""
     w.mode AS told_mode, w.attributes AS told_attributes, w.expires_at AS told_expires_at,
     CASE WHEN g.erasure_asked_at IS NOT NULL AND NOT t.told_erasure THEN (
         SELECT jsonb_agg(DISTINCT each.name) FROM grant_version v, jsonb_array_elements(v.attributes) AS each(name)
-         WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id) END AS ever_shared"""  # noqa: S608 - put together from constants
+         WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id
+           AND v.state NOT IN ('requested', 'countered')) END AS ever_shared"""  # noqa: S608 - put together from constants
 TOLD: Final = """
     LEFT JOIN LATERAL (
         SELECT v.mode, v.attributes, v.expires_at FROM grant_version v

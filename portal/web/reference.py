@@ -49,6 +49,7 @@ ENTRIES = (
     Entry("wrong-media-type", 415, "Wrong media type", "The body is not `application/json`.", "Set `Content-Type: application/json`."),
     Entry("log-missing", 404, "No log", "The log has not been signed since this portal was set up.", "Ask again in a minute."),
     Entry("not-in-log", 404, "Not in the log", "The log, as large as the newest checkpoint says, has no such entry or tile.", "Read `/log/checkpoint` first. What was logged is in it within ten seconds."),
+    Entry("message-not-in-log", 404, "Not in the signed log", "The signed log has no message of this `jti` to your app about this person.", "Sent a moment ago, it is there in seconds: `Retry-After` says when to look. Past its `logged_by`, keep the message and write to the operator: it proves that something was not logged."),
     Entry("pull-not-done", 409, "Not answered yet", "The pull of many people is still running.", "Follow `links.self` until `state` is `done`."),
     Entry("pull-expired", 410, "Result gone", "A result is kept for a limited time.", "Ask again."),
     Entry("consent-changed", 409, "Changed at this moment", "What the person shares changed while you asked.", "Ask again; you are answered by what holds now."),

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from flask_wtf import FlaskForm
 
-from portal.consent import asking, terms
+from portal.consent import asking, later, queries, services, terms
 from portal.consent.forms import SHARE, AskForm
+from portal.db import now as clock
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -34,7 +36,10 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
 
 
 def build(session: Session, *, keyring: Keyring, row: ApprovalRequest) -> Ask:
-    """Return what a waiting question asks; raises as `asking.build`."""
+    """Return what a waiting question asks; raises as `asking.build`, and StoppedError when what it adds to is over."""
+    named = later.grant_of(row)
+    if named is not None:
+        _check_lives(session, row, named)
     return asking.build(
         session,
         keyring=keyring,
@@ -42,6 +47,7 @@ def build(session: Session, *, keyring: Keyring, row: ApprovalRequest) -> Ask:
         client_id=row.client_id,
         purpose_id=row.purpose_id,
         wanted=terms.wanted(row.asked),
+        effect=terms.Effect.AMEND if named is None else terms.Effect.MERGE,
     )
 
 
@@ -53,7 +59,9 @@ def form_of(ask: Ask, *, now: datetime) -> AskForm | ConfirmForm:
 
 
 def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
-    return f"{ask.organisation.name} asks for your approval" if isinstance(form, ConfirmForm) else ask.title
+    if isinstance(form, ConfirmForm):
+        return f"{ask.organisation.name} asks for your approval"
+    return f"Share more with {ask.organisation.name}?" if ask.keeps else ask.title
 
 
 def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
@@ -62,3 +70,11 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     if not isinstance(form, ConfirmForm):
         return words
     return words | {"replaces": "", "how": ask.how_now, "often": "", "answers": ["Approve", "Do not approve"]}
+
+
+def _check_lives(session: Session, row: ApprovalRequest, named: UUID) -> None:
+    held = queries.live_for_purpose(session, person_id=row.person_id, purpose_id=row.purpose_id)
+    # An answer would also end a pause, which nobody asked about.
+    active = held is not None and held.grant_id == named and held.state == "active"
+    if held is None or not active or queries.over(session, held, now=clock()):
+        raise services.StoppedError

@@ -10,7 +10,7 @@ from flask import Blueprint, flash, g, jsonify, redirect, render_template, reque
 from flask_login import current_user
 
 from portal.companies import queries as companies
-from portal.consent import approvals, approving, asking, cards, queries, receipts, services, stopping
+from portal.consent import approvals, approving, asking, cards, later, queries, receipts, services, stopping
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
 from portal.db import now as clock
@@ -227,7 +227,8 @@ def _answer(
     here = url_for("consent.approval", request_id=question.id)
     try:
         if form.declined:
-            approvals.deny(session(), shown=approving.shown(ask, form), **mine)
+            deny = later.decline if question.later else approvals.deny
+            deny(session(), shown=approving.shown(ask, form), **mine)
         else:
             approvals.approve(
                 session(),
@@ -245,7 +246,7 @@ def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.Conf
     if isinstance(form, approving.ConfirmForm):
         return approvals.confirmed(session(), row=row, now=now())
     choice = form.choice()
-    return services.give(
+    given = services.give(
         session(),
         person_id=row.person_id,
         client_id=row.client_id,
@@ -257,7 +258,11 @@ def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.Conf
         wanted=ask.wanted,
         shown=approving.shown(ask, form),
         now=now(),
+        effect=ask.effect,
+        grant_id=later.grant_of(row),
     )
+    later.answered(session(), row=row, held=given)
+    return given
 
 
 def shared_with_slot(attributes: Collection[str]) -> str:

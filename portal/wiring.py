@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.companies import letters
-from portal.consent import deletion_letters, deletions
+from portal.consent import deletion_letters, deletions, dispute_letters
 from portal.consumer import services as consumer
 from portal.oauth import grant_management, ping
 from portal.sync import endpoint_letters, key_turns, stream_events
@@ -35,6 +35,7 @@ def wire() -> None:
     events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
     letters.word(endpoint_letters.KINDS, endpoint_letters.words)
     letters.word(deletion_letters.KINDS, deletion_letters.words)
+    letters.word(dispute_letters.KINDS, dispute_letters.words)
 
 
 def _begin_record(session: Session, fact: events.PersonConfirmed) -> None:

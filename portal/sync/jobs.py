@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals, deletion_letters, deletions
+from portal.consent import approvals, deletion_letters, deletions, dispute_letters, disputes
 from portal.consent import services as consent
 from portal.identity import services as identity
 from portal.ledger import services as ledger
@@ -198,6 +198,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _expire_grants,
         _expire_approvals,
         _see_to_deletions,
+        _see_to_questions,
         _expire_pulls,
         _forget_uses,
         _forget_tries,
@@ -250,6 +251,13 @@ def _expire_approvals(session: Session, now: datetime) -> None:
 def _see_to_deletions(session: Session, now: datetime) -> None:
     deletions.call_due(session, now=now)
     deletion_letters.write_due(session, now=now)
+
+
+def _see_to_questions(session: Session, now: datetime) -> None:
+    settings = config.current()
+    disputes.see_to(session, keyring=keyrings.load(settings.keyring_file), now=now)
+    if settings.smtp_url and dispute_letters.pending(session):
+        queue.ring_once(settings.redis_url, queue.WORK, dispute_letters.TELL, within=60)
 
 
 def _expire_pulls(session: Session, now: datetime) -> None:

@@ -115,7 +115,7 @@ def ask(
         found = _begin(session, entry, now)
         reason = rules.PAUSED if pause else None
         step = _Step(rules.ASKED, rules.PERSON, now, choice=choice, words=words, reason=reason)
-        _keep(session, keyring, found, step)
+        _keep(session, found, step, keyring=keyring)
         letters.to_company(session, found, letters.ASKED)
     if pause:
         pause_with(session, person_id=entry.person_id, company_id=entry.company_id)
@@ -151,16 +151,16 @@ def answer(
     """
     held = _locked(session, disclosure_id=disclosure_id, company_id=company_id)
     step = _Step(rules.ANSWERED, rules.COMPANY, now, staff_id, words=words)
-    if not _take(session, keyring, held, step):
+    if not _take(session, held, step, keyring=keyring):
         raise SettledError if held.state in rules.OVER else AnsweredBeforeError
     letters.to_person(session, held)
     return held
 
 
-def settle(session: Session, *, keyring: Keyring, person_id: UUID, disclosure_id: UUID, now: datetime) -> Dispute:
+def settle(session: Session, *, person_id: UUID, disclosure_id: UUID, now: datetime) -> Dispute:
     """Close a question as its person wishes, answered or not; closing what is closed changes nothing."""
     held = _locked(session, disclosure_id=disclosure_id, person_id=person_id)
-    _take(session, keyring, held, _Step(rules.SETTLED, rules.PERSON, now))
+    _take(session, held, _Step(rules.SETTLED, rules.PERSON, now))
     return held
 
 
@@ -176,7 +176,8 @@ def escalate(
         return held
     if held.state != rules.ANSWERED:
         raise SettledError if held.state in rules.OVER else NotAnsweredError
-    _take(session, keyring, held, _Step(rules.ESCALATED, rules.PERSON, now, words=words, reason=rules.NOT_SATISFIED))
+    step = _Step(rules.ESCALATED, rules.PERSON, now, words=words, reason=rules.NOT_SATISFIED)
+    _take(session, held, step, keyring=keyring)
     letters.to_company(session, held, letters.ESCALATED)
     return held
 
@@ -198,7 +199,8 @@ def decide(
     """
     held = _locked(session, disclosure_id=disclosure_id)
     given = timedelta(days=days) if days else None
-    if not _take(session, keyring, held, _Step(decision, rules.OPERATOR, now, operator_id, words=words, given=given)):
+    step = _Step(decision, rules.OPERATOR, now, operator_id, words=words, given=given)
+    if not _take(session, held, step, keyring=keyring):
         raise NotEscalatedError
     if decision == rules.SUSPEND:
         clients.suspend(session, client_id=held.client_id)
@@ -207,7 +209,7 @@ def decide(
     return held
 
 
-def see_to(session: Session, *, keyring: Keyring, now: datetime) -> int:
+def see_to(session: Session, *, now: datetime) -> int:
     """Remind companies, and do what follows by itself when a time is over, for 200 at most; return for how many."""
     due = select(Dispute).where(Dispute.look_at <= now).order_by(Dispute.look_at)
     found = session.scalars(due.limit(_AT_ONCE).with_for_update(skip_locked=True)).all()
@@ -216,14 +218,14 @@ def see_to(session: Session, *, keyring: Keyring, now: datetime) -> int:
             held.look_at = held.due_at
             letters.to_company(session, held, letters.DUE)
         else:
-            _run_out(session, keyring, held, now)
+            _run_out(session, held, now)
     session.flush()
     return len(found)
 
 
-def _run_out(session: Session, keyring: Keyring, held: Dispute, now: datetime) -> None:
+def _run_out(session: Session, held: Dispute, now: datetime) -> None:
     name, reason = rules.by_itself(held.state)
-    _take(session, keyring, held, _Step(name, rules.PORTAL, now, reason=reason))
+    _take(session, held, _Step(name, rules.PORTAL, now, reason=reason))
     if name == rules.ESCALATED:
         letters.to_person(session, held)
         letters.to_company(session, held, letters.OVERDUE)
@@ -241,24 +243,24 @@ def _begin(session: Session, entry: Entry, now: datetime) -> Dispute:
     return made
 
 
-def _take(session: Session, keyring: Keyring, held: Dispute, step: _Step) -> bool:
-    """Take a step if it can be taken as the question stands; say whether it was."""
+def _take(session: Session, held: Dispute, step: _Step, *, keyring: Keyring | None = None) -> bool:
+    """Take a step if it can be taken as the question stands; say whether it was.  What is said is sealed by `keyring`."""
     state = rules.after(step.name, state=held.state, last_step=held.last_step)
     if state is None:
         return False
     held.state, held.last_step, held.changed_at = state, step.name, step.at
     held.due_at, held.look_at = rules.clock(state, at=step.at, given=step.given)
-    _keep(session, keyring, held, step)
+    _keep(session, held, step, keyring=keyring)
     return True
 
 
-def _keep(session: Session, keyring: Keyring, held: Dispute, step: _Step) -> None:
+def _keep(session: Session, held: Dispute, step: _Step, *, keyring: Keyring | None) -> None:
     held.steps += 1
     row = DisputeStep(
         person_id=held.person_id, disclosure_id=held.disclosure_id, number=held.steps, at=step.at, step=step.name,
         actor=step.actor, actor_id=step.actor_id, reason=step.reason, due_at=held.due_at,
     )  # fmt: skip
-    if step.choice or step.words:
+    if keyring is not None and (step.choice or step.words):
         vault = persons.unlock(session, keyring=keyring, person_id=held.person_id)
         row.sealed_choice, row.sealed_words = (
             vault.seal(queries.sealed_as(what, held.disclosure_id), held.steps, written) if written else None

@@ -255,7 +255,7 @@ def _see_to_deletions(session: Session, now: datetime) -> None:
 
 def _see_to_questions(session: Session, now: datetime) -> None:
     settings = config.current()
-    disputes.see_to(session, keyring=keyrings.load(settings.keyring_file), now=now)
+    disputes.see_to(session, now=now)
     if settings.smtp_url and dispute_letters.pending(session):
         queue.ring_once(settings.redis_url, queue.WORK, dispute_letters.TELL, within=60)
 

@@ -71,7 +71,14 @@ class Card:
         return _LOOKS[self.state][0]
 
     @property
+    def frozen(self) -> bool:
+        """Whether it is paused because the person froze everything."""
+        return self.state == "paused" and self.grant.frozen_at is not None
+
+    @property
     def tag(self) -> str:
+        if self.frozen:
+            return "Frozen"
         return "Ends soon" if self.ends_soon else _LOOKS[self.state][1]
 
     @property
@@ -126,14 +133,20 @@ def of_person(session: Session, *, person_id: UUID, now: datetime) -> list[Card]
 
     Who shares for a use and declined to share more of it for it still shares: the refusal stands in Activity.
     """
-    uses = ledger.last_uses(session, person_id=person_id)
     held_ones = queries.grants_of(session, person_id=person_id)
     living = {held.purpose_id for held in held_ones if held.state in queries.LIVE}
     grants = [held for held in held_ones if held.state != "refused" or held.purpose_id not in living]
+    return sorted(of_grants(session, grants=grants, now=now), key=lambda card: not card.live)
+
+
+def of_grants(session: Session, *, grants: Sequence[Grant], now: datetime) -> list[Card]:
+    """Return the cards of some grants of one person, in their order."""
+    if not grants:
+        return []
     clients = companies.clients(session, {held.client_id for held in grants})
     purposes = companies.purposes(session, {held.purpose_id for held in grants})
-    made = [_card(held, clients.get(held.client_id), purposes.get(held.purpose_id), uses, now) for held in grants]
-    return sorted(made, key=lambda card: not card.live)
+    uses = ledger.last_uses(session, person_id=grants[0].person_id)
+    return [_card(held, clients.get(held.client_id), purposes.get(held.purpose_id), uses, now) for held in grants]
 
 
 def of_grant(session: Session, *, held: Grant, now: datetime) -> Card:

@@ -10,7 +10,7 @@ from flask import Blueprint, flash, g, jsonify, redirect, render_template, reque
 from flask_login import current_user
 
 from portal.companies import queries as companies
-from portal.consent import approvals, approving, asking, cards, later, queries, receipts, services, stopping
+from portal.consent import approvals, approving, asking, cards, freezing, later, queries, receipts, services, stopping
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
 from portal.db import now as clock
@@ -110,6 +110,7 @@ def change(grant_id: UUID) -> ResponseReturnValue:
     card = cards.of_grant(session(), held=held, now=now())
     if not card.live:
         raise services.StoppedError
+    freezing.check(session(), person_id=person_id())
     ask = asking.build(
         session(),
         keyring=keyring(),
@@ -359,8 +360,8 @@ def _switch(grant_id: UUID, act: Callable[..., Grant], words: str) -> AnyRespons
     over, whole = None, request.args.get("page") == "agreement"
     try:
         act(session(), person_id=person_id(), grant_id=grant_id, now=_steady(grant_id))
-    except services.StoppedError as error:
-        # A card left open while sharing stopped elsewhere is replaced by what is true now.
+    except (services.StoppedError, freezing.FrozenError) as error:
+        # A card left open while sharing stopped, or froze, elsewhere is replaced by what is true now.
         if not wants_fragment():
             raise
         over = error.public

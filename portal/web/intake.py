@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from flask import Flask
 
 FORM_BYTES: Final = 64 * 1024
-_FIELDS: Final = 500
+# Somebody may tick every one of some hundred consents.
+_FIELDS: Final = 1000
 _FORM = "application/x-www-form-urlencoded"
 # Checkboxes of one name; of anything else there is one answer.
-_MANY = frozenset({"attributes", "detail"})
+_MANY = frozenset({"attributes", "detail", "resume", "keep"})
 _BODY = frozenset({"POST", "PUT", "PATCH"})
 
 

@@ -12,12 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from portal import faults
-from portal.consent import freezing, queries, steps, terms
+from portal.consent import freezing, grants, queries, steps, terms
+from portal.consent.grants import StoppedError
 from portal.consent.models import Grant, Subject
 from portal.consent.terms import Effect
-from portal.db import new_id
-from portal.errors import NotFoundError, RefusedError
-from portal.ledger import services as ledger
+from portal.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,20 +25,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from portal.companies.queries import ClientFacts, PurposeFacts
+    from portal.companies.queries import PurposeFacts
     from portal.consent.terms import Wanted
 
 # Each round that loses a race means that somebody else's step was kept, so two rounds are plenty.
 _ROUNDS = 5
 _EXPIRED_AT_ONCE = 500
-
-
-class StoppedError(RefusedError):
-    """The sharing is over, and only a new consent can begin it again."""
-
-    code = "sharing-stopped"
-    status = 409
-    public = "This sharing has already stopped. To share again, start from the organisation’s own site."
 
 
 class StillSharingError(RefusedError):
@@ -73,10 +64,12 @@ def give(
     wanted: Wanted | None = None,
     effect: Effect = Effect.AMEND,
     grant_id: UUID | None = None,
+    asked_at: datetime | None = None,
 ) -> Grant:
     """Keep a person's consent; a live grant for the same purpose becomes a new version of itself.
 
-    `shown` is the exact text they answered, never a value; `level` how they have proved who they are.
+    `shown` is the exact text they answered, never a value; `level` how they have proved who they are.  `asked_at` is
+    when the company asked: a new grant begins with that.  What they had offered for the purpose is taken back.
     `wanted` is what was asked where that is less than the purpose; `effect` says what becomes of what they share
     already, which is `grant_id` where it is merged with or replaced.  A merge adds details and leaves way, time
     and retention as they were, so `mode` and `days` count for nothing there.
@@ -86,6 +79,7 @@ def give(
     client, purpose = queries.offer(session, client_id, purpose_id)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     subject(session, person_id=person_id, company_id=client.company_id)
+    take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)
     for _ in range(_ROUNDS):
         held = _to_step_on(
             session, person_id=person_id, purpose_id=purpose_id, effect=effect, grant_id=grant_id, now=now
@@ -95,35 +89,59 @@ def give(
             content |= _until(asked, mode, days, now)
         content |= {"state": "active", "changed_at": now}
         if held is not None:
-            held.context_id = _context(session, client, purpose)
+            held.context_id = grants.context(session, client, purpose)
             return steps.take(session, held, "given", "person", content, shown=shown)
-        made = _begin(session, person_id, client, purpose, content)
+        made = grants.begin(session, person_id, client, purpose, content)
         if made is not None:
+            _note_request(session, made, asked, asked_at)
             return steps.take(session, made, "given", "person", {}, shown=shown)
     raise BusyError
 
 
 def refuse(
-    session: Session, *, person_id: UUID, client_id: str, purpose_id: UUID, shown: dict[str, Any], now: datetime
+    session: Session,
+    *,
+    person_id: UUID,
+    client_id: str,
+    purpose_id: UUID,
+    shown: dict[str, Any],
+    now: datetime,
+    wanted: Wanted | None = None,
+    asked_at: datetime | None = None,
 ) -> Grant:
     """Record that a person declined; what they may already share for this purpose stays as it is.
 
     Nothing is announced: the company learns it from the answer to its own request.
     """
-    client, purpose = queries.offer(session, client_id, purpose_id)
-    content: dict[str, Any] = {
-        "state": "refused",
-        "mode": purpose.mode,
-        "attributes": [],
-        "expires_at": None,
-        "purpose_version": purpose.version,
-        "retention_days": purpose.retention_days,
-        "changed_at": now,
-    }
-    made = _begin(session, person_id, client, purpose, content)
-    if made is None:  # Unreachable while only live grants are unique; said so that nothing passes silently.
-        raise BusyError
-    return steps.take(session, made, "refused", "person", {}, shown=shown, asked=purpose.attributes)
+    take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)
+    return _say_no(
+        session, "refused", person_id, client_id, purpose_id, shown=shown, now=now, wanted=wanted, asked_at=asked_at
+    )
+
+
+def defer(
+    session: Session,
+    *,
+    person_id: UUID,
+    client_id: str,
+    purpose_id: UUID,
+    shown: dict[str, Any],
+    now: datetime,
+    wanted: Wanted | None = None,
+    asked_at: datetime | None = None,
+) -> Grant:
+    """Record that a person put off their answer ("Not now"): nothing is shared, and they may be asked again."""
+    return _say_no(
+        session, "deferred", person_id, client_id, purpose_id, shown=shown, now=now, wanted=wanted, asked_at=asked_at
+    )
+
+
+def take_offer_back(session: Session, *, person_id: UUID, purpose_id: UUID, now: datetime) -> Grant | None:
+    """Take back what a person has offered for a purpose and its company has not answered, if anything."""
+    held = grants.offered(session, person_id, purpose_id)
+    if held is None:
+        return None
+    return steps.take(session, held, "taken-back", "person", {"state": "refused", "changed_at": now})
 
 
 def change(
@@ -144,7 +162,7 @@ def change(
 
     `wanted` is what they were last asked for: nobody changes into more than that, nor into a longer retention.
     """
-    held = _lock(session, person_id, grant_id, now)
+    held = grants.lock(session, person_id, grant_id, now)
     freezing.check(session, person_id=person_id)
     client, purpose = queries.offer(session, held.client_id, held.purpose_id)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
@@ -152,13 +170,13 @@ def change(
     content |= terms.stricter(asked, held)
     if not keep_end:
         content |= _until(asked, mode, days, now)
-    held.context_id = _context(session, client, purpose)
+    held.context_id = grants.context(session, client, purpose)
     return steps.take(session, held, "changed", "person", content | {"changed_at": now}, shown=shown)
 
 
 def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
     """Stop disclosures until the person resumes; pausing twice changes nothing."""
-    held = _lock(session, person_id, grant_id, now)
+    held = grants.lock(session, person_id, grant_id, now)
     if held.state == "paused":
         return held
     return steps.take(session, held, "paused", "person", {"state": "paused", "changed_at": now})
@@ -166,7 +184,7 @@ def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -
 
 def resume(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
     """Let disclosures go on after a pause; resuming what is not paused changes nothing."""
-    held = _lock(session, person_id, grant_id, now)
+    held = grants.lock(session, person_id, grant_id, now)
     if held.state == "active":
         return held
     freezing.check(session, person_id=person_id)
@@ -187,7 +205,7 @@ def withdraw(
     With `erase` the company is asked to delete what it holds, also where sharing ended while they read the page;
     `shown` is the exact text they answered.
     """
-    held = _locked(session, person_id, grant_id)
+    held = grants.locked(session, person_id, grant_id)
     if erase and held.state not in queries.LIVE:
         return ask_erasure(session, person_id=person_id, grant_id=grant_id, shown=shown or {}, now=now)
     asked = {"erasure_asked_at": now} if erase and queries.holds(session, held) else {}
@@ -201,7 +219,7 @@ def ask_erasure(session: Session, *, person_id: UUID, grant_id: UUID, shown: dic
 
     Raises StillSharingError.
     """
-    held = _locked(session, person_id, grant_id)
+    held = grants.locked(session, person_id, grant_id)
     if held.state in queries.LIVE and not _closed(session, held, now):
         raise StillSharingError
     if held.erasure_asked_at is not None or not queries.holds(session, held):
@@ -211,7 +229,7 @@ def ask_erasure(session: Session, *, person_id: UUID, grant_id: UUID, shown: dic
 
 def end(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
     """Stop sharing for good, as the company wishes."""
-    return _stop(session, _locked(session, person_id, grant_id), "ended", "company", now)
+    return _stop(session, grants.locked(session, person_id, grant_id), "ended", "company", now)
 
 
 def expire_due(session: Session, *, now: datetime) -> int:
@@ -234,11 +252,46 @@ def subject(session: Session, *, person_id: UUID, company_id: UUID) -> str:
     return session.scalars(mine).one()
 
 
+def _note_request(session: Session, made: Grant, asked: Wanted, asked_at: datetime | None) -> None:
+    if asked_at is not None:
+        steps.note_request(session, made, asked, at=asked_at)
+
+
+def _say_no(
+    session: Session,
+    step: str,
+    person_id: UUID,
+    client_id: str,
+    purpose_id: UUID,
+    *,
+    shown: dict[str, Any],
+    now: datetime,
+    wanted: Wanted | None,
+    asked_at: datetime | None,
+) -> Grant:
+    client, purpose = queries.offer(session, client_id, purpose_id)
+    asked = terms.within(wanted or terms.whole(purpose), purpose)
+    content: dict[str, Any] = {
+        "state": step,
+        "mode": purpose.mode,
+        "attributes": [],
+        "expires_at": None,
+        "purpose_version": purpose.version,
+        "retention_days": purpose.retention_days,
+        "changed_at": now,
+    }
+    made = grants.begin(session, person_id, client, purpose, content)
+    if made is None:  # Unreachable while only live grants and offers are unique; said so that nothing passes silently.
+        raise BusyError
+    _note_request(session, made, asked, asked_at)
+    return steps.take(session, made, step, "person", {}, shown=shown, asked=asked.attributes)
+
+
 def _to_step_on(
     session: Session, *, person_id: UUID, purpose_id: UUID, effect: Effect, grant_id: UUID | None, now: datetime
 ) -> Grant | None:
     """Return the live grant that an answer becomes a new version of; None where it begins a new one."""
-    held = _live(session, person_id, purpose_id)
+    held = grants.live(session, person_id, purpose_id)
     if held is not None and _closed(session, held, now):
         held = None
     if effect in {Effect.MERGE, Effect.REPLACE} and (held is None or held.grant_id != grant_id):
@@ -259,6 +312,7 @@ def _content(
     level: int,
 ) -> dict[str, Any]:
     before = set(held.attributes) if held else set()
+    purpose = terms.conceded(purpose, terms.concession(held.concession) if held else None)
     stays = before & set(purpose.attributes) if effect is Effect.MERGE else set()
     offered = set(asked.attributes) if effect is Effect.REPLACE else {*asked.attributes, *before}
     chosen = terms.attributes(
@@ -282,44 +336,12 @@ def _until(asked: Wanted, mode: str, days: int | None, now: datetime) -> dict[st
     return {"mode": mode, "expires_at": ends}
 
 
-def _context(session: Session, client: ClientFacts, purpose: PurposeFacts) -> UUID:
-    return ledger.context(
-        session,
-        company_id=client.company_id,
-        client_id=client.client_id,
-        company_name=client.company_name,
-        purpose=purpose.sentence,
-    )
-
-
-def _live(session: Session, person_id: UUID, purpose_id: UUID) -> Grant | None:
-    mine = select(Grant).where(
-        Grant.person_id == person_id, Grant.purpose_id == purpose_id, Grant.state.in_(queries.LIVE)
-    )
-    return session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
-
-
 def _closed(session: Session, held: Grant, now: datetime) -> bool:
     """Close a grant that is over though nobody has said so: a new consent then begins anew, with a new use."""
     over = queries.over(session, held, now=now)
     if over:
         steps.take(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
     return over
-
-
-def _lock(session: Session, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:
-    held = _locked(session, person_id, grant_id)
-    if held.state not in queries.LIVE or (held.expires_at is not None and held.expires_at <= now):
-        raise StoppedError
-    return held
-
-
-def _locked(session: Session, person_id: UUID, grant_id: UUID) -> Grant:
-    mine = select(Grant).where(Grant.person_id == person_id, Grant.grant_id == grant_id)
-    held = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
-    if held is None:
-        raise NotFoundError
-    return held
 
 
 def _stop(
@@ -335,20 +357,3 @@ def _stop(
     if held.state not in queries.LIVE:
         return held
     return steps.take(session, held, state, actor, {"state": state, "changed_at": now, **(content or {})}, shown=shown)
-
-
-def _begin(
-    session: Session, person_id: UUID, client: ClientFacts, purpose: PurposeFacts, content: dict[str, Any]
-) -> Grant | None:
-    row = insert(Grant).values(
-        person_id=person_id,
-        grant_id=new_id(),
-        company_id=client.company_id,
-        client_id=client.client_id,
-        purpose_id=purpose.purpose_id,
-        context_id=_context(session, client, purpose),
-        version=0,
-        given_at=content["changed_at"],
-        **content,
-    )
-    return session.scalars(row.on_conflict_do_nothing().returning(Grant)).one_or_none()

@@ -5,7 +5,7 @@ Pure Python, no I/O: the screen, the services and the tests read the same rules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -111,6 +111,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Concession:
+    """What a company agreed to do without: details that its purpose requires, and the way it asked for."""
+
+    without: tuple[str, ...]
+    mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Duration:
     """One choice of how long; `value` stands in the form, `days` None means until the person stops it."""
 
@@ -151,6 +159,28 @@ def wanted(kept: Mapping[str, Any]) -> Wanted:
         open_ended=kept["open_ended"],
         pulls_a_day=kept.get("pulls_a_day"),
     )
+
+
+def concession(kept: Mapping[str, Any] | None) -> Concession | None:
+    """Return what a grant keeps of a `Concession`."""
+    return Concession(without=tuple(kept["without"]), mode=kept["mode"]) if kept else None
+
+
+def conceded(purpose: PurposeFacts, agreed: Concession | None) -> PurposeFacts:
+    """Return a purpose as it binds somebody whose offer of less was taken: they choose what others must share."""
+    if agreed is None:
+        return purpose
+    required = tuple(entry for entry in purpose.required if entry[0] not in agreed.without)
+    waived = tuple(entry for entry in purpose.required if entry[0] in agreed.without)
+    return replace(purpose, required=required, optional=(*waived, *purpose.optional))
+
+
+def less(asked: Wanted, agreed: Concession | None) -> Wanted:
+    """Return what a request still asks of somebody whose offer of less was taken."""
+    if agreed is None:
+        return asked
+    attributes = tuple(name for name in asked.attributes if name not in agreed.without)
+    return replace(asked, attributes=attributes, mode=agreed.mode if covers(asked.mode, agreed.mode) else asked.mode)
 
 
 def within(asked: Wanted, purpose: PurposeFacts) -> Wanted:

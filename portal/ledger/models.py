@@ -139,3 +139,22 @@ class LogHead(Base):
     n: Mapped[int]
     leaf_hash: Mapped[bytes]
     secret: Mapped[bytes]
+
+
+class LogWitness(Base):
+    """Another who signs a log's checkpoints (`verifier` is their key), and what they have signed last.
+
+    `line` is their signature of the checkpoint in `note`, which has `size` leaves.  `problem` says what was wrong when
+    they were asked last, at `asked_at`; nothing where nothing was.
+    """
+
+    __tablename__ = "log_witness"
+
+    log_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    verifier: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    note: Mapped[str | None]
+    line: Mapped[str | None]
+    asked_at: Mapped[datetime]
+    signed_at: Mapped[datetime | None]
+    problem: Mapped[str]

@@ -348,3 +348,24 @@ class Conduct(Base):
     looks_allowed: Mapped[int]
     looked_at: Mapped[int]
     looks_on: Mapped[date | None]
+
+
+class Reconciliation(Base):
+    """One night's look at whether the log says what happened, from `since` to `until`; it is never deleted.
+
+    `phase` and `after` are how far it is.  `counts` has what was looked at, by its name; `wrong` what has no
+    counterpart, by `sync.reconciliation.WORDS`: `{"count", "some"}`, with ids.  Operators were told at `told_at`.
+    """
+
+    __tablename__ = "reconciliation"
+
+    began_at: Mapped[datetime] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    phase: Mapped[str]
+    after: Mapped[str]
+    counts: Mapped[dict[str, Any]]
+    wrong: Mapped[dict[str, Any]]
+    stepped_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    told_at: Mapped[datetime | None]

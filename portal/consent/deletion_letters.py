@@ -58,5 +58,5 @@ def words(session: Session, row: Row[Any], settings: Settings) -> Words | None:
     number = counted[deletions.OVERDUE] if row.kind == OVERDUE else counted[deletions.SOON]
     if not number:
         return None
-    page = f"{settings.url}/org/deletions?list={deletions.OVERDUE if row.kind == OVERDUE else deletions.OPEN}"
+    page = f"{settings.url}/org/deletions?state={deletions.OVERDUE if row.kind == OVERDUE else deletions.OPEN}"
     return Words(row.kind, {"app": client.name, "number": number, "page": page})

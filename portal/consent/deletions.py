@@ -17,11 +17,11 @@ from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal.consent import deletion_rules as rules
-from portal.consent import queries, steps
+from portal.consent import grants, queries, steps
 from portal.consent.deletion_rules import State
 from portal.consent.models import Deletion, Grant
 from portal.consumer.catalogue import CATALOGUE
-from portal.errors import InvalidError, NotFoundError, RefusedError
+from portal.errors import InvalidError, RefusedError
 from portal.web import dates
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ def answer(
     `channel` is `api` or `page`.  Raises NotFoundError, NotAskedToDeleteError, and with a pointer at
     `/details/<place in said>` NotToDeleteError, SettledError, HoldDateError, HoldReasonError or HoldWordsError.
     """
-    held = _locked(session, person_id, grant_id)
+    # Of two answers at once the second waits here, and then finds what the first has said.
+    held = grants.locked(session, person_id, grant_id)
     # Somebody may share the same again at this moment.
     found = _in_order(session.scalars(_of_grant(person_id, grant_id).with_for_update()))
     rows = {row.attribute: row for row in found}
@@ -254,15 +255,6 @@ def _lift(session: Session, held: Grant, at: datetime) -> None:
     session.execute(lifted.execution_options(synchronize_session=False))
 
 
-def _locked(session: Session, person_id: UUID, grant_id: UUID) -> Grant:
-    # Of two answers at once the second waits here, and then finds what the first has said.
-    mine = select(Grant).where(Grant.person_id == person_id, Grant.grant_id == grant_id)
-    held = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).one_or_none()
-    if held is None:
-        raise NotFoundError
-    return held
-
-
 def _check(said: Said, row: Deletion | None, place: int, now: datetime) -> None:
     here = f"/details/{place}"
     if row is None:
@@ -307,7 +299,7 @@ def _hold(said: Said) -> dict[str, Any]:
 
 
 def _call(session: Session, person_id: UUID, grant_id: UUID, now: datetime) -> bool:
-    held = _locked(session, person_id, grant_id)
+    held = grants.locked(session, person_id, grant_id)
     over = _of_grant(person_id, grant_id).where(Deletion.state == State.HELD, Deletion.due_at <= now)
     rows = session.scalars(over.with_for_update()).all()
     for row in rows:

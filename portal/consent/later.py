@@ -92,7 +92,7 @@ def ask(
         person_id=held.person_id,
         client=client,
         purpose_id=held.purpose_id,
-        asked=_asked(purpose, attributes) | {"level": 1, "effect": terms.Effect.MERGE, "grant_id": str(grant_id)},
+        asked=_asked(purpose, attributes) | {"level": 1, "grant_id": str(grant_id), "left_out": list(attributes)},
         message=None,
         expires_at=now + WAITS,
         now=now,
@@ -122,6 +122,11 @@ def grant_of(row: ApprovalRequest) -> UUID | None:
     """Return the grant that a question would add to; None for one that is of another kind."""
     named = row.asked.get("grant_id")
     return UUID(named) if named else None
+
+
+def asked_for(row: ApprovalRequest) -> list[str]:
+    """Return the details that a question of this kind is about."""
+    return list(row.asked.get("left_out", ()))
 
 
 def decline(session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str, Any], now: datetime) -> None:
@@ -188,12 +193,10 @@ def _asked(purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, Any]
 
 def _note(session: Session, row: ApprovalRequest, held: Grant) -> list[str]:
     """Remember which of the details that were asked for are not shared; return them."""
-    last = of_grant(session, held)
-    if last is None or last.request_id != row.request_id:
-        return []
-    names = [name for name in last.attributes if name not in held.attributes]
-    declined = [name for name in CATALOGUE if name in {*last.declined, *names}]
-    session.execute(_mine(held.person_id, held.purpose_id).values(declined=declined))
+    names, last = [name for name in asked_for(row) if name not in held.attributes], of_grant(session, held)
+    if last is not None and names:
+        declined = [name for name in CATALOGUE if name in {*last.declined, *names}]
+        session.execute(_mine(held.person_id, held.purpose_id).values(declined=declined))
     return names
 
 

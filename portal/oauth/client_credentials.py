@@ -9,7 +9,14 @@ from portal.oauth.token_endpoint import ScopeWiderError, TokenGrant
 
 DEFAULT_SCOPE: Final = "people:read"
 CLIENT_SCOPES: Final = frozenset(
-    {DEFAULT_SCOPE, "keys:manage", "streams:manage", "grant_management_query", "grant_management_revoke"}
+    {
+        DEFAULT_SCOPE,
+        "keys:manage",
+        "streams:manage",
+        "grants:manage",
+        "grant_management_query",
+        "grant_management_revoke",
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""JSON from a company's server, parsed by a model or refused with a pointer at what to mend; and JSON back to it."""
+"""What a company's server sends, parsed by a model or refused with a pointer at what to mend; and JSON back to it."""
 
 from __future__ import annotations
 
@@ -59,12 +59,36 @@ def json_body(api: APIBlueprint, model: type[BaseModel]) -> Callable[[View], Vie
     return guard
 
 
+def query(api: APIBlueprint, model: type[BaseModel]) -> Callable[[View], View]:
+    """Hand the view what the address asks for, or answer with a problem that points at the parameter to mend."""
+    known = _members(model)
+
+    def guard(view: View) -> View:
+        @wraps(api.input(model, location="query")(view))
+        def parsed(*args: object, **kwargs: object) -> ResponseReturnValue:
+            try:
+                asked = model.model_validate(_each_once())
+            except ValidationError as error:
+                return _invalid(error, known)
+            return cast("ResponseReturnValue", view(*args, asked=asked, **kwargs))
+
+        return cast("View", parsed)
+
+    return guard
+
+
 def private(told: object, *, status: int = 200) -> Response:
     """Return an answer in JSON that nobody between may keep: what a company is told is for it alone."""
     response = jsonify(told)
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _each_once() -> dict[str, Any]:
+    # A parameter that stands there twice is no text, which the model then says.
+    given = request.args.to_dict(flat=False)
+    return {name: values[0] if len(values) == 1 else values for name, values in given.items()}
 
 
 def _members(model: type[BaseModel]) -> frozenset[str]:

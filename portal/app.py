@@ -24,10 +24,12 @@ from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
 from portal.sync import (
     away_web,
+    deletions_api,
     deliveries_web,
     drift_api,
     event_schemas,
     events_api,
+    grants_api,
     health_web,
     in_flight_web,
     keys_api,
@@ -51,12 +53,13 @@ _BODY_BYTES = 256 * 1024
 _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
+CONSENT_APIS = (grants_api, deletions_api)
 PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     operators_web,
 )  # fmt: skip
-APIS = (log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api)
+APIS = (*CONSENT_APIS, log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api)
 
 
 class _Portal(APIFlask):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
 QUESTION, PURPOSE, KEY = "question", "purpose", "key"
 TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
+LATER = "question by a program"
 GUARDED = {
     "consent.agreement": GRANT,
     "consent.change": GRANT,
@@ -63,6 +64,12 @@ GUARDED = {
     "sync_api.person": PERSON,
     "sync_api.pull_state": PULL,
     "sync_api.pull_result": PULL,
+    "grants_api.one_grant": CONSENT,
+    "grants_api.receipt": CONSENT,
+    "grants_api.ask": CONSENT,
+    "grants_api.asked": LATER,
+    "deletions_api.of_grant": CONSENT,
+    "deletions_api.say": CONSENT,
     "oauth_api.grant": CONSENT,
     "oauth_api.end_grant": CONSENT,
 }
@@ -85,15 +92,25 @@ OWNERS = {
     MESSAGE: "staff",
 }
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger", "operator")
-MACHINES = (PERSON, PULL, CONSENT, KEY)
+MACHINES = (LATER, PERSON, PULL, CONSENT, KEY)
 # The API's own scope opens the rest.
 SCOPES = {
     "oauth_api.grant": "grant_management_query",
     "oauth_api.end_grant": "grant_management_revoke",
     "keys_api.prove": "keys:manage",
     "keys_api.stop": "keys:manage",
+    "grants_api.one_grant": "grant_management_query",
+    "grants_api.receipt": "grant_management_query",
+    "grants_api.ask": "grants:manage",
+    "grants_api.asked": "grant_management_query",
+    "deletions_api.of_grant": "grant_management_query",
+    "deletions_api.say": "grants:manage",
 }
-BODIES: dict[str, dict[str, Any]] = {"keys_api.prove": {"json": {"nonce": "x"}}}
+BODIES: dict[str, dict[str, Any]] = {
+    "keys_api.prove": {"json": {"nonce": "x"}},
+    "grants_api.ask": {"json": {"attributes": ["phone.mobile"]}},
+    "deletions_api.say": {"json": {"details": [{"attribute": "name.full", "status": "deleted"}]}},
+}
 PAGES = [(endpoint, who) for endpoint, thing in GUARDED.items() if thing not in MACHINES for who in PEOPLE]
 
 
@@ -105,6 +122,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         PERSON: {"sub": cast.shared.sub},
         PULL: {"pull_id": cast.pull_id},
         CONSENT: {"grant_id": cast.shared.grant_id},
+        LATER: {"grant_id": cast.shared.grant_id, "request_id": cast.question_id},
         QUESTION: {"request_id": cast.question_id},
         PURPOSE: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
         KEY: {"kid": cast.spare_kid},

@@ -49,6 +49,14 @@ OPERATIONS = (
     "GET /api/v1/keys",
     "POST /api/v1/keys/{kid}/proof",
     "DELETE /api/v1/keys/{kid}",
+    "GET /api/v1/grants",
+    "GET /api/v1/grants/{grant_id}",
+    "GET /api/v1/grants/{grant_id}/receipt",
+    "POST /api/v1/grants/{grant_id}/requests",
+    "GET /api/v1/grants/{grant_id}/requests/{request_id}",
+    "GET /api/v1/grants/{grant_id}/deletion",
+    "POST /api/v1/grants/{grant_id}/deletion",
+    "GET /api/v1/deletions",
     "POST /api/v1/events",
     "GET /api/v1/events",
 )
@@ -62,7 +70,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def caller(app: APIFlask, world: World) -> Caller:
-    return Caller(app.test_client(), world, world.firm(), "people:read keys:manage")
+    return Caller(app.test_client(), world, world.firm(), "people:read keys:manage grants:manage grant_management_query")
 
 
 @pytest.fixture

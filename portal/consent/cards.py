@@ -35,10 +35,17 @@ _LOOKS = {
     "withdrawn": ("stopped", "Stopped", "stop", "is-ended"),
     "ended": ("stopped", "Ended by them", "stop", "is-ended"),
     "expired": ("stopped", "Time is over", "stop", "is-ended"),
+    "invalidated": ("stopped", "Declared void", "stop", "is-ended"),
+    "countered": ("offered", "You offered less", "hold", "is-paused"),
+    "deferred": ("declined", "Not now", "", "is-ended"),
     "refused": ("declined", "Not shared", "", "is-ended"),
 }
 _PRESSING = ("missing", "ends", "paused")
-GROUPS = {"sharing": "Sharing now", "paused": "Paused", "stopped": "Stopped", "declined": "Not shared"}
+GROUPS = {
+    "sharing": "Sharing now", "paused": "Paused", "offered": "You offered less", "stopped": "Stopped",
+    "declined": "Not shared",
+}  # fmt: skip
+_NO = frozenset({"refused", "deferred"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +118,6 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holder:
-    """One organisation that gets a detail, in the view by detail."""
-
-    company_name: str
-    grant_id: UUID
-    paused: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Concern:
     """Something for the person to look at: `why` is `missing`, `ends` or `paused`; `missing` says which details."""
 
@@ -135,7 +133,7 @@ def of_person(session: Session, *, person_id: UUID, now: datetime) -> list[Card]
     """
     held_ones = queries.grants_of(session, person_id=person_id)
     living = {held.purpose_id for held in held_ones if held.state in queries.LIVE}
-    grants = [held for held in held_ones if held.state != "refused" or held.purpose_id not in living]
+    grants = [held for held in held_ones if held.state not in _NO or held.purpose_id not in living]
     return sorted(of_grants(session, grants=grants, now=now), key=lambda card: not card.live)
 
 
@@ -174,19 +172,6 @@ def _concerns(card: Card, absent: Collection[str]) -> Iterator[Concern]:
         yield Concern(card=card, why="ends")
     if card.state == "paused":
         yield Concern(card=card, why="paused")
-
-
-def by_detail(cards: Sequence[Card]) -> list[tuple[str, list[Holder]]]:
-    """Return each detail of the catalogue with the organisations that may get it now or after a pause."""
-    return [(name, _holders(name, cards)) for name in CATALOGUE]
-
-
-def _holders(name: str, cards: Sequence[Card]) -> list[Holder]:
-    return [
-        Holder(company_name=card.company_name, grant_id=card.id, paused=card.state == "paused")
-        for card in cards
-        if card.live and name in card.grant.attributes
-    ]
 
 
 def _card(

@@ -10,7 +10,19 @@ from flask import Blueprint, flash, g, jsonify, redirect, render_template, reque
 from flask_login import current_user
 
 from portal.companies import queries as companies
-from portal.consent import approvals, approving, asking, cards, freezing, later, queries, receipts, services, stopping
+from portal.consent import (
+    approvals,
+    approving,
+    asking,
+    cards,
+    freezing,
+    holders,
+    later,
+    queries,
+    receipts,
+    services,
+    stopping,
+)
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
 from portal.db import now as clock
@@ -50,7 +62,7 @@ def sharing() -> Response:
         groups=cards.GROUPS,
         state=state,
         waiting=len(approvals.waiting(session(), person_id=person_id(), now=now())),
-        details=cards.by_detail(made) if by_detail else None,
+        details=holders.by_detail(session(), person_id=person_id(), now=now()) if by_detail else None,
     )
 
 

@@ -33,6 +33,7 @@ GUARDED = {
     "consent.stop": GRANT,
     "consent.ask_deletion": GRANT,
     "in_flight.halted": GRANT,
+    "holders.today": GRANT,
     "consent.receipt": GRANT,
     "consent.receipt_file": GRANT,
     "consent.approval": QUESTION,
@@ -77,7 +78,7 @@ GUARDED = {
 OPEN = {
     "static", "docs.error", "guide.part", "companies.organisation",
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
-    "updates.change", "log.tile", "log.proof", "log.consistency",
+    "updates.change", "holders.detail", "log.tile", "log.proof", "log.consistency",
 }  # fmt: skip
 # The client's own registration token opens these (RFC 7592), and nothing else does.
 REGISTERED = {"oauth_api.registered", "oauth_api.replace_registered", "oauth_api.end_registered"}

@@ -1,0 +1,59 @@
+"""Which version of each detail every company was given, by the log: what it holds, as far as anybody here can know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+# A version that was given may have been sent often: it is held since the first time.  What failed did not arrive, and
+# what nobody has answered for may have.
+_GIVEN = text("""
+    SELECT DISTINCT ON (grant_id, attribute, arrived) grant_id, attribute, arrived, version, at
+      FROM (SELECT d.grant_id, e.key AS attribute, CAST(e.value AS int) AS version, d.at,
+                   d.outcome = 'completed' OR COALESCE(o.completed, false) AS arrived,
+                   COALESCE(o.failed, false) AS failed
+              FROM disclosure d
+              LEFT JOIN LATERAL (
+                   SELECT bool_or(outcome = 'completed') AS completed, bool_or(outcome = 'failed') AS failed
+                     FROM disclosure_outcome o
+                    WHERE o.person_id = d.person_id AND o.at = d.at AND o.disclosure_id = d.disclosure_id) o ON true
+             CROSS JOIN jsonb_each_text(d.given) AS e(key, value)
+             WHERE d.person_id = :person_id AND d.grant_id IS NOT NULL AND d.given <> '{}'
+               AND d.outcome NOT IN ('denied', 'suppressed')) told
+     WHERE arrived OR NOT failed
+     ORDER BY grant_id, attribute, arrived, version DESC, at
+""")
+
+
+class Given(NamedTuple):
+    """The newest version of a detail that was given under a grant, and when that was given first.
+
+    `arrived` says that the company has it; else it was sent, and nobody knows whether it came.
+    """
+
+    grant_id: UUID
+    attribute: str
+    version: int
+    at: datetime
+    arrived: bool
+
+
+def of_person(session: Session, *, person_id: UUID) -> list[Given]:
+    """Return what was given of a person: for each grant and detail the newest version that arrived, and that may have.
+
+    A version that may have arrived counts only where it is newer than the one that has.
+    """
+    rows = session.execute(_GIVEN, {"person_id": person_id}).all()
+    known = {(row.grant_id, row.attribute): row.version for row in rows if row.arrived}
+    return [
+        Given(row.grant_id, row.attribute, row.version, row.at, row.arrived)
+        for row in rows
+        if row.arrived or row.version > known.get((row.grant_id, row.attribute), 0)
+    ]

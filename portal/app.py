@@ -53,13 +53,15 @@ _BODY_BYTES = 256 * 1024
 _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
-CONSENT_APIS = (grants_api, deletions_api)
 PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     operators_web,
 )  # fmt: skip
-APIS = (*CONSENT_APIS, log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api)
+APIS = (
+    log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api,
+    grants_api, deletions_api,
+)  # fmt: skip
 
 
 class _Portal(APIFlask):

@@ -70,7 +70,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def caller(app: APIFlask, world: World) -> Caller:
-    return Caller(app.test_client(), world, world.firm(), "people:read keys:manage grants:manage grant_management_query")
+    scopes = "people:read keys:manage grants:manage grant_management_query"
+    return Caller(app.test_client(), world, world.firm(), scopes)
 
 
 @pytest.fixture

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from portal import events
 from portal.companies import client_keys
 from portal.companies.client_rules import Described
 from portal.companies.metadata import ClientMetadata
+from portal.companies.models import Client
 from portal.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -58,6 +61,11 @@ def end(session: Session, *, client_id: str, now: datetime) -> None:
     held.state, held.registration_token_hash = ENDED, None
     session.flush()
     events.announce(session, events.ClientEnded(client_id=client_id, at=now))
+
+
+def is_suspended(session: Session, *, client_id: str) -> bool:
+    """Say whether a client is suspended by itself; its company may be, too."""
+    return session.scalar(select(Client.state).where(Client.client_id == client_id)) == SUSPENDED
 
 
 def suspend(session: Session, *, client_id: str) -> None:

@@ -67,7 +67,9 @@ _DONE = text("""
 
 
 def to_company(session: Session, held: Dispute, kind: str) -> None:
-    """Have its company written to about a question, once for each of its steps."""
+    """Have its company written to about a question, once for each of its steps; one to an operator has none."""
+    if held.company_id is None:
+        return
     letters.write_once(
         session, client_id=held.client_id, kind=kind, about={"question": str(held.disclosure_id)},
         once=f"{kind} {held.disclosure_id} {held.steps}", most=_MOST_A_DAY,

@@ -20,6 +20,7 @@ from portal.consent import steps as consent_steps
 from portal.consent.models import Dispute, DisputeStep, Grant
 from portal.db import now as clock
 from portal.errors import NotFoundError, RefusedError
+from portal.ledger import services as ledger
 from portal.vault import persons
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from portal.vault.keyring import Keyring
 
 _AT_ONCE = 200
+# Why somebody reads a question, as its person finds it in their activity, and what the log calls their look.
+_LOOKS = {rules.COMPANY: "answer what you asked", rules.OPERATOR: "look into what you asked"}
+_CHANNELS = {rules.COMPANY: "staff", rules.OPERATOR: "operator"}
 _DAY = timedelta(days=1)
 # One person's questions are counted one after the other.
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('dispute ' || CAST(:person_id AS text), 0))")
@@ -209,6 +213,22 @@ def decide(
     return held
 
 
+def note_look(session: Session, *, entry: Entry, by: str, role: str, now: datetime) -> None:
+    """Log that somebody at the company (`by` is `rules.COMPANY`) or an operator reads what a person asked about a row.
+
+    `role` is theirs.  Their person finds it in their activity, as any other look.
+    """
+    context_id = ledger.context(
+        session, company_id=entry.company_id, client_id=entry.client_id, company_name=entry.company_name,
+        purpose=_LOOKS[by],
+    )  # fmt: skip
+    row = ledger.NewDisclosure(
+        person_id=entry.person_id, at=now, context_id=context_id, channel=_CHANNELS[by], outcome="completed", asked=(),
+        given={}, reason=role,
+    )  # fmt: skip
+    ledger.record(session, row)
+
+
 def see_to(session: Session, *, now: datetime) -> int:
     """Remind companies, and do what follows by itself when a time is over, for 200 at most; return for how many."""
     due = select(Dispute).where(Dispute.look_at <= now).order_by(Dispute.look_at)
@@ -232,11 +252,14 @@ def _run_out(session: Session, held: Dispute, now: datetime) -> None:
 
 
 def _begin(session: Session, entry: Entry, now: datetime) -> Dispute:
-    due, look = rules.clock(rules.ASKED, at=now)
+    # Of a look by an operator nobody but an operator can say why.
+    own = entry.channel == rules.OPERATOR
+    state = rules.ESCALATED if own else rules.ASKED
+    due, look = rules.clock(state, at=now)
     made = Dispute(
-        person_id=entry.person_id, disclosure_id=entry.disclosure_id, at=entry.at, company_id=entry.company_id,
-        client_id=entry.client_id, state=rules.ASKED, last_step=rules.ASKED, steps=0, opened_at=now, changed_at=now,
-        due_at=due, look_at=look,
+        person_id=entry.person_id, disclosure_id=entry.disclosure_id, at=entry.at,
+        company_id=None if own else entry.company_id, client_id=entry.client_id, state=state, last_step=rules.ASKED,
+        steps=0, opened_at=now, changed_at=now, due_at=due, look_at=look,
     )  # fmt: skip
     session.add(made)
     session.flush()
@@ -244,7 +267,7 @@ def _begin(session: Session, entry: Entry, now: datetime) -> Dispute:
 
 
 def _take(session: Session, held: Dispute, step: _Step, *, keyring: Keyring | None = None) -> bool:
-    """Take a step if it can be taken as the question stands; say whether it was.  What is said is sealed by `keyring`."""
+    """Take a step if it can be taken as the question stands; say whether it was.  `keyring` seals what is said."""
     state = rules.after(step.name, state=held.state, last_step=held.last_step)
     if state is None:
         return False

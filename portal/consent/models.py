@@ -155,8 +155,9 @@ class Subject(Base):
 class Dispute(Base):
     """A person's question about one row of their log, as it stands now; what was said is in its `DisputeStep`s.
 
-    `state` and `last_step` are of `dispute_rules`; `at` is the row's, which finds it in its month.  `due_at` is when
-    something happens by itself, `look_at` when the reconciler looks next, `letter_at` when the person is written to.
+    `state` and `last_step` are of `dispute_rules`; `at` is the row's, which finds it in its month.  `company_id` is
+    empty where the row is of a look by an operator, who is asked then.  `due_at` is when something happens by itself,
+    `look_at` when the reconciler looks next, `letter_at` when the person is written to.
     """
 
     __tablename__ = "dispute"
@@ -176,7 +177,7 @@ class Dispute(Base):
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
     disclosure_id: Mapped[UUID] = mapped_column(primary_key=True)
     at: Mapped[datetime]
-    company_id: Mapped[UUID]
+    company_id: Mapped[UUID | None]
     client_id: Mapped[str]
     state: Mapped[str]
     last_step: Mapped[str]

@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("person_id", sa.Uuid(), nullable=False),
         sa.Column("disclosure_id", sa.Uuid(), nullable=False),
         sa.Column("at", _MOMENT, nullable=False),
-        sa.Column("company_id", sa.Uuid(), nullable=False),
+        sa.Column("company_id", sa.Uuid()),
         sa.Column("client_id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("last_step", sa.String(), nullable=False),

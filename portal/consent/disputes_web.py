@@ -1,0 +1,180 @@
+"""I don't recognise this: a person asks about a row of their activity, and says whether the answer settles it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+
+from portal.companies import queries as companies
+from portal.consent import dispute_queries as queries
+from portal.consent import dispute_rules as rules
+from portal.consent import dispute_words as words
+from portal.consent import disputes
+from portal.consent import queries as consents
+from portal.consent.dispute_forms import ObjectionForm, QuestionForm
+from portal.errors import NotFoundError, RefusedError
+from portal.ledger import queries as ledger
+from portal.ledger import rules as ledger_words
+from portal.web.access import person_id, person_required
+from portal.web.context import keyring, now, session
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+
+    from portal.consent.dispute_words import Tag
+    from portal.consent.models import Dispute
+    from portal.ledger.queries import Entry
+
+pages = Blueprint("disputes", __name__, url_prefix="/activity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One question in the person's list."""
+
+    held: Dispute
+    company_name: str
+    tag: Tag
+    time_left: str
+
+
+@pages.get("/questions")
+@person_required
+def mine() -> Response:
+    return page("consent/disputes.html", lines=_lines(queries.of_person(session(), person_id=person_id())))
+
+
+@pages.route("/<uuid:disclosure_id>/question", methods=["GET", "POST"])
+@person_required
+def question(disclosure_id: UUID) -> ResponseReturnValue:
+    """Ask about a row, or read what became of the question; whoever asks again finds the first."""
+    entry = _entry(disclosure_id)
+    held = queries.one(session(), person_id=person_id(), disclosure_id=disclosure_id)
+    if held is not None:
+        return _back(disclosure_id) if request.method == "POST" else _thread(entry, held, ObjectionForm())
+    form = QuestionForm()
+    if not form.validate_on_submit():
+        return _ask_page(entry, form, 422 if form.errors else 200)
+    try:
+        _ask(entry, form)
+    except RefusedError as error:
+        form.form_errors.append(error.public)
+        return _ask_page(entry, form, error.status)
+    flash(f"You asked {entry.company_name}. We tell you by email when there is an answer.")
+    return _back(disclosure_id)
+
+
+@pages.post("/<uuid:disclosure_id>/question/settled")
+@person_required
+def settle(disclosure_id: UUID) -> ResponseReturnValue:
+    disputes.settle(session(), person_id=person_id(), disclosure_id=disclosure_id, now=now())
+    flash("Settled. Question and answer stay here.")
+    return _back(disclosure_id)
+
+
+@pages.post("/<uuid:disclosure_id>/question/look-into")
+@person_required
+def escalate(disclosure_id: UUID) -> ResponseReturnValue:
+    """Take it to the operator."""
+    entry, form = _entry(disclosure_id), ObjectionForm()
+    if not form.validate():
+        held = queries.one(session(), person_id=person_id(), disclosure_id=disclosure_id)
+        if held is None:
+            raise NotFoundError
+        return _thread(entry, held, form)
+    mine = {"person_id": person_id(), "disclosure_id": disclosure_id, "keyring": keyring(), "now": now()}
+    disputes.escalate(session(), words=form.words.data, **mine)
+    flash("We look into it, and tell you by email what we decide.")
+    return _back(disclosure_id)
+
+
+def mark_slot(entry: Entry, among: Sequence[Entry]) -> str:
+    """Return the way to ask about a row, or where its question stands; one query for all rows of a page."""
+    if "disputes" not in g:
+        rows = [each.disclosure_id for each in among]
+        g.disputes = queries.of_rows(session(), person_id=person_id(), disclosure_ids=rows)
+    held = g.disputes.get(entry.disclosure_id)
+    tag = words.tag(held, reader=rules.PERSON) if held else None
+    return render_template("consent/_dispute_mark.html", entry=entry, tag=tag).rstrip()
+
+
+def answered_slot() -> str:
+    """Return the note on Home about questions that were answered; empty when none waits for the person."""
+    found = _lines(queries.answered(session(), person_id=person_id()))
+    return render_template("consent/_disputes_answered.html", lines=found) if found else ""
+
+
+def _ask(entry: Entry, form: QuestionForm) -> None:
+    disputes.ask(
+        session(),
+        keyring=keyring(),
+        entry=entry,
+        choice=form.choice.data or "",
+        words=form.words.data,
+        pause=form.pause.data,
+        now=now(),
+    )
+
+
+def _ask_page(entry: Entry, form: QuestionForm, status: int) -> Response:
+    sharing = any(
+        held.company_id == entry.company_id and held.state == "active"
+        for held in consents.grants_of(session(), person_id=person_id())
+    )
+    days = rules.TO_ANSWER.days
+    return page("consent/dispute_ask.html", status=status, **_row(entry), form=form, sharing=sharing, days=days)
+
+
+def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
+    said = queries.steps(session(), keyring=keyring(), held=held)
+    return page(
+        "consent/dispute.html",
+        status=422 if form.errors else 200,
+        **_row(entry),
+        form=form,
+        held=held,
+        tag=words.tag(held, reader=rules.PERSON),
+        time_left=words.time_left(held.due_at, now=now()),
+        steps=[(words.step(one, reader=rules.PERSON, company_name=entry.company_name), one) for one in said],
+        choices=rules.CHOICES,
+        over=held.state in rules.OVER,
+    )
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    return {
+        "entry": entry,
+        "how": ledger_words.how(entry.channel, entry.reason),
+        "outcome": ledger_words.outcome(entry.channel, entry.outcome, entry.reason),
+    }
+
+
+def _lines(found: Sequence[Dispute]) -> list[Line]:
+    clients = companies.clients(session(), {held.client_id for held in found}) if found else {}
+    return [
+        Line(
+            held=held,
+            company_name=clients[held.client_id].company_name if held.client_id in clients else "",
+            tag=words.tag(held, reader=rules.PERSON),
+            time_left=words.time_left(held.due_at, now=now()),
+        )
+        for held in found
+    ]
+
+
+def _entry(disclosure_id: UUID) -> Entry:
+    found = ledger.one(session(), person_id=person_id(), disclosure_id=disclosure_id)
+    if found is None:
+        raise NotFoundError
+    return found
+
+
+def _back(disclosure_id: UUID) -> ResponseReturnValue:
+    return redirect(url_for("disputes.question", disclosure_id=disclosure_id), 303)

@@ -329,6 +329,21 @@ def verify(file: Path, verifier: str | None) -> None:
     sys.exit(1 if found.wrong else 0)
 
 
+@portal.command("reconcile-log")
+@data_option
+def reconcile_log(data: Path) -> None:
+    """Hold the log against everything that was sent, asked and said, now; exits with 1 if they differ."""
+    from portal.sync import reconciliation  # noqa: PLC0415 - the other commands do not need it
+
+    night = reconciliation.run(_settings(data).database_url)
+    for name, count in night.counts.items():
+        click.echo(f"{count:>12,}  {name}")
+    wrong = reconciliation.said(night)
+    for sentence in wrong or ["Everything agrees."]:
+        click.echo(sentence)
+    sys.exit(1 if wrong else 0)
+
+
 def main() -> None:
     """Run the command line; a refusal is one sentence on standard error and exit status 1."""
     try:

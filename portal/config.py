@@ -48,7 +48,8 @@ class Settings:
     details of one consent `grant_pulls` times a day, or as often as its purpose says if that is less.
 
     A new encryption key of a test app waits `test_key_hold` seconds before it is used (a live app's waits a day).
-    `log_files` are the sequencer's; no other process has a use for them.
+    `log_files` are the sequencer's; no other process has a use for them.  `log_witnesses` names who signs the
+    log beside it (`ledger.witnessing`).
     `crash_at` is for tests (`portal.faults`).
     """
 
@@ -70,6 +71,7 @@ class Settings:
     grant_pulls: int = 1000
     test_key_hold: int = 60
     log_files: LogFiles | None = None
+    log_witnesses: Path | None = None
     crash_at: str = ""
 
     @property
@@ -111,6 +113,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         grant_pulls=_count(env, "LIMIT_GRANT_PULLS", Settings.grant_pulls),
         test_key_hold=_count(env, "TEST_KEY_HOLD_SECONDS", Settings.test_key_hold),
         log_files=_log_files(env),
+        log_witnesses=Path(witnesses) if (witnesses := env.get("LOG_WITNESSES", "")) else None,
         crash_at=env.get("CRASH_AT", ""),
     )
 

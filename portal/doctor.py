@@ -14,7 +14,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from portal import db, schema
 from portal.errors import PortalError
-from portal.ledger import published
+from portal.ledger import published, witnessing
+from portal.sync import reconciliation
 from portal.vault import keyring, signing
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("database", _database),
         ("ledger", _ledger),
         ("log", _log),
+        ("night", _night),
+        ("witnesses", _witnesses),
         ("signing key", _signing_key),
         ("Valkey", _valkey),
         ("clock", _clock),
@@ -122,6 +125,34 @@ def _log(settings: Settings) -> Finding:
         advice = f"it is not signed since {log.noted_at:%d %B %H:%M} UTC: the sequencer's own log says why."
         return Finding("log", well=False, text=advice)
     return Finding("log", well=True, text=f"its {log.checkpoint.size} entries are signed as {log.checkpoint.origin}.")
+
+
+def _night(settings: Settings) -> Finding:
+    with db.transaction(settings.database_url) as session:
+        night, now = reconciliation.newest(session, finished=True), db.now()
+        missed = reconciliation.is_missed(session, now=now)
+    if missed:
+        advice = "nobody has held the log against what happened for a day: start portal reconciler and its workers."
+        return Finding("night", well=False, text=advice)
+    if night is None:
+        return Finding(
+            "night", well=True, text="the log is held against what happened at 02:00 UTC for the first time."
+        )
+    wrong = reconciliation.said(night)
+    if wrong:
+        return Finding("night", well=False, text=f"on {night.began_at:%d %B %H:%M} UTC: {'; '.join(wrong)}.")
+    return Finding("night", well=True, text=f"the log said what happened on {night.began_at:%d %B %H:%M} UTC.")
+
+
+def _witnesses(settings: Settings) -> Finding:
+    named = witnessing.read(settings.log_witnesses)
+    if not named:
+        return Finding("witnesses", well=True, text="nobody else signs the log: LOG_WITNESSES names who does.")
+    with db.transaction(settings.database_url) as session:
+        wrong = witnessing.wrong(session, named, now=db.now())
+    if wrong:
+        return Finding("witnesses", well=False, text="; ".join(wrong))
+    return Finding("witnesses", well=True, text=f"{len(named)} sign the log as well.")
 
 
 def _signing_key(settings: Settings) -> Finding:

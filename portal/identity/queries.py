@@ -54,6 +54,11 @@ def is_operator(session: Session, *, person_id: UUID) -> bool:
     return session.scalar(select(Operator.person_id).where(Operator.person_id == person_id)) is not None
 
 
+def operators(session: Session) -> list[UUID]:
+    """Return the accounts that look after the portal."""
+    return list(session.scalars(select(Operator.person_id).order_by(Operator.person_id)))
+
+
 def has_password(session: Session, *, person_id: UUID) -> bool:
     return session.get(Password, person_id) is not None
 

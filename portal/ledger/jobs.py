@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, db, faults
 from portal.errors import MisconfiguredError
-from portal.ledger import publisher, sequencer
+from portal.ledger import publisher, sequencer, witnessing
 from portal.vault import log_key
 
 if TYPE_CHECKING:
@@ -41,6 +41,14 @@ def sequence() -> Checkpoint | None:
         found = publisher.publish(session, signer=signs, head=_files().head, now=db.now())
         faults.reach("log.signed")
     return found
+
+
+def ask_witness(verifier: str) -> None:
+    """Have one witness sign what is published; the reconciler rings again for what is left."""
+    settings = config.current()
+    for each in witnessing.read(settings.log_witnesses):
+        if str(each.verifier) == verifier:
+            witnessing.ask(settings, each)
 
 
 def _files() -> LogFiles:

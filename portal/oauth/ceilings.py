@@ -30,7 +30,8 @@ GUESS: Final = "guess"
 GUESSES_COUNT_FOR: Final = timedelta(days=30)
 REASON: Final = "too-often"
 _DAY_SECONDS: Final = 86_400
-# Rows of earlier days count for nothing any more, but for guesses.
+# Rows of earlier days count for nothing any more, but for guesses; the night still holds them against the log.
+KEPT: Final = timedelta(days=2)
 _FORGOTTEN_AT_ONCE = 10_000
 # Whoever comes second waits for the row and finds what the first has counted, so nobody exceeds it.
 COUNTED: Final = """
@@ -118,6 +119,6 @@ def count(session: Session, rows: Iterable[Row[Any]], *, most: int, now: datetim
 
 
 def forget(session: Session, *, now: datetime) -> None:
-    """Delete what was counted on days that count no more, at most 10 000 rows."""
+    """Delete what was counted before yesterday and counts no more, at most 10 000 rows."""
     long_ago = day(now - GUESSES_COUNT_FOR)
-    session.execute(_FORGET, {"day": day(now), "long_ago": long_ago, "most": _FORGOTTEN_AT_ONCE})
+    session.execute(_FORGET, {"day": day(now - KEPT), "long_ago": long_ago, "most": _FORGOTTEN_AT_ONCE})

@@ -16,8 +16,10 @@ from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
 from portal.consent import approvals, deletion_letters, deletions, dispute_letters, disputes
 from portal.consent import services as consent
+from portal.db import after_commit
 from portal.identity import services as identity
 from portal.ledger import services as ledger
+from portal.ledger import witnessing
 from portal.oauth import ceilings, housekeeping, ping, registration
 from portal.sync import (
     attempts,
@@ -32,6 +34,8 @@ from portal.sync import (
     pulls,
     push_statements,
     receipts,
+    reconciliation,
+    reconciliation_letters,
     replays,
     services,
     statements,
@@ -133,6 +137,18 @@ def run_replay(replay_id: str) -> None:
         queue.ring(settings.redis_url, queue.WORK, replays.RUN_REPLAY, replay_id)
 
 
+def reconcile_log() -> None:
+    """Go on with the night's look at the log for a second, and ring for the rest; tell operators what it has found."""
+    settings, ends, more = config.current(), time.monotonic() + _TURN_SECONDS, True
+    while more and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            more = reconciliation.step(session, now=db.now())
+    if more:
+        queue.ring(settings.redis_url, queue.WORK, reconciliation.RUN)
+    else:
+        reconciliation_letters.tell(settings)
+
+
 def tell_people() -> None:
     """Write to people whose details an organisation no longer takes, or for as long as a job may run."""
     settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
@@ -169,6 +185,7 @@ def _ring_again(settings: Settings) -> None:
         pings = ping.due(session, now=db.now())
         unanswered = batches.following(session, waiting=_RUNG_LATE_SECONDS)
         replaying = replays.unfinished(session)
+        unsigned = witnessing.due(session, witnessing.read(settings.log_witnesses), now=db.now())
     faults.reach("reconcile.found")
     if due:
         queue.ring_once(settings.redis_url, queue.PUSH, services.DRAIN)
@@ -179,6 +196,8 @@ def _ring_again(settings: Settings) -> None:
         batch_requests.ring(settings)
     for replay_id in replaying:
         queue.ring_once(settings.redis_url, queue.WORK, replays.RUN_REPLAY, str(replay_id), within=10)
+    for witness in unsigned:
+        queue.ring_once(settings.redis_url, queue.CALLS, witnessing.ASK, str(witness.verifier), within=10)
 
 
 def _tidy_in_turn(settings: Settings) -> None:
@@ -208,6 +227,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _end_with_clients,
         _ring_for_keys,
         _renew_keys,
+        _look_at_log,
     ):
         with db.transaction(settings.database_url) as session:
             part(session, now)
@@ -290,6 +310,11 @@ def _ring_for_keys(session: Session, now: datetime) -> None:
 
 def _forget_oauth(session: Session, now: datetime) -> None:
     housekeeping.forget(session, now=now)
+
+
+def _look_at_log(session: Session, now: datetime) -> None:
+    if reconciliation.due(session, now=now):
+        after_commit(session, reconciliation.ring)
 
 
 def _renew_keys(session: Session, now: datetime) -> None:

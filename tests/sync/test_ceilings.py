@@ -173,8 +173,10 @@ def test_the_next_day_begins_anew_and_the_last_is_forgotten(world: World, shared
     earlier = update(GrantUse).where(GrantUse.grant_id == shared.grant_id).values(day=db.now() - timedelta(days=1))
     world.transact(lambda session: session.execute(earlier))
     assert ask(caller, shared, 1) == [200]
-    world.transact(lambda session: ceilings.forget(session, now=db.now()))
-    assert used(world, shared) == 1
+    for days, left in ((1, CEILING + 1), (2, 1)):
+        later = db.now() + timedelta(days=days)
+        world.transact(lambda session, later=later: ceilings.forget(session, now=later))
+        assert used(world, shared) == left
 
 
 def test_without_a_ceiling_of_its_own_the_portals_holds(settings: Settings, world: World) -> None:

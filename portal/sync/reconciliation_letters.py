@@ -1,0 +1,63 @@
+"""The letter to operators when the log does not say what happened."""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from portal import db, mail
+from portal.companies.letters import moment
+from portal.identity import queries as identity
+from portal.sync import reconciliation
+from portal.vault import keyring as keyrings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from portal.config import Settings
+
+log = logging.getLogger(__name__)
+
+
+class _Alarm(NamedTuple):
+    """What is told of a night, and to whom."""
+
+    began_at: datetime
+    wrong: list[str]
+    addresses: list[str]
+
+
+def tell(settings: Settings) -> None:
+    """Write to every operator about the last night that found something, until all of them have the letter once.
+
+    Where nobody can be written to, the process's log says so alone.
+    """
+    with db.transaction(settings.database_url) as session:
+        night = reconciliation.untold(session)
+        if night is None:
+            return
+        opened = keyrings.load(settings.keyring_file)
+        found = [identity.email_of(session, keyring=opened, person_id=each) for each in identity.operators(session)]
+        alarm = _Alarm(night.began_at, reconciliation.said(night), list(filter(None, found)))
+    log.error("the log does not say what happened: %s", "; ".join(alarm.wrong))
+    # The database is not held while a mail server takes its time.
+    taken = [_send(settings, alarm, address) for address in alarm.addresses]
+    if all(taken):
+        with db.transaction(settings.database_url) as session:
+            reconciliation.told(session, began_at=alarm.began_at, now=db.now())
+
+
+def _send(settings: Settings, alarm: _Alarm, address: str) -> bool:
+    subject, body = mail.compose(
+        "log_alarm", service_name=settings.service_name, url=settings.url, began=moment(alarm.began_at),
+        wrong=alarm.wrong,
+    )  # fmt: skip
+    # Sent again to all where one could not be reached: to a mail program it is the same letter.
+    reference = sha256(f"{alarm.began_at.isoformat()} {address}".encode()).hexdigest()
+    try:
+        mail.send(settings, to=address, subject=subject, body=body, reference=reference)
+    except mail.MailNotSentError as error:
+        log.warning("an alarm was not taken: %s", error.private)
+        return error.for_good
+    return True

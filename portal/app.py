@@ -24,6 +24,7 @@ from portal.oauth import web as oauth_web
 from portal.sync import api as sync_api
 from portal.sync import (
     away_web,
+    conduct_web,
     deletions_api,
     deliveries_web,
     drift_api,
@@ -138,6 +139,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "away", away_web.away_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
+    slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)
     slots.fill(app, "endpoints_away", health_web.endpoints_away_slot)

@@ -26,6 +26,7 @@ from portal.sync import (
     away_letters,
     batch_requests,
     batches,
+    conduct,
     courier,
     health,
     idempotency,
@@ -147,6 +148,19 @@ def reconcile_log() -> None:
         queue.ring(settings.redis_url, queue.WORK, reconciliation.RUN)
     else:
         reconciliation_letters.tell(settings)
+
+
+def gather_conduct() -> None:
+    """Gather how companies conduct themselves, one after the other for a second, and ring for the rest."""
+    settings, ends, more = config.current(), time.monotonic() + _TURN_SECONDS, True
+    while more and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            company_id = conduct.due(session, now=db.now())
+            if company_id is not None:
+                conduct.gather(session, company_id=company_id, now=db.now())
+        more = company_id is not None
+    if more:
+        queue.ring(settings.redis_url, queue.WORK, conduct.GATHER)
 
 
 def tell_people() -> None:
@@ -271,6 +285,8 @@ def _expire_approvals(session: Session, now: datetime) -> None:
 def _see_to_deletions(session: Session, now: datetime) -> None:
     deletions.call_due(session, now=now)
     deletion_letters.write_due(session, now=now)
+    if conduct.due(session, now=now):
+        queue.ring_once(config.current().redis_url, queue.WORK, conduct.GATHER, within=60)
 
 
 def _see_to_questions(session: Session, now: datetime) -> None:

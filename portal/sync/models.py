@@ -344,8 +344,8 @@ class Conduct(Base):
     median_seconds: Mapped[float | None]
     sends_receipts: Mapped[bool]
     asked_to_delete: Mapped[int]
-    looks: Mapped[int]
-    looks_allowed: Mapped[int]
+    looks: Mapped[int] = mapped_column(BigInteger)
+    looks_allowed: Mapped[int] = mapped_column(BigInteger)
     looked_at: Mapped[int]
     looks_on: Mapped[date | None]
 

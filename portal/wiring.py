@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.companies import letters
-from portal.consent import deletion_letters, deletions, dispute_letters
+from portal.consent import deletion_letters, deletions, dispute_letters, reminders
 from portal.consumer import services as consumer
 from portal.oauth import grant_management, ping
 from portal.sync import endpoint_letters, key_turns, stream_events
@@ -24,6 +24,7 @@ def wire() -> None:
     events.listen(events.RecordConfirmed, sync.on_record_changed)
     events.listen(events.GrantChanged, grant_management.on_grant_changed)
     events.listen(events.GrantChanged, deletions.on_grant_changed)
+    events.listen(events.GrantChanged, reminders.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.GrantsChanged, sync.on_grants_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from portal import config, db, mail, queue
-from portal.consent import approvals, dispute_letters, letters
+from portal.consent import approvals, dispute_letters, letters, reminders
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
 
@@ -38,3 +38,11 @@ def tell_of_questions() -> None:
     queue.answer(settings.redis_url, dispute_letters.TELL)
     if dispute_letters.send_some(settings):
         queue.ring_once(settings.redis_url, queue.WORK, dispute_letters.TELL)
+
+
+def send_reminders() -> None:
+    """Write to people what there is to look at of what they share, a few at a time."""
+    settings = config.current()
+    queue.answer(settings.redis_url, reminders.SEND)
+    if settings.smtp_url and reminders.send_some(settings):
+        queue.ring_once(settings.redis_url, queue.WORK, reminders.SEND)

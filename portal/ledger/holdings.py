@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -29,6 +30,16 @@ _GIVEN = text("""
                AND d.outcome NOT IN ('denied', 'suppressed')) told
      WHERE arrived OR NOT failed
      ORDER BY grant_id, attribute, arrived, version DESC, at
+""")
+# What a company asked or was sent, and also what it only checked: it uses what it has.  Refusals are no use.
+_LAST_ASKED = text("""
+    SELECT asked.person_id, asked.grant_id, last.at
+      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:grant_ids AS uuid[])) AS asked(person_id, grant_id)
+     CROSS JOIN LATERAL (
+           SELECT max(d.at) AS at FROM disclosure d
+            WHERE d.person_id = asked.person_id AND d.grant_id = asked.grant_id
+              AND d.channel NOT IN ('consent', 'notice') AND d.outcome <> 'denied') last
+     WHERE last.at IS NOT NULL
 """)
 
 
@@ -57,3 +68,11 @@ def of_person(session: Session, *, person_id: UUID) -> list[Given]:
         for row in rows
         if row.arrived or row.version > known.get((row.grant_id, row.attribute), 0)
     ]
+
+
+def last_asked(session: Session, *, grants: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], datetime]:
+    """Return when something was sent or asked last under each of `grants`, (person_id, grant_id), if ever."""
+    if not grants:
+        return {}
+    values = {"person_ids": [person_id for person_id, _ in grants], "grant_ids": [grant_id for _, grant_id in grants]}
+    return {(row.person_id, row.grant_id): row.at for row in session.execute(_LAST_ASKED, values)}

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals, deletion_letters, deletions, dispute_letters, disputes
+from portal.consent import approvals, deletion_letters, deletions, dispute_letters, disputes, reminders
 from portal.consent import services as consent
 from portal.db import after_commit
 from portal.identity import services as identity
@@ -232,6 +232,7 @@ def tidy(settings: Settings, *, now: datetime) -> None:
         _expire_approvals,
         _see_to_deletions,
         _see_to_questions,
+        _look_at_consents,
         _expire_pulls,
         _forget_uses,
         _forget_tries,
@@ -274,6 +275,13 @@ def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - 
 
 def _expire_grants(session: Session, now: datetime) -> None:
     consent.expire_due(session, now=now)
+
+
+def _look_at_consents(session: Session, now: datetime) -> None:
+    reminders.look(session, now=now)
+    settings = config.current()
+    if settings.smtp_url and reminders.pending(session):
+        queue.ring_once(settings.redis_url, queue.WORK, reminders.SEND, within=60)
 
 
 def _expire_approvals(session: Session, now: datetime) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 
 from portal import config, events, queue
 from portal.companies import queries as companies
-from portal.consent import freezing, queries, services, terms
+from portal.consent import freezing, queries, services, terms, unwanted
 from portal.consent.models import ApprovalRequest, Subject
 from portal.db import new_id
 from portal.errors import RefusedError
@@ -198,12 +198,19 @@ def approve(
     return grant
 
 
-def deny(session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str, Any], now: datetime) -> None:
-    """Settle a waiting question with no and keep that; what is shared already stays as it is."""
+def deny(
+    session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str, Any], now: datetime, for_good: bool = False
+) -> None:
+    """Settle a waiting question with no and keep that; what is shared already stays as it is.
+
+    With `for_good` the company may not ask for the purpose again (`unwanted`).
+    """
     row = take(session, person_id=person_id, request_id=request_id, state=DENIED, now=now)
-    services.refuse(
-        session, person_id=person_id, client_id=row.client_id, purpose_id=row.purpose_id, shown=shown, now=now
-    )
+    refuse = unwanted.refuse_for_good if for_good else services.refuse
+    refuse(
+        session, person_id=person_id, client_id=row.client_id, purpose_id=row.purpose_id,
+        shown=shown | ({"for_good": True} if for_good else {}), asked_at=row.asked_at, now=now,
+    )  # fmt: skip
 
 
 def cancel(session: Session, *, person_id: UUID, request_id: UUID, now: datetime) -> None:

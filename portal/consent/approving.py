@@ -6,21 +6,24 @@ Whatever goes beyond that is asked in full, on the same screen as when a company
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import request
 from flask_wtf import FlaskForm
 
-from portal.consent import asking, later, queries, services, terms
-from portal.consent.forms import SHARE, AskForm
+from portal.consent import approvals, asking, later, queries, services, terms
+from portal.consent.forms import NEVER, SHARE, AskForm
 from portal.db import now as clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session
 
+    from portal.consent.approvals import Question
     from portal.consent.asking import Ask
     from portal.consent.models import ApprovalRequest
     from portal.vault.keyring import Keyring
@@ -56,6 +59,13 @@ def form_of(ask: Ask, *, now: datetime) -> AskForm | ConfirmForm:
     # Whoever was asked in full has chosen: that counts, also when another window has answered meanwhile.
     chosen = "duration" in request.values
     return ConfirmForm() if ask.covered(now) and not chosen else AskForm(ask).as_chosen()
+
+
+def deny_of(question: Question, form: AskForm | ConfirmForm) -> Callable[..., object]:
+    """Return what settles a question with the no that was given: for now, or for good."""
+    if question.later:
+        return later.decline
+    return partial(approvals.deny, for_good=isinstance(form, AskForm) and form.answer == NEVER)
 
 
 def title(ask: Ask, form: AskForm | ConfirmForm) -> str:

@@ -141,14 +141,20 @@ class Ask:
             return False
         if self.effect in {Effect.CREATE, Effect.REPLACE} or held.purpose_version != self.purpose_version:
             return False
-        enough = terms.covers(held.mode, self.mode) and held.retention_days >= self.retention_days
+        wanted = terms.less(self.wanted, terms.concession(held.concession))
+        enough = terms.covers(held.mode, wanted.mode) and held.retention_days >= self.retention_days
         enough = enough and terms.fewer(held.pulls_a_day, self.wanted.pulls_a_day) == self.wanted.pulls_a_day
-        return enough and not self.removed and set(self.wanted.attributes) <= set(held.attributes)
+        return enough and not self.removed and set(wanted.attributes) <= set(held.attributes)
 
     @property
     def shared(self) -> list[Item]:
         """Details that are shared now."""
         return [item for item in (*self.keeps, *self.needs, *self.chooses) if item.held]
+
+    @property
+    def can_offer(self) -> bool:
+        """Whether they may answer with less: who shares for this purpose already changes that by themselves."""
+        return self.grant is None or (self.anew and self.effect is Effect.AMEND)
 
     def needs_second_proof(self, chosen: Collection[str]) -> bool:
         """Say whether sharing `chosen` and what they need takes a second proof (`terms.SecondProofNeededError`)."""
@@ -208,6 +214,7 @@ def build(
     client, purpose = queries.offer(session, client_id, purpose_id)
     wanted = terms.within(wanted or terms.whole(purpose), purpose)
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
+    purpose = terms.conceded(purpose, terms.concession(held.concession) if held else None)
     answered, organisation = _answered(session, held), askers.organisation(session, client)
     asked = _Asked(
         values=consumer.current(session, keyring=keyring, person_id=person_id), held=held, known=_known(held, answered)

@@ -91,8 +91,8 @@ def counter(
     held = grants.live(session, person_id, purpose_id)
     if held is not None and not queries.over(session, held, now=now):
         raise SharedAlreadyError
-    services.take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)
     content = _content(purpose, asked, attributes=attributes, mode=mode, days=days, level=level, now=now)
+    services.take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)
     made = grants.begin(session, person_id, client, purpose, content)
     if made is None:
         raise services.BusyError

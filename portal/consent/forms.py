@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SHARE = "share"
 KEEP = "keep"
+# Beside "share" and "decline" there is: not now, never again, and less than they ask.
+LATER = "later"
+NEVER = "never"
+OFFER = "offer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,9 @@ class Choice:
     days: int | None
 
 
-class _Details(SelectMultipleField):
+class Details(SelectMultipleField):
+    """Checkboxes of details, each of which must be one that is listed."""
+
     widget = ListWidget(prefix_label=False)
     option_widget = CheckboxInput()
     known: frozenset[str] = frozenset()
@@ -51,7 +57,7 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
     """Nothing is ticked beforehand, except what the person shares already."""
 
     seen = HiddenField()
-    attributes = _Details("You choose these", choices=())
+    attributes = Details("You choose these", choices=())
     duration = SelectField("How long may they use them?", validate_choice=False)
 
     def __init__(self, ask: Ask, *, ends: str = "", **values: Any) -> None:  # noqa: ANN401 - WTForms' own arguments
@@ -98,6 +104,11 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
     def declined(self) -> bool:
         """Whether the person pressed "Do not share"; any answer but "share" is no consent."""
         return request.form.get("answer") != SHARE
+
+    @property
+    def answer(self) -> str:
+        """Which of the answers was given."""
+        return request.form.get("answer", "")
 
     def as_query(self) -> str:
         """Return the answer as a query, for the way to the second proof and back; it holds no value of the person's."""

@@ -26,6 +26,8 @@ ASKED = "asked"
 ONCE = "once"
 YEAR = 365
 QUARTER = 90
+MONTH = 30
+WEEK = 7
 # A company that was allowed one look has this long to take it.
 ONCE_DAYS = 7
 _MODES = {UPDATED: (UPDATED, ASKED, ONCE), ASKED: (ASKED, ONCE), ONCE: (ONCE,)}
@@ -211,6 +213,25 @@ def durations(*, mode: str, longest_days: int, open_ended: bool) -> list[Duratio
             choices.append(Duration(value="quarter", label="3 months", days=QUARTER, mode=mode))
     once = min(ONCE_DAYS, longest_days)
     return [*choices, Duration(value="once", label=f"Just this once, within {in_days(once)}", days=once, mode=ONCE)]
+
+
+def offers(asked: Wanted) -> list[Duration]:
+    """Return for how long somebody may offer to share, longest first; one choice where it is one look anyway."""
+    if asked.mode == ONCE:
+        once = min(ONCE_DAYS, asked.longest_days)
+        return [Duration(value="once", label=f"Just this once, within {in_days(once)}", days=once, mode=ONCE)]
+    usual = durations(mode=asked.mode, longest_days=asked.longest_days, open_ended=asked.open_ended)[:-1]
+    shorter = [(MONTH, "month", "1 month"), (WEEK, "week", "1 week")]
+    return usual + [
+        Duration(value=value, label=label, days=days, mode=asked.mode)
+        for days, value, label in shorter
+        if days < asked.longest_days
+    ]
+
+
+def modes(asked: str) -> tuple[str, ...]:
+    """Return the ways that allow what was asked or less, the widest first."""
+    return _MODES[asked]
 
 
 def attributes(*, required: Sequence[str], optional: Sequence[str], chosen: Collection[str]) -> list[str]:

@@ -240,8 +240,7 @@ def _answer(
     here = url_for("consent.approval", request_id=question.id)
     try:
         if form.declined:
-            deny = later.decline if question.later else approvals.deny
-            deny(session(), shown=approving.shown(ask, form), **mine)
+            approving.deny_of(question, form)(session(), shown=approving.shown(ask, form), **mine)
         else:
             approvals.approve(
                 session(),
@@ -273,6 +272,7 @@ def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.Conf
         now=now(),
         effect=ask.effect,
         grant_id=later.grant_of(row),
+        asked_at=row.asked_at,
     )
     later.answered(session(), row=row, held=given)
     return given

@@ -84,7 +84,12 @@ def answer(session: Session, pushed: PushedRequest, *, now: datetime) -> None:
 
 def wishes(pushed: PushedRequest) -> Wishes:
     """Return what the client asked about the sign-in and the pages."""
-    return authentication_request.wishes(pushed.parameters, pushed_at=pushed.expires_at - LIFE)
+    return authentication_request.wishes(pushed.parameters, pushed_at=pushed_at(pushed))
+
+
+def pushed_at(pushed: PushedRequest) -> datetime:
+    """Return when the client asked."""
+    return pushed.expires_at - LIFE
 
 
 def origins(pushed: PushedRequest) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from authlib.oauth2.rfc6749.endpoint import Endpoint, EndpointRequest
 
 from portal.companies.metadata import CIBA
-from portal.consent import approvals
+from portal.consent import approvals, unwanted
 from portal.consent import queries as consents
 from portal.identity import levels
 from portal.identity import queries as identity
@@ -120,6 +120,14 @@ class NotificationTokenError(InvalidRequestError):
     public = "A client that is pinged sends a client_notification_token of at most 1024 characters."
 
 
+class NotWantedError(OAuthError):
+    """The person has said that they do not want to be asked for this again."""
+
+    code = "access_denied"
+    status = 403
+    public = unwanted.NotWantedError.public
+
+
 class TooManyRequestsError(OAuthError):
     """CIBA section 13: refused without asking the person."""
 
@@ -168,6 +176,7 @@ class BackchannelEndpoint(Endpoint):  # type: ignore[misc]  # Authlib ships no a
             issuer=request.issuer,
         )
         person_id = _person(request, client, hint)
+        _check_wanted(request, person_id, asked.purpose.purpose_id)
         kept = asked.kept() | {"level": level}
         return ApprovalRequested(
             request, client, person_id=person_id, scope=scope, purpose_id=asked.purpose.purpose_id, asked=kept,
@@ -307,6 +316,16 @@ def _person(request: MachineRequest, client: ClientFacts, hint: tuple[str, str])
     if known is None or not identity.is_confirmed(request.session, person_id=known):
         raise UnknownUserError
     return known
+
+
+def _check_wanted(request: MachineRequest, person_id: UUID, purpose_id: UUID) -> None:
+    # Whoever shares already may be asked to confirm it.
+    if consents.live_for_purpose(request.session, person_id=person_id, purpose_id=purpose_id) is not None:
+        return
+    try:
+        unwanted.check(request.session, person_id=person_id, purpose_id=purpose_id)
+    except unwanted.NotWantedError as error:
+        raise NotWantedError from error
 
 
 def _sub(request: MachineRequest, client: ClientFacts, text: str) -> str:

@@ -21,6 +21,11 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
         """Whether the person pressed anything but "Continue"."""
         return request.form.get("answer") != SHARE
 
+    @property
+    def answer(self) -> str:
+        """Nothing but yes and no is offered here: whatever is not yes is no."""
+        return SHARE if request.form.get("answer") == SHARE else "decline"
+
     @staticmethod
     def words(ask: Ask) -> dict[str, Any]:
         """Return what this page says instead of the full screen's own words."""

@@ -10,14 +10,14 @@ from uuid import UUID
 from flask import Blueprint, g, redirect, request
 from flask_login import current_user
 
-from portal.consent import asking, terms
+from portal.consent import asking, offering, terms, unwanted
 from portal.consent import queries as consents
 from portal.consent import services as consent
-from portal.consent.forms import AskForm
+from portal.consent.forms import OFFER, AskForm
 from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.identity import browser
 from portal.identity.forms import PlainForm
-from portal.oauth import authorization, authorization_code, end_session, grant_management, response_modes
+from portal.oauth import answers, authorization, authorization_code, end_session, grant_management, response_modes
 from portal.oauth.authentication_request import Lacking
 from portal.oauth.errors import PersonDiffersError
 from portal.oauth.forms import ConfirmForm
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 pages = Blueprint("oauth", __name__)
 _SIGNING_IN = "/account/"
+BACK = "back"
 
 
 @pages.url_value_preprocessor
@@ -169,6 +170,8 @@ def _with_question(pushed: PushedRequest, client: ClientFacts, then: Step) -> Re
     except (InvalidError, NotFoundError, RefusedError) as error:
         # The company took back since what it asked for when it pushed this.
         return _refused(pushed, "invalid_authorization_details", private=type(error).__name__)
+    if refused := _not_wanted(pushed, ask):
+        return refused
     if not authorization.wishes(pushed).silent:
         return then(pushed, client, ask)
     # No page was wanted, so there is none from which an answer could have come either.
@@ -176,11 +179,27 @@ def _with_question(pushed: PushedRequest, client: ClientFacts, then: Step) -> Re
     return _shared(pushed, ask, ConfirmForm()) if agreed else _refused(pushed, "consent_required")
 
 
+def _not_wanted(pushed: PushedRequest, ask: Ask) -> Response | None:
+    """Send back at once what the person does not want to be asked again; what they share already they may confirm."""
+    if ask.covered(context.now()):
+        return None
+    try:
+        unwanted.check(context.session(), person_id=current_user.person_id, purpose_id=ask.purpose_id)
+    except unwanted.NotWantedError as error:
+        return _refused(pushed, answers.DENIED, description=error.public)
+    return None
+
+
 def _put(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> Response:
     return _screen(pushed, client, ask, _form(ask, pushed))
 
 
 def _take(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> ResponseReturnValue:
+    answer = request.form.get("answer", "")
+    if answer == BACK:
+        return _away(_address(pushed))
+    if answer in {OFFER, offering.COUNTER} and ask.can_offer:
+        return _offer(pushed, ask, sent=answer == offering.COUNTER)
     form = _form(ask, pushed)
     if form.declined:
         return _declined(pushed, ask, form)
@@ -234,15 +253,37 @@ def _screen(
 def _declined(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Response:
     session, now = context.session(), context.now()
     authorization.answer(session, pushed, now=now)
-    consent.refuse(
-        session,
-        person_id=current_user.person_id,
-        client_id=pushed.client_id,
-        purpose_id=ask.purpose_id,
-        shown=_shown(ask, form),
-        now=now,
-    )
-    return _back(pushed, error="access_denied", error_description="The person declined.")
+    outcome = answers.refuse(
+        session, form.answer, pushed=pushed, ask=ask, person_id=current_user.person_id, shown=_shown(ask, form),
+        asked_at=authorization.pushed_at(pushed), now=now,
+    )  # fmt: skip
+    return _back(pushed, **outcome)
+
+
+def _offer(pushed: PushedRequest, ask: Ask, *, sent: bool) -> ResponseReturnValue:
+    """Let the person say what they would share instead, and take it once they have."""
+    form = offering.OfferForm(ask)
+    if not sent or not form.validate_on_submit():
+        return _offer_page(pushed, ask, form, status=422 if sent else 200)
+    if terms.sensitive(form.attributes.data) and not has_two_proofs():
+        return to_second_proof(_address(pushed))
+    session, now = context.session(), context.now()
+    try:
+        outcome = answers.counter(
+            session, pushed=pushed, ask=ask, person_id=current_user.person_id, level=current_user.level,
+            offered=form.offered(), shown=offering.shown(ask, form), asked_at=authorization.pushed_at(pushed), now=now,
+        )  # fmt: skip
+    except InvalidError as error:
+        form.form_errors.append(error.public)
+        return _offer_page(pushed, ask, form, status=422)
+    authorization.answer(session, pushed, now=now)
+    return _back(pushed, **outcome)
+
+
+def _offer_page(pushed: PushedRequest, ask: Ask, form: offering.OfferForm, *, status: int) -> Response:
+    g.form_action_origins = authorization.origins(pushed)
+    hidden = {"client_id": pushed.client_id, "request_uri": _request_uri()}
+    return page("oauth/offer.html", status=status, title=offering.title(ask), ask=ask, form=form, hidden=hidden)
 
 
 def _shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
@@ -286,14 +327,15 @@ def _give(pushed: PushedRequest, ask: Ask, form: AskForm) -> Grant:
         wanted=ask.wanted,
         effect=ask.effect,
         grant_id=grant_management.grant_id(pushed.parameters),
+        asked_at=authorization.pushed_at(pushed),
     )
 
 
-def _refused(pushed: PushedRequest, error: str, *, private: str = "") -> Response:
+def _refused(pushed: PushedRequest, error: str, *, private: str = "", description: str = "") -> Response:
     """Tell the client by redirect why nobody was asked, and use the request up."""
     log.info("%s refused: %s (%s)", g.request_id, error, private)
     authorization.answer(context.session(), pushed, now=context.now())
-    return _back(pushed, error=error)
+    return _back(pushed, error=error, **({"error_description": description} if description else {}))
 
 
 def _back(pushed: PushedRequest, **outcome: str) -> Response:

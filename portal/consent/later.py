@@ -14,8 +14,8 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
-from portal.consent import approvals, queries, steps, terms
-from portal.consent.models import LaterRequest, UnwantedRequest
+from portal.consent import approvals, queries, steps, terms, unwanted
+from portal.consent.models import LaterRequest
 from portal.consumer.catalogue import CATALOGUE
 from portal.db import new_id
 from portal.errors import InvalidError, NotFoundError, RefusedError, TooManyError
@@ -58,14 +58,6 @@ class DeclinedBeforeError(RefusedError):
     public = "This person said no when you asked for this detail once more. They can add it themselves at any time."
 
 
-class UnwantedError(RefusedError):
-    """The person does not want to be asked again."""
-
-    code = "requests-unwanted"
-    status = 409
-    public = "This person does not want to be asked for this purpose again."
-
-
 class AskedLatelyError(TooManyError):
     """One question of this kind about one purpose in thirty days."""
 
@@ -79,7 +71,7 @@ def ask(
     """Put it to a person whether they also share `attributes`, which they left out; return the question's id.
 
     Raises NotFoundError, ClientSuspendedError, PurposeWithdrawnError, NotActiveError, NotLeftOutError (with a pointer),
-    DeclinedBeforeError, UnwantedError, AskedLatelyError and `approvals.TooManyQuestionsError`.
+    DeclinedBeforeError, `unwanted.NotWantedError`, AskedLatelyError and `approvals.TooManyQuestionsError`.
     """
     held = _held(session, client_id, grant_id, now)
     client, purpose = queries.offer(session, client_id, held.purpose_id)
@@ -163,8 +155,7 @@ def _check_left_out(held: Grant, purpose: PurposeFacts, attributes: Sequence[str
 
 
 def _check_wanted(session: Session, held: Grant, attributes: Sequence[str]) -> None:
-    if session.get(UnwantedRequest, (held.person_id, held.purpose_id)) is not None:
-        raise UnwantedError
+    unwanted.check(session, person_id=held.person_id, purpose_id=held.purpose_id)
     before = of_grant(session, held)
     for place, name in enumerate(attributes):
         if before is not None and name in before.declined:

@@ -88,10 +88,15 @@ _STEPS = MappingProxyType(
         "ended": "They ended it",
         "expired": "The time you agreed to is over",
         "erasure-asked": "You asked them to delete what they have",
+        "left-out": "You chose not to share more",
+        "deletion-confirmed": "They said that they deleted it",
+        "deletion-held": "They said that they must keep it, and why",
+        "deletion-due": "The time for which they had to keep it is over",
     }
 )
 # What is not the person's own doing: it is shown with what others did.
-OTHERS_DECIDE = ("ended", "expired", "invalidated")
+DELETING = ("deletion-confirmed", "deletion-held", "deletion-due")
+OTHERS_DECIDE = ("ended", "expired", "invalidated", *DELETING)
 # News that says something of the details themselves, and not only what was decided.
 TELLING = ("changed", "confirmed")
 # Ways in which an organisation asks, by itself, for details.
@@ -104,6 +109,8 @@ _TONES = MappingProxyType({"completed": "ok", "denied": "stop", "failed": "hold"
 
 def how(channel: str, reason: str | None) -> str:
     """Return how details left, or who decided."""
+    if channel == "consent" and reason in DELETING:
+        return "What you asked them to delete"
     if channel == "consent" and reason in OTHERS_DECIDE:
         return "Sharing ended"
     if channel == "consent" and reason in {"accepted", "declined"}:

@@ -17,7 +17,7 @@ from sqlalchemy import select, text, tuple_
 
 from portal import db, mail
 from portal.consent import queries, steps, watching
-from portal.consent.models import ConsentWatch, Grant
+from portal.consent.models import Grant
 from portal.consent.watching import Facts, Memory
 from portal.identity import queries as identity
 from portal.ledger import holdings
@@ -151,14 +151,6 @@ def look(session: Session, *, now: datetime, limit: int = LOOKED_AT_ONCE) -> int
 def pending(session: Session) -> bool:
     """Say whether somebody is to be written to."""
     return bool(session.scalar(_PENDING))
-
-
-def noted(session: Session, *, person_id: UUID) -> dict[UUID, str]:
-    """Return what is noted of each of a person's grants and has not been in a letter yet."""
-    mine = select(ConsentWatch.grant_id, ConsentWatch.noted).where(
-        ConsentWatch.person_id == person_id, ConsentWatch.noted.is_not(None)
-    )
-    return {grant_id: what or "" for grant_id, what in session.execute(mine)}
 
 
 def send_some(settings: Settings) -> bool:

@@ -12,6 +12,7 @@ from portal import config, wiring
 from portal.companies import keys_web, telling_web
 from portal.companies import web as companies_web
 from portal.config import asset_folder
+from portal.consent import dispute_answers_web, disputes_web
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
@@ -57,6 +58,7 @@ _FORM_FIELDS = 500
 PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
+    disputes_web, dispute_answers_web,
     operators_web,
 )  # fmt: skip
 APIS = (
@@ -137,6 +139,9 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "follow_up", updates_web.follow_up_slot)
     slots.fill(app, "receipt", updates_web.receipt_slot)
     slots.fill(app, "away", away_web.away_slot)
+    slots.fill(app, "dispute", disputes_web.mark_slot)
+    slots.fill(app, "disputes_answered", disputes_web.answered_slot)
+    slots.fill(app, "disputes_waiting", dispute_answers_web.waiting_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)

@@ -31,7 +31,7 @@ def test_what_a_person_owns_is_led_by_them(table: Table) -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET person_id = person_id", "DELETE FROM {}", "TRUNCATE {}"])
-@pytest.mark.parametrize("table", ["disclosure", "disclosure_outcome", "grant_version"])
+@pytest.mark.parametrize("table", ["disclosure", "disclosure_outcome", "grant_version", "dispute_step"])
 def test_the_ledger_refuses_change(session: Session, table: str, statement: str) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"):
         session.execute(text(statement.format(table)))

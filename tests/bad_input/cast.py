@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,12 @@ from portal.companies import client_keys, registration
 from portal.companies import queries as company_queries
 from portal.companies import services as companies
 from portal.companies.models import Client
+from portal.consent import disputes
 from portal.consent.models import ApprovalRequest
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from portal.ledger import queries as ledger
+from portal.ledger import services as ledger_services
 from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
 from portal.sync import batch_requests
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from portal.config import Settings
+    from portal.ledger.queries import Entry
     from portal.vault.keyring import Keyring
     from tests.sync.cast import Firm, Shared
 
@@ -97,6 +100,7 @@ class Cast:
     jti: str = "0123456789abcdef"
     spare_kid: str = "spare"
     purpose_code: str = field(init=False)
+    disputes: dict[str, UUID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.question_id = self.asked()
@@ -114,6 +118,14 @@ class Cast:
         token = self.world.transact(lambda session: registration.make_token(session, **arguments))
         self.world.transact(lambda session: registration.use_token(session, token, now=db.now()))
         return registration.hash_of(token).hex()
+
+    def disputed(self, state: str) -> UUID:
+        """Return the row that a question of Ada's in this state is about; who is to read it has read it already."""
+        if state not in self.disputes:
+            self.disputes[state] = self.world.transact(partial(_dispute, cast=self, state=state))
+            self.staff.client.get(f"/org/questions/{self.disputes[state]}")
+            self.operator.client.get(f"/ops/questions/{self.disputes[state]}")
+        return self.disputes[state]
 
     def caller(self, firm: Firm, scope: str = "people:read") -> Caller:
         return Caller(self.http, self.world, firm, scope)
@@ -190,6 +202,31 @@ def make(app: Flask, settings: Settings, keys: Keyring) -> Cast:
     return Cast(
         world, _client(app, settings, cookies=False), firm, rival, shared, entry.disclosure_id, pull.pull_id,
         ada, bob, staff, rival_staff, Visitor(_client(app, settings)), operator,
+    )  # fmt: skip
+
+
+def _dispute(session: Session, *, cast: Cast, state: str) -> UUID:
+    consented = ledger.one(session, person_id=cast.shared.person_id, disclosure_id=cast.disclosure_id)
+    assert consented
+    row = replace(consented, at=db.now(), disclosure_id=db.new_id(), channel="pull")
+    ledger_services.record(session, _logged(session, row))
+    asked: dict[str, Any] = {"keyring": cast.world.keyring, "now": db.now()}
+    disputes.ask(session, entry=row, choice="", words="What was that?", pause=False, **asked)
+    which: dict[str, Any] = {"disclosure_id": row.disclosure_id, "words": "For your bill."}
+    if state != "asked":
+        disputes.answer(session, company_id=row.company_id, **which, **asked)
+    if state == "escalated":
+        disputes.escalate(session, person_id=row.person_id, **which, **asked)
+    return row.disclosure_id
+
+
+def _logged(session: Session, row: Entry) -> ledger_services.NewDisclosure:
+    context_id = ledger_services.context(
+        session, company_id=row.company_id, client_id=row.client_id, company_name=row.company_name, purpose=row.purpose
+    )
+    return ledger_services.NewDisclosure(
+        person_id=row.person_id, at=row.at, context_id=context_id, channel=row.channel, outcome=row.outcome,
+        asked=row.asked, given=row.given, disclosure_id=row.disclosure_id,
     )  # fmt: skip
 
 

@@ -136,6 +136,19 @@ FORMS = {
     "freezing.unfreeze": Form(
         "bob", lambda _cast: {"which": "ticked", "resume": str(uuid4())}, optional=("which", "resume")
     ),
+    "disputes.question": Form(
+        "ada", lambda _cast: {"choice": "else", "words": "What was that?", "pause": "y"}, ("words",),
+        lambda cast: {"disclosure_id": cast.disclosure_id},
+    ),
+    "disputes.settle": Form("ada", arguments=lambda cast: {"disclosure_id": cast.disputed("asked")}),
+    "disputes.escalate": Form(
+        "ada", lambda _cast: {"words": "That was not it."},
+        arguments=lambda cast: {"disclosure_id": cast.disputed("answered")},
+    ),
+    "dispute_answers.question": Form(
+        "staff", lambda _cast: {"explanation": "For your bill."}, ("explanation",),
+        lambda cast: {"disclosure_id": cast.disputed("asked")},
+    ),
     "oauth.answer": Form(
         "ada",
         lambda cast: {

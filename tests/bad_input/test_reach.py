@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
 QUESTION, PURPOSE, KEY = "question", "purpose", "key"
 TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
+DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 LATER = "question by a program"
 GUARDED = {
     "consent.agreement": GRANT,
@@ -38,6 +39,10 @@ GUARDED = {
     "consent.receipt_file": GRANT,
     "consent.approval": QUESTION,
     "ledger.entry": DISCLOSURE,
+    "disputes.question": DISCLOSURE,
+    "disputes.settle": DISPUTE,
+    "disputes.escalate": DISPUTE,
+    "dispute_answers.question": ANSWERING,
     "companies.one_app": APP,
     "company_keys.overview": APP,
     "company_keys.retire": APP,
@@ -85,6 +90,8 @@ REGISTERED = {"oauth_api.registered", "oauth_api.replace_registered", "oauth_api
 OWNERS = {
     GRANT: "ada",
     DISCLOSURE: "ada",
+    DISPUTE: "ada",
+    ANSWERING: "staff",
     QUESTION: "ada",
     APP: "staff",
     PURPOSE: "staff",
@@ -119,6 +126,8 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
     found: dict[str, Arguments] = {
         GRANT: {"grant_id": cast.shared.grant_id},
         DISCLOSURE: {"disclosure_id": cast.disclosure_id},
+        DISPUTE: {"disclosure_id": cast.disputed("answered")},
+        ANSWERING: {"disclosure_id": cast.disputed("asked")},
         APP: {"client_id": cast.firm.client_id},
         PERSON: {"sub": cast.shared.sub},
         PULL: {"pull_id": cast.pull_id},

@@ -43,7 +43,8 @@ TURN: Final = timedelta(days=90)
 _COORDINATE_BYTES = 32
 _LOCK = 0x55434D01
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_ES256 = ec.ECDSA(SHA256())
+# The same text is signed with the same bytes (RFC 6979), so that what is shown twice is shown alike.
+_ES256 = ec.ECDSA(SHA256(), deterministic_signing=True)
 
 
 class RotationUnderWayError(PortalError):

@@ -78,6 +78,11 @@ class Card:
         return _LOOKS[self.state][0]
 
     @property
+    def may_begin_again(self) -> bool:
+        """Whether the person can share it again by themselves; what its organisation ended begins with them."""
+        return self.state in {"withdrawn", "expired"} and bool(self.sentence)
+
+    @property
     def frozen(self) -> bool:
         """Whether it is paused because the person froze everything."""
         return self.state == "paused" and self.grant.frozen_at is not None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, flash, jsonify, redirect, request, url_for
 from flask_login import current_user
 
 from portal.companies import queries as companies
@@ -32,7 +32,7 @@ from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
 
@@ -197,17 +197,7 @@ def receipt(grant_id: UUID) -> Response:
 @pages.get("/sharing/<uuid:grant_id>/receipt.json")
 @person_required
 def receipt_file(grant_id: UUID) -> Response:
-    held = _mine(grant_id)
-    client, purpose = _facts(held)
-    record = receipts.record(
-        held,
-        queries.versions(session(), person_id=person_id(), grant_id=grant_id),
-        client=client,
-        purpose=purpose,
-        sub=queries.sub_of(session(), person_id=person_id(), company_id=held.company_id) or "",
-        portal_name=settings().service_name,
-        portal_url=settings().url,
-    )
+    record = receipts.of_grant(session(), _mine(grant_id), settings=settings(), keyring=keyring(), now=now())
     response = jsonify(record)
     response.headers["Content-Disposition"] = f'attachment; filename="{record["receipt_id"]}.json"'
     response.headers["Cache-Control"] = "no-store"
@@ -278,39 +268,6 @@ def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.Conf
     return given
 
 
-def shared_with_slot(attributes: Collection[str]) -> str:
-    """Return how many organisations get changes of these details; the page asks once for all its rows."""
-    if "recipients" not in g:
-        g.recipients = queries.recipients(
-            session(), person_id=current_user.person_id, attributes=tuple(CATALOGUE), now=now()
-        )
-    count = sum(not set(attributes).isdisjoint(one.attributes) for one in g.recipients)
-    return render_template("consent/_shared_with.html", count=count)
-
-
-def needs_attention_slot(absent: Collection[str]) -> str:
-    """Return what the person should look at; empty when there is nothing.  `absent` are details not given."""
-    found = cards.concerns(_all_cards(), absent=absent)
-    waiting = approvals.waiting(session(), person_id=person_id(), now=now())
-    if not found and not waiting:
-        return ""
-    return render_template("consent/_attention.html", concerns=found, questions=waiting)
-
-
-def sharing_summary_slot() -> str:
-    """Return with whom the person shares and since when, or how sharing begins."""
-    live = [card for card in _all_cards() if card.live]
-    return render_template("consent/_summary.html", live=live)
-
-
-def _all_cards() -> list[cards.Card]:
-    """Return the person's cards, looked up once for all of a page's slots."""
-    if "cards" not in g:
-        g.cards = cards.of_person(session(), person_id=person_id(), now=now())
-    made: list[cards.Card] = g.cards
-    return made
-
-
 def _mine(grant_id: UUID) -> Grant:
     held = queries.grant(session(), person_id=person_id(), grant_id=grant_id)
     if held is None:
@@ -338,7 +295,7 @@ def _steady(grant_id: UUID) -> datetime:
 
 
 def _number(held: Grant) -> str:
-    return receipts.number(held.grant_id, held.version, held.given_at.year)
+    return receipts.number(held)
 
 
 def _keep(held: Grant, ask: asking.Ask, form: AskForm) -> None:

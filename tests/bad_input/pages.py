@@ -132,6 +132,7 @@ FORMS = {
     "consent.stop": Form("ada", lambda _cast: {"erase": "1"}, arguments=_grant),
     "consent.ask_deletion": Form("ada", arguments=_grant, status=409),
     "check.check": Form("ada", lambda cast: {"keep": str(cast.shared.grant_id)}, optional=("keep",)),
+    "again.again": Form("ada", arguments=_grant),
     "freezing.freeze": Form("bob"),
     "freezing.unfreeze": Form(
         "bob", lambda _cast: {"which": "ticked", "resume": str(uuid4())}, optional=("which", "resume")

@@ -35,6 +35,7 @@ GUARDED = {
     "consent.ask_deletion": GRANT,
     "in_flight.halted": GRANT,
     "holders.today": GRANT,
+    "again.again": GRANT,
     "consent.receipt": GRANT,
     "consent.receipt_file": GRANT,
     "consent.approval": QUESTION,

@@ -12,7 +12,15 @@ from portal import config, wiring
 from portal.companies import keys_web, telling_web
 from portal.companies import web as companies_web
 from portal.config import asset_folder
-from portal.consent import dispute_answers_web, disputes_web
+from portal.consent import (
+    again_web,
+    check_web,
+    dispute_answers_web,
+    disputes_web,
+    freezing_web,
+    holders_web,
+    slots_web,
+)
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
@@ -38,6 +46,7 @@ from portal.sync import (
     receipts_api,
     replays_web,
     streams_api,
+    today_web,
     updates_web,
 )
 from portal.sync import web as sync_web
@@ -59,7 +68,7 @@ PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web,
-    operators_web,
+    operators_web, freezing_web, holders_web, check_web, again_web,
 )  # fmt: skip
 APIS = (
     log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api,
@@ -130,10 +139,11 @@ def _register(app: APIFlask) -> None:
     # Companies and the record are of one layer: the names of its details are handed over here.
     app.extensions["portal_catalogue"] = tuple((entry.name, entry.label) for entry in CATALOGUE.values())
     openapi.told("message", event_schemas.webhook())
-    slots.fill(app, "needs_attention", consent_web.needs_attention_slot)
-    slots.fill(app, "sharing_summary", consent_web.sharing_summary_slot)
+    slots.fill(app, "needs_attention", slots_web.needs_attention_slot)
+    slots.fill(app, "sharing_summary", slots_web.sharing_summary_slot)
+    slots.fill(app, "frozen", freezing_web.frozen_slot)
     slots.fill(app, "recent_uses", ledger_web.recent_uses_slot)
-    slots.fill(app, "shared_with", consent_web.shared_with_slot)
+    slots.fill(app, "shared_with", slots_web.shared_with_slot)
     slots.fill(app, "recipients", updates_web.recipients_slot)
     slots.fill(app, "after_change", updates_web.after_change_slot)
     slots.fill(app, "follow_up", updates_web.follow_up_slot)
@@ -144,6 +154,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "disputes_waiting", dispute_answers_web.waiting_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
+    slots.fill(app, "today", today_web.today_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)

@@ -92,7 +92,7 @@ def words(session: Session, row: Row[Any], settings: Settings) -> Words | None:
 
 def to_person(session: Session, held: Dispute) -> None:
     """Have the person written to that there is news of a question, once this is committed."""
-    held.letter_at = held.changed_at
+    held.letter_at = db.now()
     session.flush()
     queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, TELL)
 

@@ -1,0 +1,224 @@
+"""The pages of a question: its person's, the company's and an operator's, and nobody else's."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import update
+
+from portal import db
+from portal.companies import services as companies
+from portal.consent import dispute_rules as rules
+from portal.consent import disputes
+from portal.identity import levels
+from portal.identity.models import BrowserSession, Operator
+from portal.ledger import queries as ledger
+from tests.consent.browser import Browser
+from tests.consent.disputing import WORDS, Asker
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from flask import Flask
+    from werkzeug.test import TestResponse
+
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
+
+RECORD = {"name.full": "Zenobia Quill", "email.main": "zenobia@example.org"}
+
+
+@dataclass
+class Three:
+    """The person, somebody at the company and an operator, each at a browser of their own."""
+
+    asker: Asker
+    person: Browser
+    staff: Browser
+    operator: Browser
+
+
+@pytest.fixture
+def three(app: Flask, settings: Settings, keys: Keyring) -> Three:
+    person, staff, operator = (Browser(app, settings, keys, RECORD) for _ in range(3))
+    asker = Asker(settings, keys, person.person_id)
+    hire = partial(companies.add_staff, company_id=asker.offer.company_id, person_id=staff.person_id)
+    asker.transact(hire)
+    asker.transact(lambda session: session.add(Operator(person_id=operator.person_id, added_at=db.now())))
+    theirs = update(BrowserSession).where(BrowserSession.person_id == operator.person_id)
+    asker.transact(lambda session: session.execute(theirs.values(level=levels.TWO_PROOFS)))
+    return Three(asker, person, staff, operator)
+
+
+def text(answer: TestResponse) -> str:
+    return html.unescape(answer.text)
+
+
+def test_from_the_row_to_the_decision(three: Three) -> None:
+    asker, entry = three.asker, three.asker.row()
+    mine, theirs, ours = (
+        f"{place}/{entry.disclosure_id}" for place in ("/activity", "/org/questions", "/ops/questions")
+    )
+    assert f'href="{mine}/question"' in three.person.get("/activity").text
+    asked = three.person.send(f"{mine}/question", choice="not-known", words=WORDS, pause="y")
+    assert (asked.status_code, asked.location) == (303, f"{mine}/question")
+    page = text(three.person.get(f"{mine}/question"))
+    assert WORDS in page
+    assert "I do not know this organisation" in page
+    assert "10 days left" in page
+    assert "is paused" in page
+    assert "You asked, no answer yet" in text(three.person.get("/activity"))
+
+    assert "A question of a person waits for you: 10 days left" in text(three.staff.get("/org"))
+    assert str(entry.disclosure_id) in three.staff.get("/org/questions").text
+    page = text(three.staff.get(theirs))
+    assert WORDS in page
+    assert "name.full" in page
+    for value in RECORD.values():
+        assert value not in page
+    assert str(three.person.person_id) not in page
+    assert three.staff.send(theirs, explanation="Your bill.\nOf May.").status_code == 303
+    assert "Send" not in three.staff.get(theirs).text
+
+    assert "Answers for you" in three.person.get("/home").text
+    page = text(three.person.get(f"{mine}/question"))
+    assert "Your bill.\nOf May." in page
+    assert "Does that settle it?" in page
+    assert three.person.send(f"{mine}/question/look-into", words="I have no bill.").status_code == 303
+    assert "Answers for you" not in three.person.get("/home").text
+
+    assert "not settled" in text(three.operator.get("/ops"))
+    assert asker.held(entry.disclosure_id).state == rules.ESCALATED
+    page = text(three.operator.get(ours))
+    for words in (WORDS, "Your bill.", "I have no bill.", asker.offer.name, "version 1: given by person", "Share?"):
+        assert words in page, words
+    for value in RECORD.values():
+        assert value not in page
+    decided = three.operator.send(ours, decision=rules.MEND, days="7", reason="Say which bill.")
+    assert decided.status_code == 303
+
+    for browser, place in ((three.person, f"{mine}/question"), (three.staff, theirs)):
+        page = text(browser.get(place))
+        assert "Say which bill." in page
+        assert "must mend" in page
+    three.staff.send(theirs, explanation="There was none. We deleted it.")
+    assert three.person.send(f"{mine}/question/settled").status_code == 303
+    assert "Settled" in text(three.person.get("/activity/questions"))
+    assert "There was none." in text(three.person.get(f"{mine}/question"))
+
+
+def test_asking_again_leads_to_the_first_question(three: Three) -> None:
+    row = three.asker.ask()
+    again = three.person.send(f"/activity/{row}/question", words="again")
+    assert again.status_code == 303
+    assert three.asker.steps(row) == [("asked", "person")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "Say what surprises you."), ({"words": " \u200b "}, "Say what surprises you."),
+        ({"words": "x" * 2001}, "What you write must be 2000 characters or fewer."),
+        ({"words": "a\x07"}, "hidden control character"),
+        ({"words": "Fine.", "choice": "made-up"}, "Not a valid choice"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_and_what_was_typed_stays(three: Three, fields: dict[str, str], sentence: str) -> None:
+    entry = three.asker.row()
+    answer = three.person.send(f"/activity/{entry.disclosure_id}/question", **{"choice": "else", "pause": "y"} | fields)
+    assert answer.status_code == 422
+    page = text(answer)
+    assert "<title>Error: " in page
+    assert sentence in page
+    assert fields.get("words", "").strip() in page
+    assert 'name="pause" type="checkbox" value="y"' in page
+    assert "checked" in page
+
+
+def test_pausing_is_offered_where_something_is_shared(three: Three) -> None:
+    address = f"/activity/{three.asker.row().disclosure_id}/question"
+    assert "Pause sharing with" in three.person.get(address).text
+    mine = {"person_id": three.person.person_id, "company_id": three.asker.offer.company_id}
+    three.asker.transact(lambda session: disputes.pause_with(session, **mine))
+    assert "Pause sharing with" not in three.person.get(address).text
+
+
+def test_too_many_open_ones_are_said_plainly_and_the_words_kept(three: Three) -> None:
+    for _ in range(rules.MOST_OPEN):
+        three.asker.ask()
+    entry = three.asker.row()
+    answer = three.person.send(f"/activity/{entry.disclosure_id}/question", words="One more.")
+    assert answer.status_code == 429
+    assert "You have 10 questions open" in text(answer)
+    assert "One more." in text(answer)
+
+
+def test_who_is_second_of_two_answers_still_reads_what_they_wrote(three: Three) -> None:
+    row = three.asker.ask()
+    three.asker.answer(row, "The first.")
+    answer = three.staff.send(f"/org/questions/{row}", explanation="The second, long and careful.")
+    assert answer.status_code == 409
+    page = text(answer)
+    assert "The first." in page
+    assert "What you wrote was not sent" in page
+    assert "The second, long and careful." in page
+    assert three.asker.steps(row)[1:] == [("answered", "company")]
+
+
+def test_an_objection_too_late_is_refused(three: Three) -> None:
+    row = three.asker.ask()
+    assert three.person.send(f"/activity/{row}/question/look-into", words="").status_code == 409
+    three.asker.answer(row)
+    three.asker.settle(row)
+    assert three.person.send(f"/activity/{row}/question/look-into", words="").status_code == 409
+
+
+@pytest.mark.parametrize("path", ["/activity/{}/question", "/org/questions/{}", "/ops/questions/{}"])
+def test_nobody_else_finds_it(app: Flask, settings: Settings, keys: Keyring, three: Three, path: str) -> None:
+    row = three.asker.with_operator()
+    stranger, other = Browser(app, settings, keys, RECORD), Asker(settings, keys)
+    hire = partial(companies.add_staff, company_id=other.offer.company_id, person_id=stranger.person_id)
+    three.asker.transact(hire)
+    owner = {"/a": three.person, "/o": three.staff}.get(path[:2]) if not path.startswith("/ops") else three.operator
+    for browser in (three.person, three.staff, three.operator, stranger):
+        answer = browser.get(path.format(row))
+        if browser is owner:
+            assert answer.status_code == 200
+        else:
+            assert answer.status_code in {303, 404}
+            assert WORDS not in answer.text
+
+
+def test_who_reads_it_stands_in_the_activity(three: Three) -> None:
+    row = three.asker.with_operator()
+    three.staff.get(f"/org/questions/{row}")
+    three.operator.get(f"/ops/questions/{row}")
+    found = three.asker.transact(partial(ledger.of_person, person_id=three.person.person_id))
+    assert {one.channel for one in found} >= {"staff", "operator"}
+    activity = text(three.person.get("/activity"))
+    assert "To answer what you asked" in activity
+    assert "To look into what you asked" in activity
+
+
+def test_the_operator_suspends_and_lifts(three: Three) -> None:
+    row = three.asker.with_operator()
+    address = f"/ops/questions/{row}"
+    three.operator.send(address, decision=rules.SUSPEND, days="7", reason="Nobody asked for this.")
+    assert "Lift the suspension" in three.operator.get(address).text
+    three.operator.send(f"{address}/lift")
+    assert "Lift the suspension" not in three.operator.get(address).text
+
+
+def test_the_company_list_turns_its_pages(three: Three) -> None:
+    rows: list[UUID] = []
+    for _ in range(12):
+        rows.append(three.asker.ask())
+        three.asker.answer(rows[-1])
+        three.asker.settle(rows[-1])
+    waiting = three.asker.ask()
+    page = three.staff.get("/org/questions").text
+    assert all(str(row) in page for row in (*rows, waiting))

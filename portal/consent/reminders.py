@@ -141,7 +141,7 @@ def look(session: Session, *, now: datetime, limit: int = LOOKED_AT_ONCE) -> int
     facts = _facts(session, held, now)
     seen = {key: watching.look(facts[key], due[key], now=now) for key in facts}
     for key in [key for key, each in seen.items() if each.pause]:
-        steps.take(session, held[key], "paused", "portal", {"state": "paused", "changed_at": now})
+        steps.take(session, held[key], "unused", "portal", {"state": "paused", "changed_at": now})
     _remember(session, seen, now)
     for person_id, grant_id in due.keys() - held.keys():
         _forget_what_is_over(session, person_id, grant_id)

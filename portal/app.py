@@ -9,16 +9,19 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import config, wiring
-from portal.companies import keys_web, telling_web
+from portal.companies import keys_web, particulars_web, telling_web
 from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import (
     again_web,
+    answers_web,
     check_web,
     dispute_answers_web,
     disputes_web,
     freezing_web,
     holders_web,
+    offers_web,
+    record_keys_api,
     slots_web,
 )
 from portal.consent import web as consent_web
@@ -39,10 +42,12 @@ from portal.sync import (
     drift_api,
     event_schemas,
     events_api,
+    evidence_api,
     grants_api,
     health_web,
     in_flight_web,
     keys_api,
+    offers_api,
     receipts_api,
     replays_web,
     streams_api,
@@ -68,11 +73,12 @@ PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web,
-    operators_web, freezing_web, holders_web, check_web, again_web,
+    operators_web, freezing_web, holders_web, check_web, again_web, answers_web,
+    offers_web, particulars_web,
 )  # fmt: skip
 APIS = (
-    log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api,
-    grants_api, deletions_api,
+    log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api, evidence_api,
+    grants_api, deletions_api, offers_api, record_keys_api,
 )  # fmt: skip
 
 
@@ -148,6 +154,8 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "after_change", updates_web.after_change_slot)
     slots.fill(app, "follow_up", updates_web.follow_up_slot)
     slots.fill(app, "receipt", updates_web.receipt_slot)
+    slots.fill(app, "answer_again", answers_web.answer_again_slot)
+    slots.fill(app, "offers", offers_web.offers_slot)
     slots.fill(app, "away", away_web.away_slot)
     slots.fill(app, "dispute", disputes_web.mark_slot)
     slots.fill(app, "disputes_answered", disputes_web.answered_slot)

@@ -50,6 +50,7 @@ class Settings:
     A new encryption key of a test app waits `test_key_hold` seconds before it is used (a live app's waits a day).
     `log_files` are the sequencer's; no other process has a use for them.  `log_witnesses` names who signs the
     log beside it (`ledger.witnessing`).
+    `operator_name`, `operator_address` and `operator_contact` say in the records of consents who runs the portal.
     `crash_at` is for tests (`portal.faults`).
     """
 
@@ -72,6 +73,9 @@ class Settings:
     test_key_hold: int = 60
     log_files: LogFiles | None = None
     log_witnesses: Path | None = None
+    operator_name: str = ""
+    operator_address: str = ""
+    operator_contact: str = ""
     crash_at: str = ""
 
     @property
@@ -114,6 +118,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         test_key_hold=_count(env, "TEST_KEY_HOLD_SECONDS", Settings.test_key_hold),
         log_files=_log_files(env),
         log_witnesses=Path(witnesses) if (witnesses := env.get("LOG_WITNESSES", "")) else None,
+        operator_name=env.get("OPERATOR_NAME", ""),
+        operator_address=env.get("OPERATOR_ADDRESS", ""),
+        operator_contact=env.get("OPERATOR_CONTACT", ""),
         crash_at=env.get("CRASH_AT", ""),
     )
 

@@ -97,19 +97,8 @@ def one_grant(grant_id: UUID) -> Response:
 @openapi.noted(api, schemas.Conditional, location="headers")
 def receipt(grant_id: UUID) -> Response:
     held = own(grant_id)
-    client = companies.client(context.session(), held.client_id)
-    if client is None:
-        raise NotFoundError
-    told = receipts.record(
-        held,
-        consents.versions(context.session(), person_id=held.person_id, grant_id=grant_id),
-        client=client,
-        purpose=_purpose(held),
-        sub=consents.sub_of(context.session(), person_id=held.person_id, company_id=held.company_id) or "",
-        portal_name=context.settings().service_name,
-        portal_url=context.settings().url,
-    )
-    return tagged(told)
+    settings, keyring = context.settings(), context.keyring()
+    return tagged(receipts.of_grant(context.session(), held, settings=settings, keyring=keyring, now=context.now()))
 
 
 @api.post("/grants/<uuid:grant_id>/requests")

@@ -87,7 +87,7 @@ class StepOut(BaseModel):
     version: int
     at: AwareDatetime
     step: str
-    actor: Literal["person", "company", "portal"]
+    actor: Literal["person", "company", "portal", "operator"]
     state: str
     hash: str
 

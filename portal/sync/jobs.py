@@ -14,12 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals, deletion_letters, deletions, dispute_letters, disputes, reminders
+from portal.consent import approvals, counters, deletion_letters, deletions, dispute_letters, disputes, reminders
+from portal.consent import letters as consent_letters
 from portal.consent import services as consent
 from portal.db import after_commit
 from portal.identity import services as identity
+from portal.ledger import first_uses, witnessing
 from portal.ledger import services as ledger
-from portal.ledger import witnessing
 from portal.oauth import ceilings, housekeeping, ping, registration
 from portal.sync import (
     attempts,
@@ -28,6 +29,7 @@ from portal.sync import (
     batches,
     conduct,
     courier,
+    first_use_letters,
     health,
     idempotency,
     outbox,
@@ -43,7 +45,7 @@ from portal.sync import (
     stream_events,
 )
 from portal.vault import keyring as keyrings
-from portal.vault import signing
+from portal.vault import record_keys, signing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -173,13 +175,24 @@ def tell_people() -> None:
         more = away_letters.send_some(settings) or more
 
 
+def tell_of_first_uses() -> None:
+    """Write to people whose details an organisation has got for the first time, or for as long as a job may run."""
+    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
+    while time.monotonic() < ends and first_use_letters.send_some(settings):
+        pass
+
+
 def _take_turns(settings: Settings) -> None:
     # Whoever reads at this moment sees a key come into use by the clock; this tells those who have to know.
     with db.transaction(settings.database_url) as session:
         proofs.announce_due(session, now=db.now())
         unsent = bool(settings.smtp_url) and letters.due(session)
+        first_uses.look(session)
+        untold = bool(settings.smtp_url) and first_uses.pending(session)
     if unsent:
         queue.ring_once(settings.redis_url, queue.WORK, letters.SEND, within=10)
+    if untold:
+        queue.ring_once(settings.redis_url, queue.WORK, first_use_letters.TELL, within=10)
 
 
 def reconcile() -> None:
@@ -269,12 +282,16 @@ def _catch_up(session: Session, now: datetime) -> None:
 def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - the database's clock decides
     health.warn_of_silence(session)
     letters.forget(session)
+    consent_letters.forget(session)
+    if config.current().smtp_url and consent_letters.due(session):
+        queue.ring_once(config.current().redis_url, queue.WORK, consent_letters.SEND, within=10)
     if away_letters.pending(session):
         queue.ring_once(config.current().redis_url, queue.WORK, away_letters.TELL_PEOPLE, within=60)
 
 
 def _expire_grants(session: Session, now: datetime) -> None:
     consent.expire_due(session, now=now)
+    counters.lapse_due(session, now=now)
 
 
 def _look_at_consents(session: Session, now: datetime) -> None:
@@ -342,4 +359,6 @@ def _look_at_log(session: Session, now: datetime) -> None:
 
 
 def _renew_keys(session: Session, now: datetime) -> None:
-    signing.renew(session, keyring=keyrings.load(config.current().keyring_file), now=now)
+    keyring = keyrings.load(config.current().keyring_file)
+    signing.renew(session, keyring=keyring, now=now)
+    record_keys.renew(session, keyring=keyring, now=now)

@@ -70,6 +70,8 @@ ENTRIES = (
     Entry("grant-not-active", 409, "Not shared at the moment", "The person has paused, stopped or let run out what you refer to.", "Wait until it is active again; you are told."),
     Entry("detail-not-left-out", 422, "Not left out", "You asked once more for a detail that is shared already, or that is no optional one of your purpose.", "Ask for those in `left_out` of `GET /api/v1/grants/{grant_id}`."),
     Entry("detail-declined", 409, "Declined before", "You asked for this detail once more before, and the person said no.", "Respect it: they can add it themselves at any time, and you are told."),
+    Entry("offer-over", 409, "Offer over", "The offer was answered or taken back, is older than 30 days, or your purpose says something else by now.", "Look at the grant: its `state` says what became of it. Ask the person again if you need to."),
+    Entry("sharing-frozen", 409, "Frozen", "The person has frozen everything they share: nothing new begins.", "Try again another day; the offer waits for its 30 days."),
     Entry("not-to-be-asked", 403, "Not to be asked again", "The person does not want to be asked for this purpose again.", "Respect it; only they can change that."),
     Entry("asked-lately", 429, "Asked not long ago", "A person is asked once in 30 days for what they left out of one purpose.", "Wait as many seconds as `Retry-After` says."),
     Entry("too-many-questions", 429, "Too many questions", "Three of your questions wait for this person, or they declined three within a day.", "Wait for their answers."),

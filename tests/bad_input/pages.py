@@ -131,6 +131,17 @@ FORMS = {
     "consent.resume": Form("ada", arguments=_grant),
     "consent.stop": Form("ada", lambda _cast: {"erase": "1"}, arguments=_grant),
     "consent.ask_deletion": Form("ada", arguments=_grant, status=409),
+    "consent_answers.take_back": Form("ada", arguments=_grant),
+    "consent_answers.let_them_ask": Form("ada", arguments=_grant),
+    "offers.accept": Form("staff", arguments=lambda cast: _app(cast) | _grant(cast)),
+    "offers.decline": Form("staff", arguments=lambda cast: _app(cast) | _grant(cast)),
+    "particulars.tell": Form(
+        "staff",
+        lambda _cast: {
+            "address": "1 Main Street", "phone": "+353 1 234 5678", "kind": "ForProfitOrganisation",
+            "storage_locations": "IE, DE", "recipients": "Printers Ltd", "authority": "DPC",
+        },
+    ),
     "check.check": Form("ada", lambda cast: {"keep": str(cast.shared.grant_id)}, optional=("keep",)),
     "again.again": Form("ada", arguments=_grant),
     "freezing.freeze": Form("bob"),

@@ -26,6 +26,7 @@ QUESTION, PURPOSE, KEY = "question", "purpose", "key"
 TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 LATER = "question by a program"
+OFFERED = "app with an offer"
 GUARDED = {
     "consent.agreement": GRANT,
     "consent.change": GRANT,
@@ -36,6 +37,11 @@ GUARDED = {
     "in_flight.halted": GRANT,
     "holders.today": GRANT,
     "again.again": GRANT,
+    "consent_answers.take_back": GRANT,
+    "consent_answers.let_them_ask": GRANT,
+    "offers.offers": APP,
+    "offers.accept": OFFERED,
+    "offers.decline": OFFERED,
     "consent.receipt": GRANT,
     "consent.receipt_file": GRANT,
     "consent.approval": QUESTION,
@@ -77,6 +83,8 @@ GUARDED = {
     "grants_api.asked": LATER,
     "deletions_api.of_grant": CONSENT,
     "deletions_api.say": CONSENT,
+    "offers_api.accept": CONSENT,
+    "offers_api.decline": CONSENT,
     "oauth_api.grant": CONSENT,
     "oauth_api.end_grant": CONSENT,
 }
@@ -96,6 +104,7 @@ OWNERS = {
     QUESTION: "ada",
     APP: "staff",
     PURPOSE: "staff",
+    OFFERED: "staff",
     TOLD: "staff",
     REPLAY: "staff",
     MESSAGE: "staff",
@@ -114,6 +123,8 @@ SCOPES = {
     "grants_api.asked": "grant_management_query",
     "deletions_api.of_grant": "grant_management_query",
     "deletions_api.say": "grants:manage",
+    "offers_api.accept": "grants:manage",
+    "offers_api.decline": "grants:manage",
 }
 BODIES: dict[str, dict[str, Any]] = {
     "keys_api.prove": {"json": {"nonce": "x"}},
@@ -130,6 +141,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         DISPUTE: {"disclosure_id": cast.disputed("answered")},
         ANSWERING: {"disclosure_id": cast.disputed("asked")},
         APP: {"client_id": cast.firm.client_id},
+        OFFERED: {"client_id": cast.firm.client_id, "grant_id": cast.shared.grant_id},
         PERSON: {"sub": cast.shared.sub},
         PULL: {"pull_id": cast.pull_id},
         CONSENT: {"grant_id": cast.shared.grant_id},

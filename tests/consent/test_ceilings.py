@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from portal import db
+from portal import config, db
 from portal.companies.models import Purpose
 from portal.consent import asking, queries, receipts, services, terms
 from portal.consent.terms import Effect
@@ -79,10 +79,7 @@ def test_it_is_kept_with_the_consent_its_versions_and_its_receipt(session: Sessi
     grant = declared.give(session, who)
     assert grant.pulls_a_day == FOUR
     steps = queries.versions(session, person_id=who, grant_id=grant.grant_id)
-    client, purpose = queries.offer(session, declared.client_id, declared.purpose_id)
-    told = receipts.record(
-        grant, steps, client=client, purpose=purpose, sub="s", portal_name="Portal", portal_url="https://p.example"
-    )
+    told = receipts.record(session, grant, steps, settings=config.current())
     assert (told["frequency"], told["events"][0]["frequency"]) == ({"unit": "DAY", "value": FOUR},) * 2
     assert told["chain_intact"]
     assert rich_authorization.granted("billing", grant)[0]["pulls_a_day"] == FOUR

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from portal import config
 from portal.consent import asking, queries, receipts, services, terms
 from portal.consent.terms import Effect, Wanted
 from tests.consent.offers import NOW, Offer
@@ -69,11 +70,9 @@ def test_retention_of_none_is_said(session: Session, keys: Keyring, offer: Offer
 
 
 def test_the_consent_and_its_receipt_hold_to_the_request(session: Session, offer: Offer, narrowed: Grant) -> None:
-    [step] = queries.versions(session, person_id=narrowed.person_id, grant_id=narrowed.grant_id)
-    client, purpose = queries.offer(session, offer.client_id, offer.purpose_id)
-    receipt = receipts.record(
-        narrowed, [step], client=client, purpose=purpose, sub="s", portal_name="UCM", portal_url="https://ucm.example"
-    )
+    steps = queries.versions(session, person_id=narrowed.person_id, grant_id=narrowed.grant_id)
+    _client, purpose = queries.offer(session, offer.client_id, offer.purpose_id)
+    receipt = receipts.record(session, narrowed, steps, settings=config.current())
     assert purpose.retention_days == 30
     assert receipt["retention_period"] == {"unit": "DAY", "value": 7}
     assert receipt["consent_mode"] == "asked"

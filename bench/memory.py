@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from bench import goals, load, pulls
 from bench.freshness import OWED, start_senders, stop_senders
@@ -19,6 +19,7 @@ from bench.turns import CONNECTIONS
 from portal import db, queue
 from portal.app import create_app
 from portal.sync import batch_requests
+from portal.sync.models import Stream
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Run:
 
     def __init__(self, here: Ground, world: World) -> None:
         self._here, self._world = here, world
+        # What earlier parts left owed, to somebody who pauses or to nobody, would be waited for without end.
+        world.transact(lambda session: session.execute(update(Stream).values(state="disabled")))
         self._sinks = Sinks(here, FIRMS)
         singles, batches = self._sinks.places[::2], self._sinks.places[1::2]
         self._firms = firms_at(world, singles, per_second=1000) + firms_at(world, batches, batch=BATCH, per_second=1000)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, FetchedValue, Index, SmallInteger
+from sqlalchemy import BigInteger, FetchedValue, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.db import Base, new_id
@@ -158,3 +158,29 @@ class LogWitness(Base):
     asked_at: Mapped[datetime]
     signed_at: Mapped[datetime | None]
     problem: Mapped[str]
+
+
+class FirstUse(Base):
+    """The row of the log with which an organisation got details of a person for the first time.
+
+    The person is written to about it, and `told_at` is when; until `leased_until` somebody is at it.
+    """
+
+    __tablename__ = "first_use"
+    __table_args__ = (Index("first_use_untold_idx", "at", postgresql_where=text("told_at IS NULL")),)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    company_id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    disclosure_id: Mapped[UUID]
+    told_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
+
+
+class FirstUseWatch(Base):
+    """The database's snapshot that was looked at for first uses last (`pg_snapshot` as text): the one row."""
+
+    __tablename__ = "first_use_watch"
+
+    watch_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    seen: Mapped[str]

@@ -74,7 +74,7 @@ def question(disclosure_id: UUID) -> ResponseReturnValue:
             keyring=keyring(),
             company_id=g.company.company_id,
             disclosure_id=disclosure_id,
-            words=form.explanation.data,
+            words=form.explanation.data or "",
             staff_id=person_id(),
             now=now(),
         )

@@ -54,7 +54,7 @@ def open_by_company(session: Session, company_ids: Collection[UUID]) -> dict[UUI
         .where(Dispute.company_id.in_(company_ids), Dispute.state.in_(rules.OPEN))
         .group_by(Dispute.company_id)
     )
-    return {company_id: count for company_id, count in session.execute(counted)}  # noqa: C416 - a row is no pair to mypy
+    return {company_id: count for company_id, count in session.execute(counted) if company_id is not None}
 
 
 def escalated(session: Session) -> int:
@@ -95,9 +95,14 @@ def answered(session: Session, *, person_id: UUID) -> Sequence[Dispute]:
     return session.scalars(mine.order_by(Dispute.changed_at).limit(_LISTED)).all()
 
 
-def open_of_company(session: Session, *, company_id: UUID) -> Sequence[Dispute]:
-    """Return the questions that stand against a company, the most pressing first; those with the operator are last."""
+def open_of_company(session: Session, *, company_id: UUID, client_id: str | None = None) -> Sequence[Dispute]:
+    """Return the questions that stand against a company, the most pressing first; those with the operator are last.
+
+    `client_id` narrows them to one of its apps.
+    """
     theirs = select(Dispute).where(Dispute.company_id == company_id, Dispute.state.in_(rules.OPEN))
+    if client_id is not None:
+        theirs = theirs.where(Dispute.client_id == client_id)
     return session.scalars(theirs.order_by(Dispute.due_at, Dispute.disclosure_id).limit(_LISTED)).all()
 
 

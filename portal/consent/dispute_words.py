@@ -56,7 +56,8 @@ _COMPANY: Final[Mapping[str, Tag]] = {
     rules.SETTLED: Tag("Settled", "ok"),
     rules.DECIDED: Tag("Decided", ""),
 }
-_OPERATOR: Final[Mapping[str, Tag]] = _COMPANY | {
+_OPERATOR: Final[Mapping[str, Tag]] = {
+    **_COMPANY,
     rules.ASKED: Tag("Waits for an answer", "hold"),
     rules.ESCALATED: Tag("Waits for you", "hold"),
     rules.MENDING: Tag("To be mended by them", "hold"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
@@ -90,7 +90,7 @@ def escalate(disclosure_id: UUID) -> ResponseReturnValue:
             raise NotFoundError
         return _thread(entry, held, form)
     mine = {"person_id": person_id(), "disclosure_id": disclosure_id, "keyring": keyring(), "now": now()}
-    disputes.escalate(session(), words=form.words.data, **mine)
+    disputes.escalate(session(), words=form.words.data or "", **mine)
     flash("We look into it, and tell you by email what we decide.")
     return _back(disclosure_id)
 
@@ -117,7 +117,7 @@ def _ask(entry: Entry, form: QuestionForm) -> None:
         keyring=keyring(),
         entry=entry,
         choice=form.choice.data or "",
-        words=form.words.data,
+        words=form.words.data or "",
         pause=form.pause.data,
         now=now(),
     )
@@ -148,7 +148,7 @@ def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
     )
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry) -> dict[str, Any]:
     return {
         "entry": entry,
         "how": ledger_words.how(entry.channel, entry.reason),

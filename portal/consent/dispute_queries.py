@@ -89,6 +89,12 @@ def of_person(session: Session, *, person_id: UUID) -> Sequence[Dispute]:
     return session.scalars(mine.order_by(*order).limit(_LISTED)).all()
 
 
+def count_of_person(session: Session, *, person_id: UUID) -> int:
+    """Return how many questions a person has asked."""
+    counted = select(func.count()).where(Dispute.person_id == person_id)
+    return session.scalars(counted).one()
+
+
 def answered(session: Session, *, person_id: UUID) -> Sequence[Dispute]:
     """Return the questions that were answered and wait for the person to say whether that settles them."""
     mine = select(Dispute).where(Dispute.person_id == person_id, Dispute.state == rules.ANSWERED)

@@ -105,6 +105,12 @@ def mark_slot(entry: Entry, among: Sequence[Entry]) -> str:
     return render_template("consent/_dispute_mark.html", entry=entry, tag=tag).rstrip()
 
 
+def list_slot() -> str:
+    """Return the way to everything the person asked about; empty while that is nothing."""
+    count = queries.count_of_person(session(), person_id=person_id())
+    return render_template("consent/_disputes_link.html", count=count) if count else ""
+
+
 def answered_slot() -> str:
     """Return the note on Home about questions that were answered; empty when none waits for the person."""
     found = _lines(queries.answered(session(), person_id=person_id()))

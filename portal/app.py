@@ -159,6 +159,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "away", away_web.away_slot)
     slots.fill(app, "dispute", disputes_web.mark_slot)
     slots.fill(app, "disputes_answered", disputes_web.answered_slot)
+    slots.fill(app, "dispute_list", disputes_web.list_slot)
     slots.fill(app, "disputes_waiting", dispute_answers_web.waiting_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import crowd, delivery, freshness, goals, growth, memory, oauth, pulls
+from bench import crowd, delivery, freshness, goals, growth, ledger, memory, oauth, pulls
 from bench.ground import ground
 from portal.vault import keyring
 from tests.sync import cast
@@ -43,6 +43,7 @@ PARTS = {
     "delivery": delivery.measure,
     "crowd": crowd.measure,
     "growth": growth.measure,
+    "ledger": ledger.measure,
     "pulls": pulls.measure,
     "oauth": oauth.measure,
     "memory": memory.measure,

@@ -158,7 +158,7 @@ class Checkpoint(NamedTuple):
     def read(cls, note: str) -> Checkpoint:
         text, gap, _ = note.rpartition("\n\n")
         found = _CHECKPOINT.fullmatch(text + "\n")
-        if not gap or found is None or len(decoded(found["root"])) != 32:  # noqa: PLR2004 - SHA-256
+        if not gap or not note.endswith("\n") or found is None or len(decoded(found["root"])) != 32:  # noqa: PLR2004 - SHA-256
             raise UnreadableError
         return cls(found["origin"], int(found["size"]), decoded(found["root"]), text + "\n")
 

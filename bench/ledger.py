@@ -1,0 +1,245 @@
+"""What it costs to let the log grow with ten thousand, a hundred thousand and a million entries in it already.
+
+In a database of its own on the same server.  Disclosures are made in SQL; the tree grows as the sequencer grows it,
+and proofs, exports and their verification are those that people get.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import text
+
+from bench import goals
+from bench.load import percentile
+from portal import db, schema
+from portal.embedded.postgres import APP, OWNER
+from portal.ledger import exports, publisher, sequencer, services, tiles, tree, verifying
+from portal.ledger.checkpoints import Checkpoint, Proof
+from portal.vault import notes
+from portal.vault.notes import Signer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
+    from bench.ground import Ground
+    from tests.sync.cast import World
+
+SIZES = (10_000, 100_000, 1_000_000)
+HISTORY = 10_000
+# Rows of a growth that is measured, and how often; rows that come in a second, and how many seconds.
+_ADDED, _ROUNDS = 10_000, 3
+_A_SECOND, _SECONDS = 100, 20
+_PEOPLE, _PROOFS = 20_000, 300
+_DATABASE = "bench_ledger"
+_SIGNER = Signer("bench.example/log", bytes(range(32)))
+_ONE = UUID("018f0000-0000-7000-8000-000000000001")
+_SOMEBODY = f"md5('person' || (random() * {_PEOPLE})::int)::uuid"
+_LOG = """
+    INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel, outcome, asked,
+                            given, message_id)
+    SELECT {person}, now() + make_interval(secs => 0.0001 * i), gen_random_uuid(), %(context_id)s,
+           md5('grant' || i)::uuid, 3, 'push', 'completed', '["email.main", "name.full", "address.home"]',
+           '{{"email.main": 4, "name.full": 1, "address.home": 2}}', md5(i::text)
+      FROM generate_series(1, %(count)s) i
+"""
+_SOME = text("""
+    SELECT person_id, at, disclosure_id FROM log_entry ORDER BY md5(leaf::text) LIMIT :count
+""")
+_LEAF = text("""
+    SELECT leaf FROM log_entry
+     WHERE (person_id, at, disclosure_id, outcome, log_id) = (:person_id, :at, :disclosure_id, '', 1)
+""")
+_HELD = """
+    SELECT (SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'log_entry'::regclass),
+           pg_total_relation_size('log_tile')
+"""
+
+
+class Cost(NamedTuple):
+    """Of a growth: rows a second, microseconds of CPU a row, here and in PostgreSQL; and milliseconds of one by the
+    rows of a second, signed, the middle and the longest of some."""
+
+    rate: float
+    here: float
+    there: float
+    second: float
+    longest: float
+
+
+class Shown(NamedTuple):
+    """Milliseconds to make a proof that an entry is there, its bytes, and milliseconds of one of consistency."""
+
+    made: float
+    size: float
+    consistent: float
+
+
+class Place:
+    """The log's own database, and who fills it."""
+
+    def __init__(self, here: Ground) -> None:
+        self._here = here
+        with psycopg.connect(here.postgres.url(OWNER), autocommit=True) as owner:
+            owner.execute(f"CREATE DATABASE {_DATABASE}")
+        self.url, self._owner = (here.postgres.url(role, _DATABASE) for role in (APP, OWNER))
+        schema.migrate(self._owner, app_url=self.url)
+        words: dict[str, Any] = {"company_id": _ONE, "client_id": "live_bench", "company_name": "Bench"}
+        with db.transaction(self.url) as session:
+            self._context_id = services.context(session, **words, purpose="send bills to the right address")
+
+    def fill(self, count: int, *, person: str = _SOMEBODY) -> None:
+        """Have `count` disclosures more, by one transaction."""
+        with psycopg.connect(self._owner, autocommit=True) as owner:
+            owner.execute(_LOG.format(person=person), {"context_id": self._context_id, "count": count})
+
+    def settle(self) -> None:
+        """Do what autovacuum does within a minute or so."""
+        with psycopg.connect(self._owner, autocommit=True) as owner:
+            owner.execute("VACUUM ANALYZE")
+            owner.execute("CHECKPOINT")
+
+    def grow(self) -> int:
+        """Let the log grow and sign it; return its size."""
+        with db.sessions(self.url).begin() as session:
+            size = sequencer.grow(session, origin=_SIGNER.name, now=db.now())
+        with db.transaction(self.url) as session:
+            publisher.publish(session, signer=_SIGNER, head=self._here.folder / "bench-head", now=db.now())
+        return size or 0
+
+    def bytes_a_leaf(self, size: int) -> tuple[float, float]:
+        """Return what an entry takes of the table of entries with its index, and of the tiles."""
+        with psycopg.connect(self._owner) as owner:
+            entries, tree_itself = owner.execute(_HELD).fetchone() or (0, 0)
+        return float(entries) / size, float(tree_itself) / size
+
+    def close(self) -> None:
+        db.engine(self.url).dispose()
+        with psycopg.connect(self._here.postgres.url(OWNER), autocommit=True) as owner:
+            owner.execute(f"DROP DATABASE {_DATABASE} WITH (FORCE)")
+
+
+def measure(here: Ground, world: World) -> None:  # noqa: ARG001 - this part has a database of its own, without people
+    """Print the figures of each size side by side, and then what the largest log costs those who check it."""
+    place = Place(here)
+    try:
+        costs = [_grown_to(here, place, size) for size in SIZES]
+        _print_growth(costs, place)
+        _print_checks(_shown(place), _verified(place))
+    finally:
+        place.close()
+
+
+def _grown_to(here: Ground, place: Place, size: int) -> Cost:
+    """Fill the log up to `size`, and return what it costs to go on from there."""
+    place.fill(size - place.grow())
+    place.grow()
+    place.settle()
+    rounds = [_growth(here, place, _ADDED) for _ in range(_ROUNDS)]
+    seconds = [_growth(here, place, _A_SECOND)[0] * 1000 for _ in range(_SECONDS)]
+    took, used, there = (statistics.median(each) / _ADDED for each in zip(*rounds, strict=True))
+    return Cost(1 / took, used * 1e6, there * 1e6, statistics.median(seconds), max(seconds))
+
+
+def _growth(here: Ground, place: Place, count: int) -> tuple[float, float, float]:
+    """Return the seconds that a growth by `count` rows takes, and CPU seconds here and in PostgreSQL."""
+    place.fill(count)
+    before, used, there = time.perf_counter(), time.process_time(), here.cpu("postgres")
+    place.grow()
+    return time.perf_counter() - before, time.process_time() - used, here.cpu("postgres") - there
+
+
+def _shown(place: Place) -> Shown:
+    """Make proofs as a page does that is asked for them: each is read from the database by itself."""
+    with db.transaction(place.url) as session:
+        some = session.execute(_SOME, {"count": _PROOFS}).all()
+    made, sizes, between = [], [], []
+    for row in some:
+        started = time.perf_counter()
+        proof = _proof(place, row)
+        made.append(_milliseconds(started))
+        sizes.append(float(len(str(proof).encode())))
+        started = time.perf_counter()
+        _consistency(place, proof.index + 1)
+        between.append(_milliseconds(started))
+    return Shown(*(percentile(each, 50) for each in (made, sizes, between)))
+
+
+def _proof(place: Place, row: Row[Any]) -> Proof:
+    with db.transaction(place.url) as session:
+        leaf = session.execute(_LEAF, row._asdict()).scalar_one()
+        note = str(session.execute(text("SELECT note FROM log")).scalar_one())
+        size = Checkpoint.read(notes.opened(note, _SIGNER.verifier()).text).size
+        spans = tree.inclusion(leaf, size)
+        kept = tiles.nodes(session, [node for span in spans for node in span.nodes], log_id=1)
+    return Proof(leaf, tuple(span.hash(kept) for span in spans), note)
+
+
+def _consistency(place: Place, first: int) -> Sequence[bytes]:
+    with db.transaction(place.url) as session:
+        size = session.execute(text("SELECT size FROM log")).scalar_one()
+        spans = tree.consistency(first, size)
+        kept = tiles.nodes(session, [node for span in spans for node in span.nodes], log_id=1)
+    return [span.hash(kept) for span in spans]
+
+
+def _verified(place: Place) -> tuple[float, float]:
+    """Return the seconds in which a person's whole history is exported, and checked by who has the file alone."""
+    place.fill(HISTORY, person=f"'{_ONE}'::uuid")
+    place.grow()
+    started = time.perf_counter()
+    with db.transaction(place.url) as session:
+        exported = exports.export(session, person_id=_ONE, verifier=_SIGNER.verifier()) or {}
+    exporting, started = _milliseconds(started), time.perf_counter()
+    found = verifying.verify(exported, known=_SIGNER.verifier())
+    checking = _milliseconds(started)
+    if found.wrong or found.entries != HISTORY:
+        raise RuntimeError(found.wrong[:1])
+    return exporting / 1000, checking / 1000
+
+
+def _milliseconds(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
+
+
+def _print_growth(costs: Sequence[Cost], place: Place) -> None:
+    size = place.grow()
+    print(
+        f"\nthe log, growing by {_ADDED} rows at once ({_ROUNDS} times), and by {_A_SECOND} as in a second ({_SECONDS})"
+    )
+    for held, cost in zip(SIZES, costs, strict=True):
+        print(
+            f"  with {held:9} in it: {cost.rate:7.0f} rows/s   CPU a row {cost.here:4.0f} us here,"
+            f" {cost.there:4.0f} us in PostgreSQL   a second's rows {cost.second:5.1f} ms, at most {cost.longest:5.1f}"
+        )
+    small, large = costs[0], costs[-1]
+    ratios = [small.rate / each.rate for each in costs[1:]]
+    of_a_second = [each.second / small.second for each in costs[1:]]
+    print(f"  beside {SIZES[0]}: time a row x {_listed(ratios)}   a second's rows x {_listed(of_a_second)}")
+    entries, tree_itself = place.bytes_a_leaf(size)
+    print(f"  an entry takes {entries:.0f} B in the table of entries and {tree_itself:.1f} B in the tree")
+    goals.saw("L1 row", ratios[-1])
+    goals.saw("L1 second", of_a_second[-1])
+    goals.saw("L2", large.rate)
+
+
+def _print_checks(shown: Shown, verified: tuple[float, float]) -> None:
+    exporting, checking = verified
+    print(
+        f"  a proof is made in {shown.made:.2f} ms and has {shown.size:.0f} B, one of consistency in"
+        f" {shown.consistent:.2f} ms   {HISTORY} entries of a person exported in {exporting:.2f} s,"
+        f" checked in {checking:.2f} s"
+    )
+    goals.saw("L3 made", shown.made)
+    goals.saw("L3 size", shown.size)
+    goals.saw("L4", checking)
+
+
+def _listed(ratios: Sequence[float]) -> str:
+    return ", ".join(f"{each:.2f}" for each in ratios)

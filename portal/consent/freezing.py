@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from portal.consent import steps
+from portal.consent import queries, steps
 from portal.consent.models import Freeze, Grant
 from portal.errors import RefusedError
 
@@ -68,9 +68,13 @@ def check_giving(session: Session, *, person_id: UUID) -> None:
 
 
 def hold(session: Session, *, person_id: UUID) -> Sequence[Grant]:
-    """Return the consents that a freeze would pause, all held still: whoever is sending now has been waited for."""
+    """Return the consents that a freeze would pause, all held still: whoever is sending now has been waited for.
+
+    Paused ones are held too: who resumes one at this moment has either been waited for, or waits and is refused.
+    """
     session.execute(_FREEZING, {"person_id": person_id})
-    return _held(session, Grant.person_id == person_id, Grant.state == "active")
+    held = _held(session, Grant.person_id == person_id, Grant.state.in_(queries.LIVE))
+    return [grant for grant in held if grant.state == "active"]
 
 
 def freeze(session: Session, *, person_id: UUID, now: datetime) -> int:

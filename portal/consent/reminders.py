@@ -52,9 +52,10 @@ DUE: Final = text("""
     WITH due AS MATERIALIZED (
         SELECT DISTINCT person_id FROM (
             SELECT person_id FROM consent_watch WHERE due_at <= :now ORDER BY due_at LIMIT :limit) first)
-    SELECT w.person_id, w.grant_id, w.term_to, w.told, w.asked_at, w.warned_at
-      FROM due JOIN consent_watch w ON w.person_id = due.person_id AND w.due_at <= :soon
-     ORDER BY w.person_id, w.grant_id FOR UPDATE OF w SKIP LOCKED
+    SELECT theirs.* FROM due CROSS JOIN LATERAL (
+           SELECT w.person_id, w.grant_id, w.term_to, w.told, w.asked_at, w.warned_at FROM consent_watch w
+            WHERE w.person_id = due.person_id AND w.due_at <= :soon ORDER BY w.grant_id
+              FOR UPDATE SKIP LOCKED OFFSET 0) theirs
 """)
 _SEEN = text("""
     UPDATE consent_watch w

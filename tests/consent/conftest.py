@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from portal import db, events
 from portal.app import create_app
@@ -69,3 +70,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[events.GrantChanged]:
     heard: list[events.GrantChanged] = []
     monkeypatch.setitem(events._listeners, events.GrantChanged, [lambda _session, fact: heard.append(fact)])  # noqa: SLF001 - the registry has no way to forget
     return heard
+
+
+@pytest.fixture(scope="session")
+def old_months(settings: Settings) -> None:
+    """The log's months of a portal that has been there for a year and a half."""
+    opened = text("SELECT open_ledger_month(now() - make_interval(months => :ago))")
+    with db.transaction(settings.database_url) as session:
+        for ago in range(18):
+            session.execute(opened, {"ago": ago})

@@ -40,7 +40,7 @@ class _Words:
 class QuestionForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
     """The person's question about one row."""
 
-    choice = RadioField("What surprises you?", [Optional()], choices=list(rules.CHOICES.items()))
+    choice = RadioField("What surprises you?", [Optional()], choices=dict(rules.CHOICES))
     words = TextAreaField("Say it in your own words", [_Words("What you write", "Say what surprises you.")])
     pause = BooleanField("Pause sharing with them")
 
@@ -60,10 +60,10 @@ class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotat
 class DecisionForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
     """The operator's decision, and the reason that both sides read."""
 
-    decision = RadioField("Decision", [InputRequired("Choose a decision.")], choices=list(_DECISIONS.items()))
+    decision = RadioField("Decision", [InputRequired("Choose a decision.")], choices=_DECISIONS)
     days = SelectField(
         "Time to mend it",
-        choices=[(days, f"{days} days") for days in rules.DAYS_TO_MEND],
+        choices={str(days): f"{days} days" for days in rules.DAYS_TO_MEND},
         coerce=int,
         default=rules.DAYS_TO_MEND[1],
     )
@@ -71,4 +71,4 @@ class DecisionForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annot
 
     def explain_only(self) -> None:
         """Offer no more than an explanation: no organisation has anything to mend in what an operator did."""
-        self.decision.choices = [(rules.UNFOUNDED, "Explain it")]
+        self.decision.choices = {rules.UNFOUNDED: "Explain it"}

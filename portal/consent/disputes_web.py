@@ -130,12 +130,14 @@ def _ask(entry: Entry, form: QuestionForm) -> None:
 
 
 def _ask_page(entry: Entry, form: QuestionForm, status: int) -> Response:
-    sharing = any(
-        held.company_id == entry.company_id and held.state == "active"
-        for held in consents.grants_of(session(), person_id=person_id())
+    return page(
+        "consent/dispute_ask.html",
+        status=status,
+        **_row(entry),
+        form=form,
+        sharing="active" in _states_with(entry),
+        days=rules.TO_ANSWER.days,
     )
-    days = rules.TO_ANSWER.days
-    return page("consent/dispute_ask.html", status=status, **_row(entry), form=form, sharing=sharing, days=days)
 
 
 def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
@@ -151,7 +153,14 @@ def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
         steps=[(words.step(one, reader=rules.PERSON, company_name=entry.company_name), one) for one in said],
         choices=rules.CHOICES,
         over=held.state in rules.OVER,
+        paused="paused" in _states_with(entry),
     )
+
+
+def _states_with(entry: Entry) -> set[str]:
+    """Return the states of all that the person shares with the organisation of a row."""
+    mine = consents.grants_of(session(), person_id=person_id())
+    return {held.state for held in mine if held.company_id == entry.company_id}
 
 
 def _row(entry: Entry) -> dict[str, Any]:

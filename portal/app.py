@@ -17,6 +17,7 @@ from portal.consent import (
     answers_web,
     check_web,
     dispute_answers_web,
+    dispute_decisions_web,
     disputes_web,
     freezing_web,
     holders_web,
@@ -72,7 +73,7 @@ _FORM_FIELDS = 500
 PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
-    disputes_web, dispute_answers_web,
+    disputes_web, dispute_answers_web, dispute_decisions_web,
     operators_web, freezing_web, holders_web, check_web, again_web, answers_web,
     offers_web, particulars_web,
 )  # fmt: skip
@@ -161,6 +162,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "disputes_answered", disputes_web.answered_slot)
     slots.fill(app, "dispute_list", disputes_web.list_slot)
     slots.fill(app, "disputes_waiting", dispute_answers_web.waiting_slot)
+    slots.fill(app, "disputes_escalated", dispute_decisions_web.waiting_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "today", today_web.today_slot)

@@ -161,6 +161,13 @@ FORMS = {
         "staff", lambda _cast: {"explanation": "For your bill."}, ("explanation",),
         lambda cast: {"disclosure_id": cast.disputed("asked")},
     ),
+    "dispute_decisions.question": Form(
+        "operator", lambda _cast: {"decision": "mend", "days": "7", "reason": "Say which bill."},
+        ("decision", "reason"), lambda cast: {"disclosure_id": cast.disputed("escalated")},
+    ),
+    "dispute_decisions.lift": Form(
+        "operator", arguments=lambda cast: {"disclosure_id": cast.disputed("escalated")},
+    ),
     "oauth.answer": Form(
         "ada",
         lambda cast: {

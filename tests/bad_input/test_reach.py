@@ -25,6 +25,7 @@ GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "p
 QUESTION, PURPOSE, KEY = "question", "purpose", "key"
 TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
+DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
 LATER = "question by a program"
 OFFERED = "app with an offer"
 GUARDED = {
@@ -50,6 +51,9 @@ GUARDED = {
     "disputes.settle": DISPUTE,
     "disputes.escalate": DISPUTE,
     "dispute_answers.question": ANSWERING,
+    "dispute_decisions.question": DECIDING,
+    "dispute_decisions.lift": DECIDING,
+    "dispute_decisions.proof": PROVING,
     "companies.one_app": APP,
     "company_keys.overview": APP,
     "company_keys.retire": APP,
@@ -101,6 +105,8 @@ OWNERS = {
     DISCLOSURE: "ada",
     DISPUTE: "ada",
     ANSWERING: "staff",
+    DECIDING: "operator",
+    PROVING: "operator",
     QUESTION: "ada",
     APP: "staff",
     PURPOSE: "staff",
@@ -140,6 +146,8 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         DISCLOSURE: {"disclosure_id": cast.disclosure_id},
         DISPUTE: {"disclosure_id": cast.disputed("answered")},
         ANSWERING: {"disclosure_id": cast.disputed("asked")},
+        DECIDING: {"disclosure_id": cast.disputed("escalated")},
+        PROVING: {"disclosure_id": cast.disputed("escalated")},
         APP: {"client_id": cast.firm.client_id},
         OFFERED: {"client_id": cast.firm.client_id, "grant_id": cast.shared.grant_id},
         PERSON: {"sub": cast.shared.sub},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -116,7 +116,7 @@ def test_share_again_begins_anew(settings: Settings, browser: Browser, lasting: 
     assert "Share with" in page
     assert not re.search(r"<input[^>]* checked", page)
     seen = page.partition('name="seen"')[2].partition('value="')[2].partition('"')[0]
-    answer = {"seen": seen, "answer": "share", "duration": "year", "attributes": "email.main"}
+    answer: dict[str, Any] = {"seen": seen, "answer": "share", "duration": "year", "attributes": "email.main"}
     assert browser.send(f"/sharing/{old.grant_id}/again", answer="decline").status_code == 303
     assert browser.send(f"/sharing/{old.grant_id}/again", answer="share", duration="").status_code == 422
     made = browser.send(f"/sharing/{old.grant_id}/again", **answer)

@@ -60,7 +60,8 @@ def test_what_is_noted(facts: Facts, memory: Memory, day: float, noted: str) -> 
 def test_any_story(days: int | None, steps: list[int], uses: list[int]) -> None:
     """Looked at however late: each stage is told once, none after a later one, and a pause follows a warning only."""
     expires = START + days * DAY if days else None
-    memory, state, told, now = Memory(), "active", [], START
+    memory, state, now = Memory(), "active", START
+    told: list[str] = []
     due = watching.first_look(mode=OPEN.mode, at=START, expires_at=expires)
     for step in steps:
         now = max(now + step * DAY, due)

@@ -29,6 +29,7 @@ _COPY = {
     "client": {"client_id": "'crowd-' || i", "company_id": "id('company', i)"},
     "client_key": {"client_id": "'crowd-' || i"},
     "purpose": {"purpose_id": "id('purpose', i)", "client_id": "'crowd-' || i"},
+    "purpose_version": {"purpose_id": "id('purpose', i)"},
     "stream": {"stream_id": "id('stream', i)", "client_id": "'crowd-' || i", "url": "places[i]"},
     "subject": {"company_id": "id('company', i)", "sub": "'crowd-' || i"},
     "grant": {
@@ -38,7 +39,11 @@ _COPY = {
         "purpose_id": "id('purpose', i)",
     },
 }
-_FROM = {"subject": "person_id = %(person_id)s", "company": "company_id = %(company_id)s"}
+_FROM = {
+    "subject": "person_id = %(person_id)s",
+    "company": "company_id = %(company_id)s",
+    "purpose_version": "purpose_id = %(purpose_id)s",
+}
 
 
 def measure(here: Ground, world: World) -> None:
@@ -91,7 +96,7 @@ def _multiply(here: Ground, firm: Firm, shared: Shared, places: list[str]) -> No
     """Copy a company and what one person shares with it, in SQL: ten thousand by the program take minutes."""
     which = {
         "company_id": firm.company_id, "client_id": firm.client_id, "person_id": shared.person_id,
-        "places": [f"https://{place}/events" for place in places],
+        "purpose_id": firm.purpose_id, "places": [f"https://{place}/events" for place in places],
     }  # fmt: skip
     with psycopg.connect(here.postgres.url(OWNER), autocommit=True) as owner:
         owner.execute(

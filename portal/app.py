@@ -9,7 +9,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import config, wiring
-from portal.companies import keys_web, particulars_web, telling_web
+from portal.companies import keys_web, particulars_web, purposes_web, reviews_web, telling_web
 from portal.companies import web as companies_web
 from portal.config import asset_folder
 from portal.consent import (
@@ -49,6 +49,7 @@ from portal.sync import (
     in_flight_web,
     keys_api,
     offers_api,
+    purposes_api,
     receipts_api,
     replays_web,
     streams_api,
@@ -74,10 +75,12 @@ PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web, dispute_decisions_web,
+    purposes_web, reviews_web,
     operators_web, freezing_web, holders_web, check_web, again_web, answers_web,
     offers_web, particulars_web,
 )  # fmt: skip
 APIS = (
+    purposes_api,
     log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api, evidence_api,
     grants_api, deletions_api, offers_api, record_keys_api,
 )  # fmt: skip
@@ -168,5 +171,6 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "today", today_web.today_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
+    slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)
     slots.fill(app, "endpoints_away", health_web.endpoints_away_slot)

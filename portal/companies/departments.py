@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from portal.companies import key_states, queries
+from portal.companies import key_states
 from portal.companies.client_keys import held, lock_client
 from portal.companies.keys import ENCRYPTION
 from portal.companies.models import Purpose
@@ -46,7 +46,7 @@ def choose(session: Session, *, client_id: str, code: str, groups: Mapping[str, 
     )
     if row is None:
         raise NotFoundError
-    asked = queries.purpose_facts(row).attributes
+    asked = set(row.attributes)
     there = {key.key_group for key in held(session, client_id) if key.use == ENCRYPTION and key.retired_at is None}
     for attribute, group in groups.items():
         if attribute not in asked or not group or group not in there:

@@ -10,8 +10,8 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, NumberRange, Optional, StopValidation
 
-from portal.companies import keys, registration, rules
-from portal.companies.purposes import MODES, PURPOSES
+from portal.companies import ceilings, declared, keys, registration, rules
+from portal.companies.purposes import BASES, CONSENT, PURPOSES, UPDATED, USES, use
 from portal.errors import PortalError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NEEDED, WISHED = "required", "optional"
 ANSWERS = {"plain": "JSON", "signed": "Signed (ES256)", "encrypted": "Signed and encrypted to your key in use"}
+_LONGEST = {"365": "12 months", "180": "6 months", "90": "3 months", "30": "1 month"}
 _NO_COUNTRIES = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
 
 
@@ -50,11 +51,15 @@ class RefusableForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annot
 
     def refuse(self, error: PortalError) -> None:
         """Put the sentence of `error` beside its field, or above all of them."""
-        name = self.pointers.get(error.pointer, error.pointer.strip("/").partition("/")[0])
+        self.say(error.pointer, error.public)
+
+    def say(self, pointer: str, sentence: str) -> None:
+        """Put a sentence beside the field that a pointer leads to, or above all of them."""
+        name = self.pointers.get(pointer, pointer.strip("/").partition("/")[0])
         if name in self:
-            self[name].errors = [error.public]
+            self[name].errors = [sentence]
         else:
-            self.form_errors.append(error.public)
+            self.form_errors.append(sentence)
 
     @property
     def status(self) -> int:
@@ -91,9 +96,13 @@ class PurposeForm(RefusableForm):
         choices={"": "Choose from the list"} | dict(PURPOSES),
     )
     # What is not sent is not answered: without these checks it would be taken for the first choice.
+    lawful_basis = RadioField(
+        "Why you may use the details (lawful basis)", [InputRequired("Choose the lawful basis.")],
+        choices=dict(BASES), default=CONSENT,
+    )  # fmt: skip
     mode = RadioField(
         "How you use the details", [InputRequired("Choose how you use the details.")],
-        choices=dict(MODES), default="kept-up-to-date",
+        choices=dict(USES), default=UPDATED,
     )  # fmt: skip
     retention_days = IntegerField(
         "Days you keep the details after someone stops",
@@ -104,7 +113,7 @@ class PurposeForm(RefusableForm):
     )  # fmt: skip
     longest_days = SelectField(
         "Longest time before you ask again", [InputRequired("Choose the longest time.")], coerce=int, default=365,
-        choices={"365": "12 months", "180": "6 months", "90": "3 months", "30": "1 month"},
+        choices=_LONGEST,
     )  # fmt: skip
 
     pulls_a_day = IntegerField(
@@ -118,9 +127,28 @@ class PurposeForm(RefusableForm):
         """Return the (attribute, reason) pairs marked as `want`."""
         return [(attribute, self[why].data or "") for attribute, choice, why in self.rows if self[choice].data == want]
 
+    def said(self) -> dict[str, Any]:
+        """Return what was declared, as the arguments of `declared.columns` but for the catalogue."""
+        names = ("sentence", "dpv", "lawful_basis", "mode", "retention_days", "longest_days")
+        return {name: self[name].data for name in names} | {
+            "required": self.asked(NEEDED),
+            "optional": self.asked(WISHED),
+            "pulls_a_day": self.pulls_a_day.data or None,
+        }
+
+    def offer_days(self, days: int) -> None:
+        """Let the longest time be what a program has declared, which need not be among the choices."""
+        if str(days) not in _LONGEST:
+            self.longest_days.choices = {str(days): f"{days} days", **_LONGEST}
+
     def validate(self, extra_validators: Any = None) -> bool:  # noqa: ANN401 - as WTForms declares it
-        """Check the fields, and that each detail asked for has its reason."""
+        """Check the fields, that each detail asked for has its reason, and that none of it is over-asking."""
         fine: bool = super().validate(extra_validators)
+        self._check_details()
+        self._check_use()
+        return fine and not self.errors
+
+    def _check_details(self) -> None:
         catalogue = [attribute for attribute, _, _ in self.rows]
         for attribute, choice, why in self.rows:
             if self[choice].data in {NEEDED, WISHED}:
@@ -130,7 +158,23 @@ class PurposeForm(RefusableForm):
                     self[why].errors = [error.public]
         if not any(self[choice].data in {NEEDED, WISHED} for _, choice, _ in self.rows):
             self[self.rows[0][1]].errors = ["Ask for at least one detail."]
-        return fine and not self.errors
+
+    def _check_use(self) -> None:
+        # Whatever else is wrong is said at the same time: nobody mends a form twice.
+        kind, mode, days = self.dpv.data, self.mode.data, self.retention_days.data
+        if kind not in PURPOSES or mode not in USES or days is None:
+            return
+        try:
+            way = use(declared.mode_of(mode, days), days)
+        except PortalError as error:
+            self.refuse(error)
+            return
+        names = [name for name, _ in (*self.asked(NEEDED), *self.asked(WISHED))]
+        asked = ceilings.Asked(
+            names, way, days, self.longest_days.data or 0, self.pulls_a_day.data, self.lawful_basis.data or CONSENT
+        )
+        for one in ceilings.beyond(kind, asked):
+            self.say(one.pointer, one.sentence)
 
 
 class AppForm(PurposeForm):
@@ -224,13 +268,31 @@ class TokenForm(RefusableForm):
     )  # fmt: skip
 
 
+def shown(purpose: PurposeFacts) -> dict[str, Any]:
+    """Return what a form shows of a version of a purpose, by field."""
+    data: dict[str, Any] = {
+        "sentence": purpose.sentence, "dpv": purpose.dpv, "lawful_basis": purpose.lawful_basis, "mode": purpose.use,
+        "retention_days": purpose.retention_days, "longest_days": purpose.longest_days,
+        "pulls_a_day": purpose.pulls_a_day,
+    }  # fmt: skip
+    for wanted, items in ((NEEDED, purpose.required), (WISHED, purpose.optional)):
+        for attribute, reason in items:
+            want, why = _names(attribute)
+            data |= {want: wanted, why: reason}
+    return data
+
+
+def _names(attribute: str) -> tuple[str, str]:
+    end = attribute.replace(".", "-").replace("_", "-")
+    return f"want-{end}", f"why-{end}"
+
+
 @cache
 def form_of(base: type[PurposeForm], catalogue: tuple[tuple[str, str], ...]) -> type[PurposeForm]:
     """Return `base` with a choice and a reason for each (attribute, label) of `catalogue`."""
     fields: dict[str, Any] = {"rows": [], "pointers": {}}
     for attribute, label in catalogue:
-        end = attribute.replace(".", "-").replace("_", "-")
-        want, why = f"want-{end}", f"why-{end}"
+        want, why = _names(attribute)
         choices = {"": "Not asked for", NEEDED: "Needed", WISHED: "Wished for"}
         fields[want] = SelectField(label, choices=choices, default="")
         fields[why] = StringField(f"Reason – {label}")

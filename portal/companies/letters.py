@@ -2,7 +2,7 @@
 
 A sender that dies leaves its lease to run out and the letter is sent again with the same Message-ID, so that a mail
 program shows it once (RFC 5322 section 3.6.4).  What a letter says is settled when it is sent, by the words of its
-kind: those about keys are here, a slice above says what its own are (`wiring.py`).
+kind: those about keys and purposes are here, a slice above says what its own are (`wiring.py`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 SEND: Final = "portal.companies.jobs.send_letters"
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
+PURPOSE_LIVE, PURPOSE_SENT_BACK = "purpose_live", "purpose_sent_back"
 _LONGEST_SECONDS: Final = 40
 _SHOWN = 10
 _OWNER = "owner"
@@ -183,11 +184,13 @@ def _ring(session: Session) -> None:
     queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, SEND)
 
 
-def _of_key(_session: Session, row: Row[Any], _settings: Settings) -> Words:
+def _as_kept(_session: Session, row: Row[Any], _settings: Settings) -> Words:
     return Words(row.kind, row.about)
 
 
-_WORDINGS: dict[str, Wording] = dict.fromkeys((ADDED, HELD, IN_USE, SIGNING_ADDED), _of_key)
+_WORDINGS: dict[str, Wording] = dict.fromkeys(
+    (ADDED, HELD, IN_USE, SIGNING_ADDED, PURPOSE_LIVE, PURPOSE_SENT_BACK), _as_kept
+)
 
 
 def _worded(settings: Settings, session: Session, keyring: Keyring, row: Row[Any]) -> _Letter | None:

@@ -148,10 +148,10 @@ class CompanyLetter(Base):
 
 
 class Purpose(Base):
-    """What a client wants details for.
+    """What a client wants details for; what it says of that stands in its versions.
 
-    `required` and `optional` are lists of `{"attribute", "reason"}`.  `mode` is `kept-up-to-date` (push and
-    pull), `asked` (pull only) or `once`.  `longest_days` caps how long a person can be asked to share.
+    `version` is the one under which people are asked, None before there is one.  `attributes` are the details that it
+    or an earlier one asked for: whoever agreed to an earlier version keeps it.
     """
 
     __tablename__ = "purpose"
@@ -160,17 +160,51 @@ class Purpose(Base):
     purpose_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), index=True)
     code: Mapped[str]
-    version: Mapped[int] = mapped_column(default=1)
-    sentence: Mapped[str]
-    dpv: Mapped[str]
-    mode: Mapped[str]
-    required: Mapped[list[Any]]
-    optional: Mapped[list[Any]]
-    retention_days: Mapped[int]
-    longest_days: Mapped[int] = mapped_column(default=365)
-    pulls_a_day: Mapped[int | None]
+    version: Mapped[int | None]
+    attributes: Mapped[list[str]] = mapped_column(default=list)
     thin: Mapped[bool] = mapped_column(default=False)
     strict: Mapped[bool] = mapped_column(default=False)
     key_groups: Mapped[dict[str, str]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]
+
+
+class PurposeVersion(Base):
+    """What a purpose says, written once: the database refuses to change it.  Only what becomes of it is added.
+
+    `required` and `optional` are lists of `{"attribute", "reason"}`.  `mode` is `kept-up-to-date` (push and
+    pull), `asked` (pull only) or `once`.  `longest_days` caps how long a person can be asked to share,
+    `retention_days` how long what they shared is kept after that.  `lawful_basis` is a key of `purposes.BASES`.
+
+    `state` is `draft`, `waiting` (for an operator, since `sent_at`), `live`, `sent-back` or `replaced` (by another
+    version); `decided_by` is the operator, None for what was live before there were any, and `words` are theirs.
+    """
+
+    __tablename__ = "purpose_version"
+    __table_args__ = (
+        Index("purpose_version_live_key", "purpose_id", unique=True, postgresql_where=text("state = 'live'")),
+        Index(
+            "purpose_version_open_key", "purpose_id", unique=True,
+            postgresql_where=text("state IN ('draft', 'waiting')"),
+        ),
+        Index("purpose_version_waiting_idx", "sent_at", postgresql_where=text("state = 'waiting'")),
+        Index("purpose_version_decided_idx", "decided_at", postgresql_where=text("decided_by IS NOT NULL")),
+    )  # fmt: skip
+
+    purpose_id: Mapped[UUID] = mapped_column(ForeignKey("purpose.purpose_id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    sentence: Mapped[str]
+    dpv: Mapped[str]
+    lawful_basis: Mapped[str]
+    mode: Mapped[str]
+    required: Mapped[list[Any]]
+    optional: Mapped[list[Any]]
+    retention_days: Mapped[int]
+    longest_days: Mapped[int]
+    pulls_a_day: Mapped[int | None]
+    state: Mapped[str]
+    drafted_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[UUID | None]
+    words: Mapped[str] = mapped_column(default="")

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Final
 
 DPV = "https://w3id.org/dpv#"
+UPDATED: Final = "kept-up-to-date"
+ASKED: Final = "asked"
+ONCE: Final = "once"
+SEE_ONCE: Final = "see-once"
+CONSENT: Final = "consent"
+CONTRACT: Final = "contract"
+LEGAL_OBLIGATION: Final = "legal-obligation"
+PUBLIC_TASK: Final = "public-task"
+LEGITIMATE_INTEREST: Final = "legitimate-interest"
 
 PURPOSES = MappingProxyType(
     {
@@ -39,13 +49,42 @@ PURPOSES = MappingProxyType(
     }
 )
 
-MODES = MappingProxyType(
+# What the policy goes by.
+MODES = frozenset({UPDATED, ASKED, ONCE})
+# What people are told: to get details once is to see them, where nothing may be kept, or else to keep a copy.
+USES = MappingProxyType(
     {
-        "kept-up-to-date": "Kept up to date: you are told when a shared detail changes, and may ask at any time",
-        "asked": "When you ask: nothing is sent by itself",
-        "once": "Once: you get the details one time",
+        UPDATED: "Kept up to date: you are told when a shared detail changes, and may ask at any time",
+        ASKED: "Asked when needed: nothing is sent by itself; you ask when you need a detail",
+        ONCE: "Kept once: you get one copy, one time, and keep it for the days you state",
+        SEE_ONCE: "Seen once: you look one time and keep nothing",
     }
 )
+
+# Article 6(1) of the GDPR, (a), (b), (c), (e) and (f); the person is asked whichever it is.
+BASES = MappingProxyType(
+    {
+        CONSENT: "Consent: people may say no, and nothing else depends on it",
+        CONTRACT: "Contract: you cannot do what they asked you for without it",
+        LEGAL_OBLIGATION: "Legal obligation: a law makes you ask",
+        PUBLIC_TASK: "Public task: you do it in the public interest, by law",
+        LEGITIMATE_INTEREST: "Legitimate interest: you need it, and it does not override theirs",
+    }
+)
+EU_GDPR = MappingProxyType(
+    {
+        CONSENT: "eu-gdpr:A6-1-a",
+        CONTRACT: "eu-gdpr:A6-1-b",
+        LEGAL_OBLIGATION: "eu-gdpr:A6-1-c",
+        PUBLIC_TASK: "eu-gdpr:A6-1-e",
+        LEGITIMATE_INTEREST: "eu-gdpr:A6-1-f",
+    }
+)
+
+
+def use(mode: str, retention_days: int) -> str:
+    """Return how details are used, a key of `USES`: who gets them once and may keep nothing has seen them."""
+    return SEE_ONCE if mode == ONCE and not retention_days else mode
 
 
 def times_a_day(number: int) -> str:

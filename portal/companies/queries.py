@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select, tuple_
 
 from portal.companies import key_states
 from portal.companies.keys import ENCRYPTION, SIGNING
 from portal.companies.metadata import ClientMetadata
-from portal.companies.models import Client, ClientKey, Company, Purpose, Staff
+from portal.companies.models import Client, ClientKey, Company, Purpose, PurposeVersion, Staff
+from portal.companies.purposes import EU_GDPR, use
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -80,17 +81,20 @@ class ClientFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PurposeFacts:
-    """A purpose; `required` and `optional` are (attribute, reason) pairs, `attributes` the names of both.
+    """A version of a purpose; `required` and `optional` are (attribute, reason) pairs, `attributes` the names of both.
 
-    `key_groups` maps an attribute to the department that alone can read it.
+    `state` is of the version, as in `models.PurposeVersion`.  `key_groups` maps an attribute to the department that
+    alone can read it.
     """
 
     purpose_id: UUID
     client_id: str
     code: str
     version: int
+    state: str
     sentence: str
     dpv: str
+    lawful_basis: str
     mode: str
     required: tuple[tuple[str, str], ...]
     optional: tuple[tuple[str, str], ...]
@@ -103,6 +107,21 @@ class PurposeFacts:
     @property
     def attributes(self) -> tuple[str, ...]:
         return tuple(name for name, _ in (*self.required, *self.optional))
+
+    @property
+    def use(self) -> str:
+        """How details are used, a key of `purposes.USES`."""
+        return use(self.mode, self.retention_days)
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether an operator has looked at it and let it be; only a test app asks under one that is not."""
+        return self.state in {"live", "replaced"}
+
+    @property
+    def gdpr_basis(self) -> str:
+        """The lawful basis as a term of the Data Privacy Vocabulary: "eu-gdpr:A6-1-a"."""
+        return EU_GDPR[self.lawful_basis]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,28 +185,61 @@ def clients_of(session: Session, *, company_id: UUID) -> list[ClientFacts]:
     return [_client(row) for row in session.execute(query)]
 
 
-def purpose(session: Session, purpose_id: UUID) -> PurposeFacts | None:
-    row = session.get(Purpose, purpose_id)
-    return purpose_facts(row) if row else None
+def purpose(session: Session, purpose_id: UUID, *, version: int | None = None) -> PurposeFacts | None:
+    """Return a purpose as people are asked for it now, or an earlier `version` that somebody agreed to."""
+    rows = _asked_under() if version is None else _versions().where(PurposeVersion.version == version)
+    return _purpose(session.execute(rows.where(Purpose.purpose_id == purpose_id)).one_or_none())
 
 
 def purposes(session: Session, purpose_ids: Collection[UUID]) -> dict[UUID, PurposeFacts]:
-    """Return those of `purpose_ids` that exist, by id, in one query."""
-    rows = session.scalars(select(Purpose).where(Purpose.purpose_id.in_(purpose_ids)))
-    return {row.purpose_id: purpose_facts(row) for row in rows}
+    """Return those of `purpose_ids` under which people are asked, as they are asked now, by id, in one query."""
+    rows = session.execute(_asked_under().where(Purpose.purpose_id.in_(purpose_ids)))
+    return {row.purpose_id: purpose_facts(row, said) for row, said in rows}
+
+
+def purposes_at(session: Session, versions: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], PurposeFacts]:
+    """Return these versions of purposes, which somebody agreed to, by (purpose_id, version), in one query."""
+    wanted = tuple_(PurposeVersion.purpose_id, PurposeVersion.version).in_(versions)
+    rows = session.execute(_versions().where(wanted))
+    return {(row.purpose_id, said.version): purpose_facts(row, said) for row, said in rows}
 
 
 def purpose_by_code(session: Session, client_id: str, code: str) -> PurposeFacts | None:
-    if _NUL in code:
+    """Return a client's purpose as people are asked for it now; None where nobody can be."""
+    if unnameable(code):
         return None
-    row = session.scalar(select(Purpose).where(Purpose.client_id == client_id, Purpose.code == code))
-    return purpose_facts(row) if row else None
+    mine = Purpose.client_id == client_id, Purpose.code == code
+    return _purpose(session.execute(_asked_under().where(*mine)).one_or_none())
+
+
+def is_declared(session: Session, client_id: str, code: str) -> bool:
+    """Say whether a client has a purpose of this code, whether people can be asked for it or not."""
+    mine = select(Purpose.purpose_id).where(Purpose.client_id == client_id, Purpose.code == code)
+    return not unnameable(code) and session.scalar(mine.where(Purpose.withdrawn_at.is_(None))) is not None
 
 
 def purposes_of(session: Session, client_id: str) -> list[PurposeFacts]:
-    """Return a client's purposes that are not withdrawn, oldest first."""
-    query = select(Purpose).where(Purpose.client_id == client_id, Purpose.withdrawn_at.is_(None))
-    return [purpose_facts(row) for row in session.scalars(query.order_by(Purpose.created_at, Purpose.code))]
+    """Return a client's purposes for which people can be asked, oldest first."""
+    query = _asked_under().where(Purpose.client_id == client_id, Purpose.withdrawn_at.is_(None))
+    return [purpose_facts(row, said) for row, said in session.execute(query.order_by(Purpose.created_at, Purpose.code))]
+
+
+def unnameable(code: str) -> bool:
+    """Say whether nothing can be called so in the database."""
+    return _NUL in code
+
+
+def _versions() -> Select[Purpose, PurposeVersion]:
+    return select(Purpose, PurposeVersion).join(PurposeVersion, PurposeVersion.purpose_id == Purpose.purpose_id)
+
+
+def _asked_under() -> Select[Purpose, PurposeVersion]:
+    now = and_(PurposeVersion.purpose_id == Purpose.purpose_id, PurposeVersion.version == Purpose.version)
+    return select(Purpose, PurposeVersion).join(PurposeVersion, now)
+
+
+def _purpose(found: Row[Purpose, PurposeVersion] | None) -> PurposeFacts | None:
+    return None if found is None else purpose_facts(*found)
 
 
 def keys(session: Session, client_id: str, use: str) -> list[dict[str, Any]]:
@@ -292,20 +344,22 @@ def facts_of(row: Company) -> CompanyFacts:
     )
 
 
-def purpose_facts(row: Purpose) -> PurposeFacts:
+def purpose_facts(row: Purpose, said: PurposeVersion) -> PurposeFacts:
     return PurposeFacts(
         purpose_id=row.purpose_id,
         client_id=row.client_id,
         code=row.code,
-        version=row.version,
-        sentence=row.sentence,
-        dpv=row.dpv,
-        mode=row.mode,
-        required=tuple((item["attribute"], item["reason"]) for item in row.required),
-        optional=tuple((item["attribute"], item["reason"]) for item in row.optional),
-        retention_days=row.retention_days,
-        longest_days=row.longest_days,
-        pulls_a_day=row.pulls_a_day,
+        version=said.version,
+        state=said.state,
+        sentence=said.sentence,
+        dpv=said.dpv,
+        lawful_basis=said.lawful_basis,
+        mode=said.mode,
+        required=tuple((item["attribute"], item["reason"]) for item in said.required),
+        optional=tuple((item["attribute"], item["reason"]) for item in said.optional),
+        retention_days=said.retention_days,
+        longest_days=said.longest_days,
+        pulls_a_day=said.pulls_a_day,
         withdrawn=row.withdrawn_at is not None,
         key_groups=dict(row.key_groups or {}),
     )

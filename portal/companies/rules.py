@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 
-from portal.companies.purposes import MODES, PURPOSES
+from portal.companies.purposes import BASES, CONSENT, MODES, PURPOSES
 from portal.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -306,10 +306,20 @@ def _item(attribute: str, reason: str, *, seen: set[str], catalogue: Collection[
     return {"attribute": attribute, "reason": cleaned}
 
 
-def terms(*, dpv: str, mode: str, retention_days: int, longest_days: int, pulls_a_day: int | None = None) -> None:
+def terms(
+    *,
+    dpv: str,
+    mode: str,
+    retention_days: int,
+    longest_days: int,
+    pulls_a_day: int | None = None,
+    lawful_basis: str = CONSENT,
+) -> None:
     """Check what else a purpose states; raise `PurposeError` naming the first thing to mend."""
     if dpv not in PURPOSES:
         raise PurposeError("Choose the kind of purpose from the list.", pointer="/dpv")
+    if lawful_basis not in BASES:
+        raise PurposeError("Choose the lawful basis from the list.", pointer="/lawful_basis")
     if mode not in MODES:
         raise PurposeError("Choose how you use the details.", pointer="/mode")
     if not 0 <= retention_days <= RETENTION_DAYS:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from portal import config
-from portal.companies import client_keys, client_rules, names, queries, rules
+from portal.companies import client_keys, client_rules, declared, names, queries, rules, versions
 from portal.companies import keys as keysets
 from portal.companies.client_rules import ClientMetadataError
 from portal.companies.models import Client, Company, Purpose, Staff
+from portal.companies.purposes import CONSENT
 from portal.db import refused_by
 from portal.errors import InvalidError, NotFoundError, RefusedError
 
@@ -191,31 +192,22 @@ def declare_purpose(
     now: datetime,
     longest_days: int = rules.LONGEST_DAYS,
     pulls_a_day: int | None = None,
+    lawful_basis: str = CONSENT,
     code: str = "",
 ) -> queries.PurposeFacts:
-    """Declare what a client wants details for; `required` and `optional` are (attribute, reason) pairs.
+    """Declare what a client wants details for, as `declared.columns` says; return the first version of it.
 
-    `catalogue` holds the attributes there are, `dpv` is a key of `purposes.PURPOSES`; without `code` it is
-    derived from the sentence.  `pulls_a_day` is how often at most it looks at one person's details.
-    Raises `rules.PurposeError`, `PurposeTakenError`.
+    Without `code` it is derived from the sentence.  People can be asked at once where the client is a test app, and
+    where it is a live one as soon as an operator has put the version live (`versions.send`, `versions.put_live`).
+    Raises `rules.PurposeError`, `declared.OverAskingError`, `PurposeTakenError`.
     """
-    words = rules.sentence(sentence)
-    rules.terms(dpv=dpv, mode=mode, retention_days=retention_days, longest_days=longest_days, pulls_a_day=pulls_a_day)
-    needs, wishes = rules.asked(required, optional, catalogue=catalogue)
-    found = Purpose(
-        client_id=client_id,
-        code=rules.slug(code or words, f"purpose-{secrets.token_hex(3)}"),
-        sentence=words,
-        dpv=dpv,
-        mode=mode,
-        required=needs,
-        optional=wishes,
-        retention_days=retention_days,
-        longest_days=longest_days,
-        pulls_a_day=pulls_a_day,
-        created_at=now,
-    )
+    said = declared.columns(
+        sentence=sentence, dpv=dpv, lawful_basis=lawful_basis, mode=mode, required=required, optional=optional,
+        retention_days=retention_days, longest_days=longest_days, pulls_a_day=pulls_a_day, catalogue=catalogue,
+    )  # fmt: skip
+    code = rules.slug(code or said["sentence"], f"purpose-{secrets.token_hex(3)}")
+    found = Purpose(client_id=client_id, code=code, created_at=now)
     taken = refused_by("purpose_client_id_code_key", PurposeTakenError(pointer="/sentence"))
     with taken, session.begin_nested():
         session.add(found)
-    return queries.purpose_facts(found)
+    return queries.purpose_facts(found, versions.begin(session, found, said, now=now))

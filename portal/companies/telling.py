@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from portal import events
+from portal.companies import queries
 from portal.companies.models import Purpose
 from portal.errors import NotFoundError
 
@@ -29,10 +30,10 @@ class Telling:
 
 def find(session: Session, *, client_id: str, code: str) -> Telling:
     """Return how a purpose in use is told of; raise NotFoundError when the app has none of that code."""
-    row = session.scalar(_purpose(client_id, code))
-    if row is None:
+    row, said = session.scalar(_purpose(client_id, code)), queries.purpose_by_code(session, client_id, code)
+    if row is None or said is None:
         raise NotFoundError
-    return Telling(sentence=row.sentence, thin=row.thin, strict=row.strict)
+    return Telling(sentence=said.sentence, thin=row.thin, strict=row.strict)
 
 
 def choose(session: Session, *, client_id: str, code: str, thin: bool, strict: bool, now: datetime) -> None:

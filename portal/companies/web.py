@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import flask
-from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask_login import current_user
 
-from portal.companies import forms, queries, registration, services, settings
+from portal.companies import forms, purpose_queries, purposes_web, queries, registration, services, settings
 from portal.companies.access import CHOSEN, own_client, recent_staff_required, staff_required, take_place
-from portal.companies.purposes import MODES, PURPOSES, times_a_day
+from portal.companies.purposes import BASES, PURPOSES, USES, times_a_day
 from portal.companies.replacing import replace
 from portal.errors import NotFoundError, PortalError
 from portal.web.access import person_id, person_required, public
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flask import Response
     from flask.typing import ResponseReturnValue
 
-    from portal.companies.forms import AppForm, PurposeForm
+    from portal.companies.forms import AppForm
 
 pages = Blueprint("companies", __name__)
 pages.add_app_template_filter(times_a_day)
@@ -40,9 +40,15 @@ def purpose_kind(dpv: str) -> str:
 
 
 @pages.app_template_filter()
-def purpose_mode(mode: str) -> str:
+def purpose_use(use: str) -> str:
     """Return "Kept up to date" for "kept-up-to-date"."""
-    return MODES.get(mode, mode).partition(":")[0]
+    return USES.get(use, use).partition(":")[0]
+
+
+@pages.app_template_filter()
+def lawful_basis(basis: str) -> str:
+    """Return "Legal obligation" for "legal-obligation"."""
+    return BASES.get(basis, basis).partition(":")[0]
 
 
 def company_link_slot() -> str:
@@ -120,9 +126,9 @@ def apps() -> Response:
 @pages.route("/org/apps/new", methods=["GET", "POST"])
 @staff_required
 def new_app() -> ResponseReturnValue:
-    form = cast("AppForm", forms.form_of(forms.AppForm, _catalogue())())
-    fine = form.validate_on_submit()
-    if fine and not _previews():
+    form = cast("AppForm", forms.form_of(forms.AppForm, purposes_web.catalogue())())
+    fine, previews = form.validate_on_submit(), purposes_web.previews()
+    if fine and not previews:
         try:
             client_id = _create(form)
         except PortalError as error:
@@ -130,7 +136,7 @@ def new_app() -> ResponseReturnValue:
         else:
             flash("The app is registered. Next, add its public keys and its endpoint.")
             return redirect(url_for("companies.one_app", client_id=client_id), 303)
-    return page("companies/new_app.html", form=form, preview=fine and _previews(), status=form.status)
+    return page("companies/new_app.html", form=form, preview=fine and previews, status=form.status)
 
 
 @pages.get("/org/apps/<client_id>")
@@ -145,7 +151,7 @@ def one_app(client_id: str) -> Response:
         answers={
             what: forms.ANSWERS[settings.form_of(client.metadata, what)] for what in ("userinfo", "introspection")
         },
-        purposes=queries.purposes_of(session(), client_id),
+        purposes=purpose_queries.of_client(session(), client_id),
         by_program=registration.by_program(session(), client_id=client_id),
     )
 
@@ -174,26 +180,6 @@ def app_settings(client_id: str) -> ResponseReturnValue:
             flash("Saved. The app is registered like this from now on.")
             return redirect(url_for("companies.one_app", client_id=client_id), 303)
     return page("companies/settings.html", client=client, form=form, status=form.status)
-
-
-@pages.route("/org/apps/<client_id>/purposes/new", methods=["GET", "POST"])
-@staff_required
-def new_purpose(client_id: str) -> ResponseReturnValue:
-    client = own_client(client_id)
-    form = forms.form_of(forms.PurposeForm, _catalogue())()
-    fine = form.validate_on_submit()
-    if fine and not _previews():
-        try:
-            with session().begin_nested():
-                _declare(form, client_id)
-        except PortalError as error:
-            form.refuse(error)
-        else:
-            flash("The purpose is added.")
-            return redirect(url_for("companies.one_app", client_id=client_id), 303)
-    return page(
-        "companies/new_purpose.html", client=client, form=form, preview=fine and _previews(), status=form.status
-    )
 
 
 @pages.route("/org/registration-tokens", methods=["GET", "POST"])
@@ -246,32 +232,5 @@ def _create(form: AppForm) -> str:
             environment=given["environment"],
             now=now(),
         )
-        _declare(form, client_id)
+        purposes_web.declare(form, client_id)
     return client_id
-
-
-def _declare(form: PurposeForm, client_id: str) -> None:
-    given = form.values()
-    services.declare_purpose(
-        session(),
-        client_id=client_id,
-        sentence=given["sentence"],
-        dpv=given["dpv"],
-        mode=given["mode"],
-        required=form.asked(forms.NEEDED),
-        optional=form.asked(forms.WISHED),
-        retention_days=given["retention_days"],
-        longest_days=int(given["longest_days"]),
-        pulls_a_day=given["pulls_a_day"] or None,
-        catalogue=[name for name, _ in _catalogue()],
-        now=now(),
-    )
-
-
-def _catalogue() -> tuple[tuple[str, str], ...]:
-    # The catalogue belongs to another slice of this layer; the application hands over its names and labels.
-    return cast("tuple[tuple[str, str], ...]", current_app.extensions["portal_catalogue"])
-
-
-def _previews() -> bool:
-    return request.form.get("act") == "preview"

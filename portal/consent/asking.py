@@ -74,6 +74,7 @@ class Ask:
     removed: Sequence[str]
     durations: Sequence[terms.Duration]
     purpose_version: int
+    reviewed: bool
     grant: Grant | None
     anew: bool
     returns_to: str
@@ -114,9 +115,9 @@ class Ask:
 
     @property
     def warning(self) -> str:
-        """What stands first where nobody has checked who asks, empty elsewhere (OWASP ASVS 5.0, 10.4.7)."""
+        """What stands first where nobody has checked who asks, or what for; else empty (OWASP ASVS 5.0, 10.4.7)."""
         if self.organisation.checked_on:
-            return ""
+            return "" if self.reviewed else "This is a test: nobody has looked at this use of your details yet."
         return (
             f"We have not checked who {self.organisation.name} is. Anyone can register a name here. "
             "Share only if you are certain that you know who is asking."
@@ -205,13 +206,16 @@ def build(
     effect: Effect = Effect.AMEND,
     returns_to: str = "",
     now: datetime | None = None,
+    version: int | None = None,
 ) -> Ask:
-    """Return what to ask a person; without `wanted` the purpose is asked for in full.
+    """Return what to ask a person; without `wanted` the purpose is asked for in full, as it stands now.
+
+    `version` is the one they agreed to where they change what they share: another one is only asked by the company.
 
     Raises NotFoundError, ClientSuspendedError, PurposeWithdrawnError, and NotAskedError or ModeNotOfferedError
     when `wanted` goes beyond the purpose.
     """
-    client, purpose = queries.offer(session, client_id, purpose_id)
+    client, purpose = queries.offer(session, client_id, purpose_id, version=version)
     wanted = terms.within(wanted or terms.whole(purpose), purpose)
     held = queries.live_for_purpose(session, person_id=person_id, purpose_id=purpose_id)
     purpose = terms.conceded(purpose, terms.concession(held.concession) if held else None)
@@ -234,6 +238,7 @@ def build(
         removed=_removed(purpose, held, offered),
         durations=[] if merged else _durations(wanted),
         purpose_version=purpose.version,
+        reviewed=purpose.reviewed,
         grant=held,
         anew=effect is Effect.CREATE or held is None or queries.over(session, held, now=now or clock()),
         returns_to=returns_to,
@@ -246,7 +251,7 @@ def agreed(session: Session, *, held: Grant) -> Wanted:
 
     Every detail of the purpose can be added; way, time and retention stay within what was asked for.
     """
-    _client, purpose = queries.offer(session, held.client_id, held.purpose_id)
+    _client, purpose = queries.offer(session, held.client_id, held.purpose_id, version=held.purpose_version)
     whole, last = terms.whole(purpose), _last(_answered(session, held)).get("terms", {})
     mode = last.get("mode", whole.mode)
     return Wanted(

@@ -147,14 +147,18 @@ def of_grants(session: Session, *, grants: Sequence[Grant], now: datetime) -> li
     if not grants:
         return []
     clients = companies.clients(session, {held.client_id for held in grants})
-    purposes = companies.purposes(session, {held.purpose_id for held in grants})
+    purposes = companies.purposes_at(session, {(held.purpose_id, held.purpose_version) for held in grants})
     uses = ledger.last_uses(session, person_id=grants[0].person_id)
-    return [_card(held, clients.get(held.client_id), purposes.get(held.purpose_id), uses, now) for held in grants]
+    return [
+        _card(held, clients.get(held.client_id), purposes.get((held.purpose_id, held.purpose_version)), uses, now)
+        for held in grants
+    ]
 
 
 def of_grant(session: Session, *, held: Grant, now: datetime) -> Card:
     """Return the card of one grant."""
-    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    client = companies.client(session, held.client_id)
+    purpose = companies.purpose(session, held.purpose_id, version=held.purpose_version)
     return _card(held, client, purpose, ledger.last_uses(session, person_id=held.person_id), now)
 
 

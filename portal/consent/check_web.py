@@ -117,9 +117,13 @@ def _lines() -> list[Line]:
     made = cards.of_person(session(), person_id=person_id(), now=now())
     active = [card for card in made if card.state == "active" and not card.once]
     starts = time_left.starts(session(), person_id=person_id())
-    purposes = companies.purposes(session(), {card.grant.purpose_id for card in active})
-    lines = [_line(card, starts.get(card.id), purposes.get(card.grant.purpose_id)) for card in active]
+    purposes = companies.purposes_at(session(), {_version(card) for card in active})
+    lines = [_line(card, starts.get(card.id), purposes.get(_version(card))) for card in active]
     return sorted(lines, key=lambda line: (not line.why, -(line.gone or 0)))
+
+
+def _version(card: Card) -> tuple[UUID, int]:
+    return card.grant.purpose_id, card.grant.purpose_version
 
 
 def _line(card: Card, start: datetime | None, purpose: PurposeFacts | None) -> Line:

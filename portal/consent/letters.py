@@ -119,7 +119,8 @@ def _worded(settings: Settings, session: Session, keyring: Keyring, row: Row[Any
 
 
 def _values(settings: Settings, session: Session, held: Grant, version: GrantVersion) -> dict[str, object]:
-    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    client = companies.client(session, held.client_id)
+    purpose = companies.purpose(session, held.purpose_id, version=held.purpose_version)
     company = companies.company(session, slug=client.company_slug) if client else None
     name = client.company_name if client else "An organisation that has left"
     return {

@@ -76,9 +76,14 @@ def versions(session: Session, *, person_id: UUID, grant_id: UUID) -> list[Grant
     return list(session.scalars(mine.order_by(GrantVersion.version)))
 
 
-def offer(session: Session, client_id: str, purpose_id: UUID) -> tuple[ClientFacts, PurposeFacts]:
-    """Return who asks and what for; raise NotFoundError, ClientSuspendedError or PurposeWithdrawnError."""
-    client, purpose = companies.client(session, client_id), companies.purpose(session, purpose_id)
+def offer(
+    session: Session, client_id: str, purpose_id: UUID, *, version: int | None = None
+) -> tuple[ClientFacts, PurposeFacts]:
+    """Return who asks and what for: as people are asked now, or by an earlier `version` that somebody agreed to.
+
+    Raises NotFoundError, ClientSuspendedError or PurposeWithdrawnError.
+    """
+    client, purpose = companies.client(session, client_id), companies.purpose(session, purpose_id, version=version)
     if client is None or purpose is None or purpose.client_id != client_id:
         raise NotFoundError
     if not client.active:
@@ -108,7 +113,8 @@ def standing(session: Session, *, person_id: UUID, grant_id: UUID) -> rules.Stan
 
 def standing_of(session: Session, held: Grant) -> rules.Standing:
     """Return where a grant stands together with its client and purpose."""
-    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    client = companies.client(session, held.client_id)
+    purpose = companies.purpose(session, held.purpose_id, version=held.purpose_version)
     return _standing(session, held, client, purpose)
 
 
@@ -122,11 +128,11 @@ def recipients(
     mine = select(Grant).where(Grant.person_id == person_id, Grant.state == "active", Grant.mode == terms.UPDATED)
     grants = session.scalars(mine).all()
     clients = companies.clients(session, {held.client_id for held in grants})
-    purposes = companies.purposes(session, {held.purpose_id for held in grants})
+    purposes = companies.purposes_at(session, {(held.purpose_id, held.purpose_version) for held in grants})
     found = []
     for held in grants:
         client = clients.get(held.client_id)
-        stands = _standing(session, held, client, purposes.get(held.purpose_id))
+        stands = _standing(session, held, client, purposes.get((held.purpose_id, held.purpose_version)))
         found.append(_recipient(held, client, stands, attributes, now or clock()))
     return sorted((one for one in found if one is not None), key=lambda one: one.company_name.casefold())
 

@@ -107,7 +107,8 @@ def record(session: Session, held: Grant, steps: Sequence[GrantVersion], *, sett
 
 
 def _facts(session: Session, held: Grant) -> tuple[ClientFacts, CompanyFacts, PurposeFacts]:
-    client, purpose = companies.client(session, held.client_id), companies.purpose(session, held.purpose_id)
+    client = companies.client(session, held.client_id)
+    purpose = companies.purpose(session, held.purpose_id, version=held.purpose_version)
     company = companies.company(session, slug=client.company_slug) if client else None
     if client is None or company is None or purpose is None:
         raise NotFoundError
@@ -145,7 +146,7 @@ def _purpose(held: Grant, purpose: PurposeFacts) -> dict[str, Any]:
         "purpose_type": _DPV + purpose.dpv,
         "version": held.purpose_version,
         "text": purpose.sentence,
-        "lawful_basis": "eu-gdpr:A6-1-a",
+        "lawful_basis": purpose.gdpr_basis,
     }
 
 

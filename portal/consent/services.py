@@ -164,7 +164,7 @@ def change(
     """
     held = grants.lock(session, person_id, grant_id, now)
     freezing.check(session, person_id=person_id)
-    client, purpose = queries.offer(session, held.client_id, held.purpose_id)
+    client, purpose = queries.offer(session, held.client_id, held.purpose_id, version=held.purpose_version)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     content = _content(purpose, asked, held, attributes=attributes, effect=Effect.AMEND, level=level)
     content |= terms.stricter(asked, held)

@@ -130,6 +130,7 @@ def change(grant_id: UUID) -> ResponseReturnValue:
         client_id=held.client_id,
         purpose_id=held.purpose_id,
         wanted=asking.agreed(session(), held=held),
+        version=held.purpose_version,
     )
     form = AskForm(ask, ends=asking.as_now(held)).as_chosen()
     if form.validate_on_submit():
@@ -276,7 +277,8 @@ def _mine(grant_id: UUID) -> Grant:
 
 
 def _facts(held: Grant) -> tuple[ClientFacts, PurposeFacts]:
-    client, purpose = companies.client(session(), held.client_id), companies.purpose(session(), held.purpose_id)
+    client = companies.client(session(), held.client_id)
+    purpose = companies.purpose(session(), held.purpose_id, version=held.purpose_version)
     if client is None or purpose is None:
         raise NotFoundError
     return client, purpose

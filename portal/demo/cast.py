@@ -355,6 +355,13 @@ CAST = (
     ),
 )  # fmt: skip
 
+# Who looks after the portal, with a code from the mailbox as the second proof.
+OLU = DemoPerson(
+    email="olu@people.example.org", password="lantern orchard 5 magnet",
+    story="looks after the portal",
+    details={"name.full": text("Olu Operator"), "email.main": text("olu@mail.example.org")},
+)  # fmt: skip
+
 DANA = DemoPerson(
     email="dana@people.example.org", password="bramble telescope 2 oyster",
     story="works for Brightwell Energy",

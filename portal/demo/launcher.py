@@ -12,7 +12,7 @@ import click
 
 from portal import config, db, schema, wiring
 from portal.demo import firms, seed
-from portal.demo.cast import BRIGHTWELL, CAST, DANA, TEST_CLIENT_COMPANY
+from portal.demo.cast import BRIGHTWELL, CAST, DANA, OLU, TEST_CLIENT_COMPANY
 from portal.demo.firms import KeyMakers
 from portal.demo.mailbox import Mailbox
 from portal.demo.places import LOOPBACK, Places, demo_company, free_port, port_or_any
@@ -231,6 +231,7 @@ def _report(places: Places, addresses: Addresses, mailbox: Mailbox, seeded: seed
             for person in CAST
         ],
         "staff": {"name": DANA.name, "email": DANA.email, "password": DANA.password, "company": BRIGHTWELL},
+        "operator": {"name": OLU.name, "email": OLU.email, "password": OLU.password},
         "demo_company": firms.report(addresses.firms[0], seeded.clients),
         "second_company": firms.report(addresses.firms[1], seeded.clients),
         "test_client": {
@@ -261,4 +262,6 @@ def _say(report: dict[str, Any]) -> None:
         click.echo(f"  {person['email']:<34} {person['password']:<30} {person['story']}")
     staff = report["staff"]
     click.echo(f"  {staff['email']:<34} {staff['password']:<30} works for Brightwell Energy")
+    operator = report["operator"]
+    click.echo(f"  {operator['email']:<34} {operator['password']:<30} looks after the portal, under /ops")
     click.echo("\nEverything answers. Ctrl-C stops it.")

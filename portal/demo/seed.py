@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from portal import db
-from portal.companies import proofs
+from portal.companies import proofs, versions
 from portal.companies import queries as companies
 from portal.companies import services as registering
 from portal.consent import asking
@@ -19,12 +19,12 @@ from portal.consent import services as consenting
 from portal.consumer import formats
 from portal.consumer import services as keeping
 from portal.consumer.catalogue import CATALOGUE
-from portal.demo.cast import BRIGHTWELL, CAST, COMPANIES, DANA, TEST_CLIENT_COMPANY
+from portal.demo.cast import BRIGHTWELL, CAST, COMPANIES, DANA, OLU, TEST_CLIENT_COMPANY
 from portal.demo.places import demo_company
 from portal.demo.processes import stranger_environment
 from portal.demo.residents import residents
 from portal.errors import MisconfiguredError
-from portal.identity import levels
+from portal.identity import levels, operators
 from portal.identity import queries as identities
 from portal.identity import services as identity
 from portal.ledger import services as ledger
@@ -76,7 +76,9 @@ def ensure(settings: Settings, *, metadata: Mapping[str, Path], now: datetime) -
 def fill(session: Session, *, keyring: Keyring, metadata: Mapping[str, Path], now: datetime) -> None:
     """Add companies, people, details and consents, as if the last month had happened."""
     ledger.open_months(session, now=now - _SINCE_DETAILS)
-    offers = _Offers()
+    olu = _add_person(session, keyring, OLU, now)
+    operators.add(session, keyring=keyring, email=OLU.email, now=now - _SINCE_DETAILS)
+    offers = _Offers(operator=olu)
     for company in COMPANIES:
         _add_company(session, company, metadata[company.slug], offers, now - _SINCE_DETAILS)
     dana = _add_person(session, keyring, DANA, now)
@@ -88,9 +90,10 @@ def fill(session: Session, *, keyring: Keyring, metadata: Mapping[str, Path], no
 
 
 class _Offers:
-    """What has been declared so far, and the words people are shown for it."""
+    """What has been declared so far, who put it live, and the words people are shown for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, operator: UUID) -> None:
+        self.operator = operator
         self.company_ids: dict[str, UUID] = {}
         self.purposes: dict[tuple[str, str], PurposeFacts] = {}
         self._shown: dict[UUID, dict[str, Any]] = {}
@@ -133,7 +136,7 @@ def _add_company(session: Session, company: DemoCompany, metadata_file: Path, of
     )
     _prove(session, client_id, metadata_file.parent, now)
     for purpose in company.purposes:
-        offers.purposes[company.slug, purpose.code] = _declare(session, client_id, purpose, now)
+        offers.purposes[company.slug, purpose.code] = _declare(session, client_id, purpose, offers.operator, now)
 
 
 def _prove(session: Session, client_id: str, folder: Path, now: datetime) -> None:
@@ -149,8 +152,8 @@ def _prove(session: Session, client_id: str, folder: Path, now: datetime) -> Non
         raise MisconfiguredError("A demo company's key does not open what is sealed to it: empty the folder by reset.")
 
 
-def _declare(session: Session, client_id: str, purpose: DemoPurpose, now: datetime) -> PurposeFacts:
-    return registering.declare_purpose(
+def _declare(session: Session, client_id: str, purpose: DemoPurpose, operator: UUID, now: datetime) -> PurposeFacts:
+    made = registering.declare_purpose(
         session,
         client_id=client_id,
         code=purpose.code,
@@ -163,6 +166,11 @@ def _declare(session: Session, client_id: str, purpose: DemoPurpose, now: dateti
         catalogue=CATALOGUE,
         now=now,
     )
+    if client_id.startswith("live_"):
+        versions.send(session, client_id=client_id, code=made.code, now=now)
+        which: dict[str, Any] = {"purpose_id": made.purpose_id, "version": made.version}
+        versions.put_live(session, **which, by=operator, words="", now=now)
+    return made
 
 
 def _add_person(session: Session, keyring: Keyring, person: DemoPerson, now: datetime) -> UUID:

@@ -12,6 +12,7 @@ CLIENT_SCOPES: Final = frozenset(
     {
         DEFAULT_SCOPE,
         "keys:manage",
+        "purposes:manage",
         "streams:manage",
         "grants:manage",
         "grant_management_query",

@@ -128,7 +128,7 @@ def on_grant_changed(session: Session, fact: GrantChanged) -> None:
 def look(session: Session, *, client_id: str, grant_id: UUID, issuer: str, now: datetime) -> dict[str, Any]:
     """Return a client's live consent as section 6.4 shows it, with its state and version; never a value."""
     held = _of_client(session, client_id=client_id, grant_id=grant_id, now=now)
-    purpose = companies.purpose(session, held.purpose_id)
+    purpose = companies.purpose(session, held.purpose_id, version=held.purpose_version)
     if purpose is None:
         raise GrantNotFoundError
     return {

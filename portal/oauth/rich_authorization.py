@@ -59,6 +59,10 @@ class PurposeUnknownError(InvalidAuthorizationDetailsError):
     public = "The client has no such purpose, or it is withdrawn."
 
 
+class PurposeNotLiveError(InvalidAuthorizationDetailsError):
+    public = "No version of this purpose is live: a live client asks once an operator has looked at one."
+
+
 class PurposeNotNamedError(InvalidAuthorizationDetailsError):
     public = "Name the purpose in authorization_details: scope alone is enough for a client with one purpose."
 
@@ -211,6 +215,8 @@ def _purpose(session: Session, client_id: str, code: object) -> PurposeFacts:
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         raise PurposeUnknownError
     purpose = companies.purpose_by_code(session, client_id, code)
+    if purpose is None and companies.is_declared(session, client_id, code):
+        raise PurposeNotLiveError
     if purpose is None or purpose.withdrawn:
         raise PurposeUnknownError
     return purpose

@@ -24,7 +24,8 @@ GRANT_ITSELF: Final = """
     g.person_id, g.grant_id, g.client_id, g.context_id, g.version AS grant_version, g.state, g.mode,
     g.attributes, g.expires_at, g.frozen_at"""
 OFFER: Final = """
-    p.code AS purpose, p.required, p.optional, p.withdrawn_at, c.state AS client_state, co.state AS company_state"""
+    p.code AS purpose, p.attributes AS purpose_attributes, p.withdrawn_at,
+    c.state AS client_state, co.state AS company_state"""
 GRANT: Final = f"{GRANT_ITSELF}, {OFFER}"
 _USERINFO = f"""
     SELECT t.company_id, t.jkt, t.scope, t.person_id AS token_person, t.grant_id AS token_grant, t.level,
@@ -118,7 +119,7 @@ def standing(row: Row[Any], *, used: bool = False) -> Standing | None:
         mode=row.mode,
         attributes=row.attributes,
         expires_at=row.expires_at,
-        purpose_attributes={entry["attribute"] for entry in (*row.required, *row.optional)},
+        purpose_attributes=row.purpose_attributes,
         purpose_withdrawn=row.withdrawn_at is not None,
         client_active=row.client_state == "active" and row.company_state != "suspended",
         used=used,

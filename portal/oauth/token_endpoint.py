@@ -108,7 +108,7 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # Authli
             raise GrantTypeNotRegisteredError
 
     def _purpose_code(self, grant: Grant) -> str:
-        purpose = companies.purpose(self.request.session, grant.purpose_id)
+        purpose = companies.purpose(self.request.session, grant.purpose_id, version=grant.purpose_version)
         if purpose is None:
             raise ConsentEndedError(private="the purpose is gone")
         return purpose.code

@@ -66,8 +66,10 @@ def own_grants(*, asked: grants_schemas.GrantsQuery) -> Response:
         after=_after(asked.after),
     )  # fmt: skip
     subs = consents.subs_of(session, person_ids={one.person_id for one in found}, company_id=g.token.company_id)
-    purposes = companies.purposes(session, {one.purpose_id for one in found})
-    told = [_told(one, purposes[one.purpose_id], subs.get(one.person_id, "")) for one in found]
+    purposes = companies.purposes_at(session, {(one.purpose_id, one.purpose_version) for one in found})
+    told = [
+        _told(one, purposes[one.purpose_id, one.purpose_version], subs.get(one.person_id, "")) for one in found
+    ]
     onward = asked.model_dump(exclude_none=True, exclude_defaults=True) | {"after": str(last)}
     return private({"grants": told, "links": {"next": url_for("grants_api.own_grants", **onward) if last else None}})
 
@@ -170,7 +172,7 @@ def _after(given: str | None) -> UUID | None:
 
 
 def _purpose(held: Grant) -> PurposeFacts:
-    found = companies.purpose(context.session(), held.purpose_id)
+    found = companies.purpose(context.session(), held.purpose_id, version=held.purpose_version)
     if found is None:
         raise NotFoundError
     return found

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey
 from sqlalchemy import update
 
 from portal import db
-from portal.companies import client_keys, registration
+from portal.companies import client_keys, registration, versions
 from portal.companies import queries as company_queries
 from portal.companies import services as companies
 from portal.companies.models import Client
@@ -100,12 +100,14 @@ class Cast:
     jti: str = "0123456789abcdef"
     spare_kid: str = "spare"
     purpose_code: str = field(init=False)
+    reviewed: dict[str, Any] = field(init=False)
     disputes: dict[str, UUID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.question_id = self.asked()
         self._be_told()
         self._add_key()
+        self.reviewed = self.waiting_purpose()
 
     def close(self) -> None:
         self.world.close()
@@ -129,6 +131,25 @@ class Cast:
 
     def caller(self, firm: Firm, scope: str = "people:read") -> Caller:
         return Caller(self.http, self.world, firm, scope)
+
+    def waiting_purpose(self) -> dict[str, Any]:
+        """Return what names a new purpose of a live app of the rival's, which waits for an operator."""
+
+        def send(session: Session) -> dict[str, Any]:
+            client_id = companies.create_client(
+                session, company_id=self.rival.company_id, name="Live", redirect_uris=[REDIRECT], environment="live",
+                now=db.now(),
+            )  # fmt: skip
+            made = companies.declare_purpose(
+                session, client_id=client_id, sentence="send bills", dpv="PaymentManagement", mode="asked",
+                required=[("name.full", "To address you")], optional=[], retention_days=9, catalogue={"name.full"},
+                now=db.now(),
+            )  # fmt: skip
+            versions.send(session, client_id=client_id, code=made.code, now=db.now())
+            return {"purpose_id": made.purpose_id, "version": made.version}
+
+        found: dict[str, Any] = self.world.transact(send)
+        return found
 
     def _add_key(self) -> None:
         """Give the firm a key that nobody has proved yet."""

@@ -94,10 +94,13 @@ def _name(_cast: Cast) -> Arguments:
 
 _PURPOSE = {
     "sentence": "send you the right bill", "dpv": "PaymentManagement", "mode": "kept-up-to-date",
+    "lawful_basis": "consent",
     "retention_days": "30", "longest_days": "365", "pulls_a_day": "4", "want-name-full": "required",
     "why-name-full": "To write to you",
 }  # fmt: skip
-_PURPOSE_NEEDED = ("sentence", "dpv", "mode", "retention_days", "longest_days", "want-name-full", "why-name-full")
+_PURPOSE_NEEDED = (
+    "sentence", "dpv", "lawful_basis", "mode", "retention_days", "longest_days", "want-name-full", "why-name-full",
+)  # fmt: skip
 _COMPANY = {
     "legal_name": "Corner Shop Limited", "registration_number": "IE 77", "country": "IE",
     "contact_email": "privacy@corner.example", "privacy_url": "https://corner.example/privacy",
@@ -187,7 +190,13 @@ FORMS = {
         lambda _cast: _PURPOSE | {"name": "Bills", "environment": "test", "redirect_uris": "https://a.example/back"},
         (*_PURPOSE_NEEDED, "name", "redirect_uris"),
     ),
-    "companies.new_purpose": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
+    "purposes.new": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
+    "purposes.change": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _purpose),
+    "purposes.review": Form("staff", lambda _cast: {"act": "take-back"}, ("act",), _purpose),
+    "reviews.one": Form(
+        "operator", lambda _cast: {"decision": "back", "words": "Ask for less."}, ("decision", "words"),
+        lambda cast: cast.waiting_purpose(),
+    ),
     "company_keys.overview": Form("staff", lambda _cast: {"jwks": _jwks(), "group": ""}, ("jwks",), _app),
     "telling.choose": Form("staff", lambda _cast: {"thin": "y"}, arguments=_purpose),
     "companies.end_program": Form("staff", arguments=_app),

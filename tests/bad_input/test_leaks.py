@@ -15,10 +15,11 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from portal import db, queue, worker
-from portal.companies.models import Client, Company, Purpose
+from portal.companies.models import Client, Company
 from portal.consumer import services as consumer
 from portal.logs import WordlessFormatter
 from tests.bad_input.pages import path
+from tests.purposes import amend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,9 +106,7 @@ def test_markup_is_shown_as_it_was_written(app: Flask, fresh: Cast, settings: Se
         )
         session.execute(update(Client).where(Client.client_id == firm.client_id).values(name=MARKUP))
         asked = [{"attribute": "name.full", "reason": MARKUP}]
-        session.execute(
-            update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(sentence=MARKUP, required=asked)
-        )
+        amend(session, firm.purpose_id, sentence=MARKUP, required=asked)
     shown = 0
     for visitor in (fresh.ada, fresh.staff, fresh.stranger):
         for rule in app.url_map.iter_rules():

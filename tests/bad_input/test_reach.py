@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What the id belongs to, and who may open it; everybody else is turned away.
 GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
-QUESTION, PURPOSE, KEY = "question", "purpose", "key"
+QUESTION, PURPOSE, KEY, REVIEW = "question", "purpose", "key", "review"
 TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
@@ -58,7 +58,11 @@ GUARDED = {
     "company_keys.overview": APP,
     "company_keys.retire": APP,
     "companies.end_program": APP,
-    "companies.new_purpose": APP,
+    "purposes.new": APP,
+    "purposes.one": PURPOSE,
+    "purposes.change": PURPOSE,
+    "purposes.review": PURPOSE,
+    "reviews.one": REVIEW,
     "companies.app_settings": APP,
     "telling.choose": PURPOSE,
     "company_keys.address": APP,
@@ -96,6 +100,7 @@ GUARDED = {
 OPEN = {
     "static", "docs.error", "guide.part", "companies.organisation",
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
+    "purposes_api.declare", "purposes_api.review",
     "updates.change", "holders.detail", "log.tile", "log.proof", "log.consistency",
 }  # fmt: skip
 # The client's own registration token opens these (RFC 7592), and nothing else does.
@@ -110,6 +115,7 @@ OWNERS = {
     QUESTION: "ada",
     APP: "staff",
     PURPOSE: "staff",
+    REVIEW: "operator",
     OFFERED: "staff",
     TOLD: "staff",
     REPLAY: "staff",
@@ -156,6 +162,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         LATER: {"grant_id": cast.shared.grant_id, "request_id": cast.question_id},
         QUESTION: {"request_id": cast.question_id},
         PURPOSE: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
+        REVIEW: cast.reviewed,
         KEY: {"kid": cast.spare_kid},
         TOLD: {"client_id": cast.told.client_id},
         REPLAY: {"replay_id": cast.replay_id},

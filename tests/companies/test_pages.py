@@ -33,6 +33,7 @@ APP = {
     "redirect_uris": "https://brightwell.example/back\r\nhttp://localhost:5000/back",
     "sentence": "send bills to the right address",
     "dpv": "PaymentManagement",
+    "lawful_basis": "consent",
     "mode": "kept-up-to-date",
     "retention_days": "30",
     "longest_days": "365",
@@ -147,6 +148,7 @@ def test_an_app_is_registered_with_its_purpose(settings: Settings, staff: Browse
     assert own.trading_name in page
     assert "so they can send bills to the right address" in page
     assert "Home address: Where the bill goes" in page
+    assert "Used by this test app, not reviewed" in page
     assert "No keys yet" in page
     with db.transaction(settings.database_url) as session:
         client_id = path.rpartition("/")[2]

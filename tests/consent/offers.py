@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from portal import db
-from portal.companies.models import Client, Company, Purpose
+from portal.companies.models import Client, Company, Purpose, PurposeVersion
 from portal.consent import services
+from tests.purposes import amend
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -51,19 +52,23 @@ class Offer:
             redirect_uris=[],
             created_at=NOW,
         )
-        columns = {
-            "code": "billing",
+        said: dict[str, Any] = {
             "sentence": "send bills to the right address",
             "dpv": "PaymentManagement",
+            "lawful_basis": "consent",
             "mode": "kept-up-to-date",
             "required": NEEDS,
             "optional": CHOOSES,
             "retention_days": 30,
-        }
+            "longest_days": 365,
+        } | purpose
+        code = str(said.pop("code", "billing"))
         declared = Purpose(
-            purpose_id=self.purpose_id, client_id=self.client_id, created_at=NOW, withdrawn_at=None, **columns | purpose
-        )
-        for row in (company, client, declared):
+            purpose_id=self.purpose_id, client_id=self.client_id, code=code, version=1, created_at=NOW,
+            attributes=[item["attribute"] for item in (*said["required"], *said["optional"])],
+        )  # fmt: skip
+        first = PurposeVersion(purpose_id=self.purpose_id, version=1, state="live", drafted_at=NOW, **said)
+        for row in (company, client, declared, first):
             session.add(row)
             session.flush()
 
@@ -76,8 +81,4 @@ class Offer:
 
     def alter(self, session: Session, **columns: Any) -> None:  # noqa: ANN401 - columns of a purpose
         """Change what the purpose states, as a later version of it."""
-        purpose = session.get_one(Purpose, self.purpose_id)
-        for name, value in columns.items():
-            setattr(purpose, name, value)
-        purpose.version += 1
-        session.flush()
+        amend(session, self.purpose_id, **columns)

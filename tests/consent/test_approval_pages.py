@@ -143,9 +143,7 @@ def test_an_answer_to_another_question_is_asked_again(asked: Asked) -> None:
     seen = re.search(r'name="seen"[^>]*value="([^"]+)"', asked.browser.get(page).text)
     assert seen
     with db.transaction(asked.settings.database_url) as session:
-        session.execute(
-            update(Purpose).where(Purpose.purpose_id == asked.offer.purpose_id).values(sentence="sell what they learn")
-        )
+        asked.offer.alter(session, sentence="sell what they learn")
     answer = asked.browser.send(page, answer="share", duration="year", seen=seen[1])
     assert answer.status_code == 422
     assert "Something on this page has changed" in words(answer.text)
@@ -189,7 +187,7 @@ def test_what_is_not_shared_as_asked_is_asked_in_full(asked: Asked, state: str) 
         if state in {"paused", "withdrawn"}:
             grant.state = state
         if state == "older":
-            session.execute(update(Purpose).where(Purpose.purpose_id == asked.offer.purpose_id).values(version=2))
+            asked.offer.alter(session)
     assert "Share these details" in asked.read(f"/sharing/requests/{asked.ask(attributes=['name.full'])}")
 
 
@@ -217,8 +215,7 @@ def test_a_request_whose_purpose_was_taken_back(asked: Asked) -> None:
 def test_a_request_for_more_than_its_purpose_asks_by_now(asked: Asked) -> None:
     request_id = asked.ask()
     with db.transaction(asked.settings.database_url) as session:
-        mine = update(Purpose).where(Purpose.purpose_id == asked.offer.purpose_id)
-        session.execute(mine.values(optional=[], version=2))
+        asked.offer.alter(session, optional=[])
     assert "This request was taken back" in asked.read(f"/sharing/requests/{request_id}")
     assert asked.press(request_id, "share").status_code == 409
     assert states(asked.settings, asked.browser.person_id) == []

@@ -106,15 +106,19 @@ def test_a_change_adds_details_and_keeps_the_retention(session: Session, narrowe
     assert (after.attributes, after.retention_days, after.mode) == (["name.full", "phone.mobile"], 7, "asked")
 
 
-def test_a_purpose_that_asks_for_less_by_now_holds_a_change_to_it(
+def test_who_changes_what_they_share_stays_with_the_version_they_agreed_to(
     session: Session, keys: Keyring, person: Callable[..., UUID]
 ) -> None:
     offer, who = Offer(session), person()
     wide = build(session, keys, offer, who)
     held = offer.give(session, who, days=90, shown=asking.shown(wide))
-    offer.alter(session, mode="once", retention_days=2, longest_days=5)
+    offer.alter(session, sentence="sell what we learn", mode="once", retention_days=2, longest_days=5)
     agreed = asking.agreed(session, held=held)
-    assert (agreed.mode, agreed.retention_days, agreed.longest_days, agreed.open_ended) == ("once", 2, 5, False)
+    assert (agreed.mode, agreed.retention_days, agreed.longest_days) == ("kept-up-to-date", 30, 365)
+    again = build(session, keys, offer, who, wanted=agreed, version=held.purpose_version)
+    assert again.sentence == wide.sentence
+    after = changed(session, held, mode="kept-up-to-date", attributes=["name.full", "email.main"], wanted=agreed)
+    assert (after.purpose_version, after.attributes) == (1, ["name.full", "email.main"])
 
 
 @pytest.mark.parametrize("level", [1, 2])

@@ -4,10 +4,10 @@ import pytest
 
 from portal.consumer import formats
 from portal.consumer.catalogue import CATALOGUE
-from portal.demo.cast import BRIGHTWELL, CAST, COMPANIES, DANA, MERIDIAN, DemoPerson
+from portal.demo.cast import BRIGHTWELL, CAST, COMPANIES, DANA, MERIDIAN, OLU, DemoPerson
 from portal.demo.residents import COUNT, residents
 
-EVERYBODY = [*CAST, DANA]
+EVERYBODY = [*CAST, DANA, OLU]
 
 
 @pytest.mark.parametrize("person", EVERYBODY, ids=lambda person: person.email)

@@ -13,7 +13,7 @@ from portal.consent import queries as consents
 from portal.consent.models import Grant
 from portal.consumer import queries as records
 from portal.demo import seed
-from portal.demo.cast import BILLS, BRIGHTWELL, CAST, COMPANIES, DANA, MERIDIAN
+from portal.demo.cast import BILLS, BRIGHTWELL, CAST, COMPANIES, DANA, MERIDIAN, OLU
 from portal.demo.places import demo_company
 from portal.demo.residents import COUNT
 from portal.identity import queries as people
@@ -47,7 +47,7 @@ def filled(session: Session, keys: Keyring, metadata: dict[str, Path]) -> Sessio
 
 def test_the_whole_cast_lives(filled: Session, keys: Keyring) -> None:
     now = db.now()
-    for person in (*CAST, DANA):
+    for person in (*CAST, DANA, OLU):
         found = identity.check_password(filled, keyring=keys, email=person.email, password=person.password, now=now)
         assert found is not None
         held = records.current(filled, keyring=keys, person_id=found)
@@ -89,6 +89,10 @@ def _test_staff(session: Session, keys: Keyring) -> None:
     assert robin is not None
     assert [(each.company.slug, each.role) for each in companies.companies_of(session, dana)] == [(BRIGHTWELL, "owner")]
     assert consents.grants_of(session, person_id=robin) == []
+    olu = people.find_person(session, keyring=keys, email=OLU.email)
+    assert olu is not None
+    assert people.is_operator(session, person_id=olu)
+    assert not people.is_operator(session, person_id=dana)
 
 
 def test_purposes_are_declared_as_the_demo_company_asks() -> None:

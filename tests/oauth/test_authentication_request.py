@@ -24,6 +24,7 @@ from portal.oauth.models import PushedRequest
 from tests.oauth.conftest import make_person, make_rp
 from tests.oauth.rp import RelyingParty, csrf, query
 from tests.oauth.test_flow import verified
+from tests.purposes import amend, only
 
 if TYPE_CHECKING:
     from apiflask import APIFlask
@@ -282,7 +283,10 @@ def test_a_purpose_that_shrank_meanwhile(
     read, unread = rp.push(), rp.push()
     token = csrf(opened(rp, person, read).text)
     with db.transaction(settings.database_url) as session:
-        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(**columns))
+        if "withdrawn_at" in columns:
+            session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(**columns))
+        else:
+            amend(session, only(session, rp.client_id), **columns)
     form = {"client_id": rp.client_id, "request_uri": read, "answer": "share", "duration": "year", "csrf_token": token}
     refused(rp, person.browser.post("/oauth/authorize", data=form), "invalid_authorization_details")
     refused(rp, opened(rp, person, unread), "invalid_authorization_details")

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.companies.models import Client, Purpose
+from portal.companies.models import Client
 from portal.consent.models import Grant
 from portal.identity import services as identity
 from portal.identity.queries import email_of
@@ -22,6 +22,7 @@ from portal.oauth import tokens
 from portal.oauth.models import PushedRequest
 from tests.oauth.conftest import make_person
 from tests.oauth.rp import RelyingParty, csrf, query, stays_here
+from tests.purposes import amend, only
 
 if TYPE_CHECKING:
     from apiflask import APIFlask
@@ -135,7 +136,7 @@ def test_what_is_agreed_to_is_what_was_read(
     uri = rp.push()
     screen = person.browser.get(rp.address(uri))
     with db.transaction(settings.database_url) as session:
-        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(version=2, **column))
+        amend(session, only(session, rp.client_id), **column)
     seen = re.search(r'name="seen"[^>]*value="([^"]+)"', screen.text)
     assert seen
     form = {"client_id": rp.client_id, "request_uri": uri, "answer": "share", "duration": "year", "seen": seen[1]}
@@ -166,7 +167,7 @@ def test_another_version_of_the_purpose_is_asked_in_full(rp: RelyingParty, perso
     assert rp.answer(person.browser, rp.push(authorization_details=wanted)).status_code == 303
     assert "Continue with" in person.browser.get(rp.address(rp.push(authorization_details=wanted))).text
     with db.transaction(settings.database_url) as session:
-        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(version=2))
+        amend(session, only(session, rp.client_id))
     assert "Continue with" not in person.browser.get(rp.address(rp.push(authorization_details=wanted))).text
 
 

@@ -22,6 +22,7 @@ from portal.oauth import rich_authorization
 from portal.oauth.errors import InvalidAuthorizationDetailsError, InvalidScopeError, OAuthError
 from tests.oauth.conftest import make_rp
 from tests.oauth.rp import VERIFIER, RelyingParty, query
+from tests.purposes import amend, only
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -50,9 +51,9 @@ def asking(rp: RelyingParty, settings: Settings, **members: Any) -> Wanted:  # n
     return read(rp, settings, text(rp, **members))
 
 
-def declare(settings: Settings, rp: RelyingParty, **columns: Any) -> None:  # noqa: ANN401 - columns of a purpose
+def declare(settings: Settings, rp: RelyingParty, **columns: Any) -> None:  # noqa: ANN401 - columns of a version
     with db.transaction(settings.database_url) as session:
-        session.execute(update(Purpose).where(Purpose.client_id == rp.client_id).values(**columns))
+        amend(session, only(session, rp.client_id), **columns)
 
 
 def test_what_is_left_out_is_the_purposes_own__rfc9396_2(rp: RelyingParty, settings: Settings) -> None:

@@ -138,7 +138,7 @@ OVER: dict[str, tuple[Callable[[Firm], Update], str]] = {
         "purpose-withdrawn",
     ),
     "purpose asks for less": (
-        lambda firm: update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(required=[], optional=[]),
+        lambda firm: update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(attributes=[]),
         "field-not-shared",
     ),
     "expired a moment ago": (

@@ -17,12 +17,12 @@ from sqlalchemy import func, select, update
 from portal import db
 from portal.app import create_app
 from portal.companies import queries as companies
-from portal.companies.models import Purpose
 from portal.ledger import queries as ledger
 from portal.oauth import ceilings, tokens
 from portal.oauth.models import AuthorizationCode
 from portal.sync import jobs
 from portal.sync.models import GrantUse
+from tests.purposes import amend
 from tests.sync.caller import Caller
 from tests.sync.test_bounds import persons_caller
 
@@ -46,8 +46,7 @@ def firm(world: World) -> Firm:
 
 def limited(world: World, pulls_a_day: int | None, mode: str = "kept-up-to-date") -> Firm:
     firm = world.firm(mode=mode)
-    declared = update(Purpose).where(Purpose.purpose_id == firm.purpose_id).values(pulls_a_day=pulls_a_day)
-    world.transact(lambda session: session.execute(declared))
+    world.transact(lambda session: amend(session, firm.purpose_id, pulls_a_day=pulls_a_day))
     return firm
 
 

@@ -57,6 +57,9 @@ OPERATIONS = (
     "GET /api/v1/grants/{grant_id}/deletion",
     "POST /api/v1/grants/{grant_id}/deletion",
     "GET /api/v1/deletions",
+    "GET /api/v1/purposes",
+    "PUT /api/v1/purposes/{code}",
+    "POST /api/v1/purposes/{code}/review",
     "POST /api/v1/events",
     "GET /api/v1/events",
 )
@@ -70,7 +73,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def caller(app: APIFlask, world: World) -> Caller:
-    scopes = "people:read keys:manage grants:manage grant_management_query"
+    scopes = "people:read keys:manage purposes:manage grants:manage grant_management_query"
     return Caller(app.test_client(), world, world.firm(), scopes)
 
 

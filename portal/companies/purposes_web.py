@@ -1,0 +1,114 @@
+"""The pages on which staff declare what they want details for, change it, and have it reviewed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from flask import Blueprint, current_app, flash, redirect, request, url_for
+
+from portal.companies import forms, purpose_queries, services, versions
+from portal.companies.access import own_client, staff_required
+from portal.errors import NotFoundError, PortalError
+from portal.web.context import now, session
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+
+    from portal.companies.forms import PurposeForm
+
+pages = Blueprint("purposes", __name__, url_prefix="/org/apps/<client_id>/purposes")
+
+
+@pages.route("/new", methods=["GET", "POST"])
+@staff_required
+def new(client_id: str) -> ResponseReturnValue:
+    client = own_client(client_id)
+    form = forms.form_of(forms.PurposeForm, catalogue())()
+    fine = form.validate_on_submit()
+    if fine and not previews():
+        try:
+            code = declare(form, client_id)
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash("The purpose is added.")
+            return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
+    return page("companies/new_purpose.html", client=client, form=form, preview=fine and previews(), status=form.status)
+
+
+@pages.get("/<code>")
+@staff_required
+def one(client_id: str, code: str) -> Response:
+    client = own_client(client_id)
+    found = purpose_queries.of_purpose(session(), client_id=client_id, code=code)
+    return page("companies/purpose.html", client=client, code=code, versions=found, newest=found[0])
+
+
+@pages.route("/<code>/change", methods=["GET", "POST"])
+@staff_required
+def change(client_id: str, code: str) -> ResponseReturnValue:
+    """Another version: whoever agreed to an earlier one keeps it."""
+    client = own_client(client_id)
+    newest = purpose_queries.of_purpose(session(), client_id=client_id, code=code)[0]
+    form = forms.form_of(forms.PurposeForm, catalogue())(data=forms.shown(newest.purpose))
+    form.offer_days(newest.purpose.longest_days)
+    fine = form.validate_on_submit()
+    if fine and not previews():
+        try:
+            made = versions.revise(
+                session(), client_id=client_id, code=code, catalogue=names(), now=now(), **form.said()
+            )
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            flash(f"Version {made.purpose.version} is saved.")
+            return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
+    preview = fine and previews()
+    return page(
+        "companies/change_purpose.html", client=client, code=code, newest=newest, form=form, preview=preview,
+        status=form.status,
+    )  # fmt: skip
+
+
+@pages.post("/<code>/review")
+@staff_required
+def review(client_id: str, code: str) -> ResponseReturnValue:
+    """Send the draft for review, or take back what waits."""
+    own_client(client_id)
+    act = request.form.get("act", "")
+    try:
+        if act == "send":
+            versions.send(session(), client_id=client_id, code=code, now=now())
+            flash("Sent for review. We write to you when somebody has looked at it.")
+        elif act == "take-back":
+            versions.take_back(session(), client_id=client_id, code=code)
+            flash("Taken back: it is a draft again.")
+        else:
+            raise NotFoundError
+    except versions.NoDraftError as error:
+        # Another window, or the operator, was quicker: the page says how it stands.
+        flash(error.public, "hold")
+    return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
+
+
+def declare(form: PurposeForm, client_id: str) -> str:
+    """Declare what a form says, which the caller has validated; return the new purpose's code."""
+    with session().begin_nested():
+        made = services.declare_purpose(session(), client_id=client_id, catalogue=names(), now=now(), **form.said())
+    return made.code
+
+
+def catalogue() -> tuple[tuple[str, str], ...]:
+    """Return the names and labels of all details: they belong to another slice of this layer."""
+    return cast("tuple[tuple[str, str], ...]", current_app.extensions["portal_catalogue"])
+
+
+def names() -> list[str]:
+    return [name for name, _ in catalogue()]
+
+
+def previews() -> bool:
+    """Say whether staff only want to see what people would be asked."""
+    return request.form.get("act") == "preview"

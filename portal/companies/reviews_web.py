@@ -1,0 +1,108 @@
+"""The pages on which an operator looks at what live apps want details for, before anybody is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from wtforms import RadioField, TextAreaField
+from wtforms.validators import InputRequired, Length, StopValidation
+
+from portal.companies import ceilings, purpose_queries, queries, versions
+from portal.companies.forms import RefusableForm
+from portal.companies.reviewing import changes
+from portal.errors import PortalError
+from portal.web.access import operator_required, person_id
+from portal.web.context import now, session
+from portal.web.pages import page
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from flask import Response
+    from flask.typing import ResponseReturnValue
+    from wtforms import Field
+
+pages = Blueprint("reviews", __name__, url_prefix="/ops/purposes")
+_LIVE, _BACK = "live", "back"
+_LONGEST: Final = 500
+
+
+class DecisionForm(RefusableForm):
+    decision = RadioField(
+        "Your decision", [InputRequired("Choose what you decide.")],
+        choices={_LIVE: "Put it live: people can be asked under it from now on",
+                 _BACK: "Send it back: the organisation reads what there is to mend"},
+    )  # fmt: skip
+    words = TextAreaField(
+        "What the organisation reads", [Length(max=_LONGEST, message=f"Use at most {_LONGEST} characters.")]
+    )
+
+    def validate_words(self, field: Field) -> None:
+        """Whoever gets it back has to know what to mend."""
+        field.data = " ".join((field.data or "").split())
+        if self.decision.data == _BACK and not field.data:
+            raise StopValidation("Say what there is to mend.")
+
+
+@pages.get("")
+@operator_required
+def waiting() -> Response:
+    return page(
+        "companies/reviews.html",
+        waiting=purpose_queries.waiting(session()),
+        decided=purpose_queries.decided(session()),
+    )
+
+
+@pages.route("/<uuid:purpose_id>/<int:version>", methods=["GET", "POST"])
+@operator_required
+def one(purpose_id: UUID, version: int) -> ResponseReturnValue:
+    form = DecisionForm()
+    if form.validate_on_submit():
+        try:
+            _decide(form, purpose_id, version)
+        except PortalError as error:
+            form.refuse(error)
+        else:
+            return redirect(url_for("reviews.waiting"), 303)
+    return _page(form, purpose_id, version)
+
+
+def purposes_waiting_slot() -> str:
+    """Return how many purposes wait for an operator, as a line; empty when none does."""
+    count = purpose_queries.waiting_count(session())
+    return render_template("companies/_reviews_waiting.html", count=count) if count else ""
+
+
+def _decide(form: DecisionForm, purpose_id: UUID, version: int) -> None:
+    given: dict[str, Any] = {
+        "purpose_id": purpose_id, "version": version, "by": person_id(), "words": form.words.data, "now": now(),
+    }  # fmt: skip
+    with session().begin_nested():
+        if form.decision.data == _LIVE:
+            versions.put_live(session(), **given)
+        else:
+            versions.send_back(session(), **given)
+    flash("It is live." if form.decision.data == _LIVE else "Sent back, with your words.")
+
+
+def _page(form: DecisionForm, purpose_id: UUID, version: int) -> Response:
+    found = purpose_queries.review(session(), purpose_id=purpose_id, version=version)
+    asked, before = found.version.purpose, queries.purpose(session(), purpose_id)
+    own = any(place.company.company_id == found.client.company_id for place in _places())
+    return page(
+        "companies/review.html",
+        review=found,
+        organisation=queries.company(session(), slug=found.client.company_slug),
+        changes=changes(before, asked) if before and before.version < asked.version else None,
+        before=before,
+        ceiling=ceilings.CEILINGS[asked.dpv],
+        own=own,
+        form=form,
+        status=form.status,
+    )
+
+
+def _places() -> list[queries.StaffFacts]:
+    return queries.companies_of(session(), person_id())

@@ -16,11 +16,13 @@ from portal.consent import (
     again_web,
     answers_web,
     check_web,
+    deletions_web,
     dispute_answers_web,
     dispute_decisions_web,
     disputes_web,
     freezing_web,
     holders_web,
+    of_company_web,
     offers_web,
     record_keys_api,
     slots_web,
@@ -72,7 +74,7 @@ _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
 PAGES = (
-    front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
+    deletions_web, of_company_web, front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web, dispute_decisions_web,
     purposes_web, reviews_web,
@@ -169,6 +171,8 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "today", today_web.today_slot)
+    slots.fill(app, "deletion", deletions_web.deletion_slot)
+    slots.fill(app, "late_deletions", deletions_web.late_deletions_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)

@@ -8,6 +8,7 @@ from sqlalchemy import and_, or_, select
 
 from portal.consent import queries
 from portal.consent.models import Grant
+from portal.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,6 +25,15 @@ def state(held: Grant, *, now: datetime) -> str:
     """Return where a grant stands at this moment: its time may be over though nobody has said so yet."""
     over = held.expires_at is not None and held.expires_at <= now
     return EXPIRED if over and held.state in queries.LIVE else held.state
+
+
+def one(session: Session, *, company_id: UUID, grant_id: UUID) -> Grant:
+    """Return a grant that was given to an app of a company; raise NotFoundError for anybody else's."""
+    theirs = select(Grant).where(Grant.grant_id == grant_id, Grant.company_id == company_id)
+    held = session.scalars(theirs).one_or_none()
+    if held is None:
+        raise NotFoundError
+    return held
 
 
 def page(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask_wtf import FlaskForm
-from wtforms import DateField, IntegerField, SelectField, StringField
-from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
+from wtforms import IntegerField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from portal.sync import deliveries, replays, streams
+from portal.web.fields import DayField
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,6 @@ _SCOPES = {
     replays.FAILED: "What failed since a date",
     replays.MISSING: "What is missing",
 }
-_YEARS = range(2000, 2100)
 
 
 class EndpointForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotations
@@ -53,20 +53,6 @@ class PaceForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotation
     batch = NumberField("Messages in one request", _within(streams.MOST_IN_ONE))
     in_flight = NumberField("Requests at the same time", _within(streams.MOST_IN_FLIGHT))
     per_second = NumberField("Requests in a second", _within(streams.MOST_PER_SECOND))
-
-
-class DayField(DateField):
-    """One day as browsers send it, 2026-03-05."""
-
-    def process_formdata(self, valuelist: list[Any]) -> None:
-        try:
-            super().process_formdata(valuelist)
-        except ValueError:
-            raise ValueError("Enter a day such as 2026-03-05.") from None
-
-    def pre_validate(self, form: object) -> None:  # noqa: ARG002 - WTForms' own signature
-        if self.data and self.data.year not in _YEARS:
-            raise ValidationError("Enter a day such as 2026-03-05.")
 
 
 # By what a list of deliveries is narrowed, and how far on it is.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from uuid import UUID
+
     from flask.typing import ResponseReturnValue
 
     from portal.companies.queries import PurposeFacts

@@ -67,9 +67,7 @@ def own_grants(*, asked: grants_schemas.GrantsQuery) -> Response:
     )  # fmt: skip
     subs = consents.subs_of(session, person_ids={one.person_id for one in found}, company_id=g.token.company_id)
     purposes = companies.purposes_at(session, {(one.purpose_id, one.purpose_version) for one in found})
-    told = [
-        _told(one, purposes[one.purpose_id, one.purpose_version], subs.get(one.person_id, "")) for one in found
-    ]
+    told = [_told(one, purposes[one.purpose_id, one.purpose_version], subs.get(one.person_id, "")) for one in found]
     onward = asked.model_dump(exclude_none=True, exclude_defaults=True) | {"after": str(last)}
     return private({"grants": told, "links": {"next": url_for("grants_api.own_grants", **onward) if last else None}})
 

@@ -20,7 +20,6 @@ from portal.web.pages import page
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
-
     from uuid import UUID
 
     from flask.typing import ResponseReturnValue

@@ -26,7 +26,7 @@ QUESTION, PURPOSE, KEY, REVIEW = "question", "purpose", "key", "review"
 TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
-LATER = "question by a program"
+LATER, GIVEN = "question by a program", "consent as its company sees it"
 OFFERED = "app with an offer"
 GUARDED = {
     "consent.agreement": GRANT,
@@ -54,6 +54,10 @@ GUARDED = {
     "dispute_decisions.question": DECIDING,
     "dispute_decisions.lift": DECIDING,
     "dispute_decisions.proof": PROVING,
+    "deletions.one": GIVEN,
+    "company_consents.one": GIVEN,
+    "company_consents.ask": GIVEN,
+    "company_consents.end": GIVEN,
     "companies.one_app": APP,
     "company_keys.overview": APP,
     "company_keys.retire": APP,
@@ -114,6 +118,7 @@ OWNERS = {
     PROVING: "operator",
     QUESTION: "ada",
     APP: "staff",
+    GIVEN: "staff",
     PURPOSE: "staff",
     REVIEW: "operator",
     OFFERED: "staff",
@@ -160,6 +165,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         PULL: {"pull_id": cast.pull_id},
         CONSENT: {"grant_id": cast.shared.grant_id},
         LATER: {"grant_id": cast.shared.grant_id, "request_id": cast.question_id},
+        GIVEN: {"grant_id": cast.wished_id},
         QUESTION: {"request_id": cast.question_id},
         PURPOSE: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
         REVIEW: cast.reviewed,

@@ -19,7 +19,7 @@ from portal.companies import queries as company_queries
 from portal.companies import services as companies
 from portal.companies.models import Client
 from portal.consent import disputes
-from portal.consent.models import ApprovalRequest
+from portal.consent.models import ApprovalRequest, Deletion
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from portal.ledger import queries as ledger
@@ -102,9 +102,11 @@ class Cast:
     purpose_code: str = field(init=False)
     reviewed: dict[str, Any] = field(init=False)
     disputes: dict[str, UUID] = field(default_factory=dict)
+    wished_id: UUID = field(init=False)
 
     def __post_init__(self) -> None:
         self.question_id = self.asked()
+        self.wished_id = self.wished()
         self._be_told()
         self._add_key()
         self.reviewed = self.waiting_purpose()
@@ -187,6 +189,16 @@ class Cast:
         )  # fmt: skip
         self.world.transact(lambda session: session.add(row))
         return row.request_id
+
+    def wished(self) -> UUID:
+        """Return a new person's consent to the firm, without their phone, of which one detail is to be deleted."""
+        shared = self.world.share(self.world.person(), self.firm, attributes=("name.full", "email.main"))
+        row = Deletion(
+            person_id=shared.person_id, grant_id=shared.grant_id, attribute="name.full", client_id=self.firm.client_id,
+            state="asked", asked_at=db.now(), due_at=db.now() + timedelta(days=30), changed_at=db.now(),
+        )  # fmt: skip
+        self.world.transact(lambda session: session.add(row))
+        return shared.grant_id
 
     def pushed(self) -> str:
         """Return the request URI of a new request of the firm, as its server would have pushed it."""

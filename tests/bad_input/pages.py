@@ -133,6 +133,15 @@ FORMS = {
     "consent.pause": Form("ada", arguments=_grant),
     "consent.resume": Form("ada", arguments=_grant),
     "consent.stop": Form("ada", lambda _cast: {"erase": "1"}, arguments=_grant),
+    "deletions.one": Form(
+        "staff", lambda _cast: {"answer_0": "held", "reason_0": "accounts", "until_0": "2032-12-31"},
+        ("answer_0", "reason_0", "until_0"), lambda cast: {"grant_id": cast.wished()},
+    ),
+    "company_consents.ask": Form(
+        "staff", lambda _cast: {"attributes": "phone.mobile"}, ("attributes",),
+        lambda cast: {"grant_id": cast.wished()},
+    ),
+    "company_consents.end": Form("staff", arguments=lambda cast: {"grant_id": cast.wished()}),
     "consent.ask_deletion": Form("ada", arguments=_grant, status=409),
     "consent_answers.take_back": Form("ada", arguments=_grant),
     "consent_answers.let_them_ask": Form("ada", arguments=_grant),

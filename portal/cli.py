@@ -228,6 +228,21 @@ def keys_list(data: Path) -> None:
             click.echo(f"{key.kid}  {_standing(key, now)}")
 
 
+@keys.command("renew-records")
+@click.option("--now", "compromised", is_flag=True, help="The key is in other hands: say so beside it.")
+@data_option
+def keys_renew_records(data: Path, *, compromised: bool) -> None:
+    """Sign consents with a new key from now on; what the one before has signed stays checkable."""
+    from portal.vault import keyring, record_keys  # noqa: PLC0415 - the other commands do not need it
+
+    settings = _settings(data)
+    with db.transaction(settings.database_url) as session:
+        made = record_keys.turn(
+            session, keyring=keyring.load(settings.keyring_file), now=db.now(), compromised=compromised
+        )
+    click.echo(f"{made} signs consents from now on.")
+
+
 @keys.command("rotate")
 @click.option("--now", "at_once", is_flag=True, help="A key is compromised: sign with a new one at once.")
 @data_option
@@ -342,6 +357,21 @@ def reconcile_log(data: Path) -> None:
     for sentence in wrong or ["Everything agrees."]:
         click.echo(sentence)
     sys.exit(1 if wrong else 0)
+
+
+@portal.command("verify-receipt")
+@click.argument("file", type=pem_option)
+@click.option("--keys", type=pem_option, help="The set published at /.well-known/consent-keys, as you keep it.")
+def verify_receipt(file: Path, keys: Path | None) -> None:
+    """Check the signatures of a receipt and of each of its steps; nobody is asked."""
+    from portal.consent import verifying  # noqa: PLC0415 - the other commands do not need it
+
+    found = verifying.check(_read_metadata(file), _read_metadata(keys) if keys else None)
+    click.echo(f"{found.number}: as it was signed, with {found.steps} steps, {found.signed} of them signed each.")
+    for kid in found.revoked:
+        click.echo(f"{kid} was withdrawn: it proves only what the log of disclosures confirms.", err=True)
+    if keys is None:
+        click.echo(f"It was checked with its own keys. Compare them with {found.keys_url}: {' '.join(found.kids)}")
 
 
 def main() -> None:

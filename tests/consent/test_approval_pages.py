@@ -92,7 +92,8 @@ def test_sharing(asked: Asked) -> None:
     assert asked.state(request_id) == "approved"
     with db.transaction(asked.settings.database_url) as session:
         [grant] = queries.grants_of(session, person_id=asked.browser.person_id)
-        [step] = queries.versions(session, person_id=asked.browser.person_id, grant_id=grant.grant_id)
+        [request, step] = queries.versions(session, person_id=asked.browser.person_id, grant_id=grant.grant_id)
+    assert (request.step, request.state, request.actor) == ("requested", "requested", "company")
     assert grant.attributes == ["name.full", "email.main"]
     assert (step.shown["asked_from_afar"], step.shown["title"]) == (
         True,

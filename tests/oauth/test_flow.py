@@ -85,7 +85,7 @@ def test_what_is_shared_already_is_confirmed(rp: RelyingParty, person: Person, s
     assert again["grant_id"] == first["grant_id"]
     with db.transaction(settings.database_url) as session:
         [grant] = consents.grants_of(session, person_id=person.person_id)
-    assert grant.version == 1
+    assert grant.version == 2  # asked, and given
 
 
 def test_confirming_can_be_declined(rp: RelyingParty, person: Person, settings: Settings) -> None:

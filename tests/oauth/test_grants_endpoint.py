@@ -35,7 +35,7 @@ def test_what_a_client_sees_of_its_grant__6_4(rp: RelyingParty, person: Person) 
     assert told["scopes"] == [{"scope": "profile", "resource": [api]}, {"scope": "email", "resource": [api]}]
     assert told["claims"] == ["name", "email"]
     assert told["authorization_details"] == body["authorization_details"]
-    assert (told["grant_id"], told["status"], told["version"]) == (body["grant_id"], "active", 1)
+    assert (told["grant_id"], told["status"], told["version"]) == (body["grant_id"], "active", 2)
     assert told["expires_at"] == body["authorization_details"][0]["expires_at"]
     assert told["created_at"] == told["last_updated_at"]
     assert "Aoife" not in answer.text
@@ -47,7 +47,7 @@ def test_a_paused_grant_says_so__6_4(rp: RelyingParty, person: Person, settings:
     with db.transaction(settings.database_url) as session:
         consent.pause(session, person_id=person.person_id, grant_id=UUID(held), now=db.now())
     told = manage(rp, "GET", held).json
-    assert (told["status"], told["version"]) == ("paused", 2)
+    assert (told["status"], told["version"]) == ("paused", 3)
 
 
 def test_the_company_ends_it_and_every_token_dies__6_5(

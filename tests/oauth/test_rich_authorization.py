@@ -296,7 +296,7 @@ def test_the_whole_way_of_a_narrow_request__rfc9396_7(rp: RelyingParty, person: 
     with db.transaction(settings.database_url) as session:
         held = consents.grant(session, person_id=person.person_id, grant_id=UUID(body["grant_id"]))
         assert held is not None
-        [step] = consents.versions(session, person_id=person.person_id, grant_id=held.grant_id)
+        [_request, step] = consents.versions(session, person_id=person.person_id, grant_id=held.grant_id)
     assert details == {
         "type": "ucm_profile", "purpose": "orders", "attributes": ["name.full"], "actions": ["read"],
         "mode": "asked", "retention": "P7D", "duration": "P60D",

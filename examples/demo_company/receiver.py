@@ -84,6 +84,9 @@ class Receiver:
             raise RefusedError("invalid_request", "This is about somebody else.")
         if not ABOUT_A_PERSON & happened.keys():
             raise RefusedError("invalid_request", "This kind of event is not known here.")
+        if not isinstance(claims.get("logged_by"), int):
+            # With the promise a message that is in no log is proof of it; without one it could be denied.
+            raise RefusedError("invalid_request", "The message does not promise to be in the log.")
         profile = happened.get(PROFILE)
         thin = profile is not None and profile.get("thin") is True
         self._store.keep(

@@ -11,15 +11,15 @@ import orjson
 if TYPE_CHECKING:
     from uuid import UUID
 
-VERSION: Final = 1
-# What is said of a row, member by member: a column that is added later must not change what was said before.
+# What is said of a row, member by member: a column that is added later must not change what was said before, and what
+# is said otherwise gets another `v`.
 OF_DISCLOSURE: Final = """jsonb_build_object(
-    'disclosure_id', d.disclosure_id, 'at', d.at, 'outcome', d.outcome,
+    'v', 1, 'disclosure_id', d.disclosure_id, 'at', d.at, 'outcome', d.outcome,
     'company_id', x.company_id, 'client_id', x.client_id, 'company_name', x.company_name, 'purpose', x.purpose,
     'grant_id', d.grant_id, 'grant_version', d.grant_version, 'channel', d.channel, 'reason', d.reason,
     'asked', d.asked, 'given', d.given, 'message_id', d.message_id)"""
 OF_OUTCOME: Final = """jsonb_build_object(
-    'disclosure_id', o.disclosure_id, 'at', o.at, 'outcome', o.outcome, 'reported_at', o.reported_at,
+    'v', 1, 'disclosure_id', o.disclosure_id, 'at', o.at, 'outcome', o.outcome, 'reported_at', o.reported_at,
     'detail', o.detail, 'milliseconds', o.milliseconds)"""
 _PREFIX: Final = b"ucm-disclosure-v1\0"
 
@@ -43,7 +43,7 @@ def blinds(secret: bytes, *, disclosure_id: UUID, outcome: str) -> Blinds:
 
 def said_hash(said: dict[str, Any], *, blind: bytes) -> bytes:
     """Return the hidden hash of what is said of a row, as JSON with its members by name (RFC 8785)."""
-    return sha256(blind + orjson.dumps({**said, "v": VERSION}, option=orjson.OPT_SORT_KEYS)).digest()
+    return sha256(blind + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def place_hash(n: int, *, previous: bytes, blind: bytes) -> bytes:

@@ -36,6 +36,9 @@ STREAM_UPDATED = "https://schemas.openid.net/secevent/ssf/event-type/stream-upda
 KEYS_CHANGED = "urn:ucm:event:keys-changed"
 ENCRYPTION_KEY_IN_USE = "urn:ucm:event:encryption-key-in-use"
 
+# In as many seconds what a message discloses is in the signed log at the latest; as a rule it is in two.
+LOGGED_WITHIN = 60
+
 
 class NoKeyError(PortalError):
     """The client has registered no encryption key that is still good."""
@@ -186,7 +189,9 @@ def build(
 ) -> Message:
     """Return the signed message; raise `NoKeyError` when there are values and no key to seal them to.
 
-    Messages that leave in one request share its `sealing`; by default a message has one of its own.
+    It promises by `logged_by` that the log has it from then on (a NumericDate, RFC 7519 section 2): whoever keeps a
+    message that the log does not have holds a signed proof that something was not logged.  Messages that leave in one
+    request share its `sealing`; by default a message has one of its own.
     """
     events: dict[str, Any] = {}
     sealed: list[str] = []
@@ -208,6 +213,7 @@ def build(
         "iat": int(now.timestamp()),
         "jti": jti,
         "sub_id": {"format": "iss_sub", "iss": issuer, "sub": to.sub},
+        "logged_by": int(now.timestamp()) + LOGGED_WITHIN,
         "events": events,
     }
     return _signed(signer, claims, sealed)

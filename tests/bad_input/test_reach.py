@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What the id belongs to, and who may open it; everybody else is turned away.
 GRANT, DISCLOSURE, APP, PERSON, PULL, CONSENT = "grant", "disclosure", "app", "person", "pull", "consent"
 QUESTION, PURPOSE, KEY, REVIEW = "question", "purpose", "key", "review"
-TOLD, REPLAY, MESSAGE = "told app", "replay", "message"
+TOLD, REPLAY, MESSAGE, LOGGED = "told app", "replay", "message", "logged message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
 LATER, GIVEN = "question by a program", "consent as its company sees it"
@@ -87,6 +87,7 @@ GUARDED = {
     "replays.stop": REPLAY,
     "deliveries.message": MESSAGE,
     "sync_api.person": PERSON,
+    "evidence_api.of_message": LOGGED,
     "sync_api.pull_state": PULL,
     "sync_api.pull_result": PULL,
     "grants_api.one_grant": CONSENT,
@@ -127,7 +128,7 @@ OWNERS = {
     MESSAGE: "staff",
 }
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger", "operator")
-MACHINES = (LATER, PERSON, PULL, CONSENT, KEY)
+MACHINES = (LATER, PERSON, LOGGED, PULL, CONSENT, KEY)
 # The API's own scope opens the rest.
 SCOPES = {
     "oauth_api.grant": "grant_management_query",
@@ -162,6 +163,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         APP: {"client_id": cast.firm.client_id},
         OFFERED: {"client_id": cast.firm.client_id, "grant_id": cast.shared.grant_id},
         PERSON: {"sub": cast.shared.sub},
+        LOGGED: {"sub": cast.shared.sub, "jti": cast.jti},
         PULL: {"pull_id": cast.pull_id},
         CONSENT: {"grant_id": cast.shared.grant_id},
         LATER: {"grant_id": cast.shared.grant_id, "request_id": cast.question_id},

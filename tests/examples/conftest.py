@@ -44,7 +44,8 @@ class HandMadePortal:
     def claims(self, event: str, content: dict[str, Any], **other: object) -> dict[str, Any]:
         return {
             "iss": ISSUER, "aud": CLIENT, "iat": int(time.time()), "jti": "message-1",
-            "sub_id": {"format": "iss_sub", "iss": ISSUER, "sub": "person-1"}, "events": {event: content}, **other,
+            "logged_by": int(time.time()) + 60, "sub_id": {"format": "iss_sub", "iss": ISSUER, "sub": "person-1"},
+            "events": {event: content}, **other,
         }  # fmt: skip
 
     def sign(self, claims: dict[str, Any], *, key: ECKey | None = None, typ: str = "secevent+jwt") -> str:

@@ -223,3 +223,12 @@ def test_one_message_may_tell_the_state_and_the_details(
 
 def test_an_event_nobody_knows_is_refused(endpoint: FlaskClient, portal: HandMadePortal) -> None:
     assert refusal(push(endpoint, portal.sign(portal.claims("urn:other", {})))) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("promise", [None, "soon", 1.5])
+def test_a_message_that_does_not_promise_to_be_in_the_log_is_refused(
+    endpoint: FlaskClient, portal: HandMadePortal, store: Store, promise: object
+) -> None:
+    claims = portal.claims(receiver.PROFILE, portal.profile({NAME: (1, "Aoife")}), logged_by=promise)
+    assert refusal(push(endpoint, portal.sign(claims))) == (400, "invalid_request")
+    assert store.journal() == []

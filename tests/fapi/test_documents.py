@@ -7,6 +7,7 @@ import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
@@ -14,7 +15,8 @@ from sqlalchemy import update
 from portal import db
 from portal.companies import client_keys
 from portal.companies.models import ClientKey
-from portal.vault import base64url
+from portal.ledger import publisher, sequencer
+from portal.vault import base64url, log_key
 from tests.fapi.cast import REDIRECT_URI
 from tests.oauth.rp import query
 
@@ -24,12 +26,18 @@ if TYPE_CHECKING:
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_GUIDE, _PULLS, _STREAMS, _COPIES = (
+_GUIDE, _PULLS, _STREAMS, _COPIES, _LOG = (
     _PROGRAM.findall((_DOCS / name).read_text())
-    for name in ("companies.md", "companies/pulls.md", "companies/streams.md", "companies/copies.md")
+    for name in (
+        "companies.md",
+        "companies/pulls.md",
+        "companies/streams.md",
+        "companies/copies.md",
+        "companies/log.md",
+    )
 )
 _MAKE_KEYS, _FIRST_TOKEN, _PROVE_KEYS, _SIGN_IN, _READ, _BE_TOLD, _SAY = _GUIDE
-[_PULL_ONCE], [_BE_POSTED_TO], [_CHECK_COPIES] = _PULLS, _STREAMS, _COPIES
+[_PULL_ONCE], [_BE_POSTED_TO], [_CHECK_COPIES], [_CHECK_LOG] = _PULLS, _STREAMS, _COPIES, _LOG
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -74,6 +82,11 @@ def test_from_no_keys_to_a_persons_details(
     assert [names["applied"](jti) for jti in (*jtis, jtis[0], "none")] == [
         "recorded", "recorded", "already-recorded", "unknown",
     ]  # fmt: skip
+    _run(_CHECK_LOG, names, rp=rp)
+    verifier = _sign_the_log(here, tmp_path)
+    for jti in jtis:
+        [said] = names["logged"](own, sub, jti, verifier)
+        assert (said["message_id"], said["channel"], said["given"]) == (jti, "pull", {"email.main": 1, "name.full": 1})
     _choose(names, rp)
     _run(_CHECK_COPIES, names, rp=rp)
     [checked] = names["check_copies"](own, {sub: {"email.main": held}})
@@ -92,6 +105,15 @@ def test_a_refusal_is_read_and_not_stumbled_over(rp: Party, tmp_path: Path, monk
         _run(program, names, rp=rp)
     with pytest.raises(SystemExit, match="attribute-guessable"):
         names["check_copies"](names["own"]["access_token"], {"somebody": {"birth.date": "1984-03-27"}})
+
+
+def _sign_the_log(here: Settings, folder: Path) -> str:
+    signer = log_key.create(folder / "log.key", name=f"documents.example/{uuid4()}")
+    with db.sessions(here.database_url).begin() as session:
+        sequencer.grow(session, origin=signer.name, now=db.now())
+    with db.transaction(here.database_url) as session:
+        publisher.publish(session, signer=signer, head=folder / "head", now=db.now())
+    return str(signer.verifier())
 
 
 def _let_the_hold_end(here: Settings, rp: Party, kid: str) -> None:

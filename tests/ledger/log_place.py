@@ -106,7 +106,7 @@ def said_again(session: Session) -> list[Entry]:
     last: dict[UUID, bytes] = {}
     found = []
     for row in session.execute(_EVERYTHING):
-        written = json.dumps(row.said | {"v": 1}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        written = json.dumps(row.said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         said = hashlib.sha256(_blind(row, b"said") + written).digest()
         counted = row.n.to_bytes(8) + last.get(row.person_id, b"")
         place = hashlib.sha256(_blind(row, b"place") + counted).digest()

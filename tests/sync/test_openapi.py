@@ -33,6 +33,7 @@ CHECKS = [
 ]
 OPERATIONS = (
     "GET /api/v1/people/{sub}",
+    "GET /api/v1/people/{sub}/messages/{jti}/log",
     "POST /api/v1/pulls",
     "GET /api/v1/pulls/{pull_id}",
     "GET /api/v1/pulls/{pull_id}/result",

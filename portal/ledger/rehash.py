@@ -37,7 +37,7 @@ _UPTO = text("""
     SELECT person_id FROM (
         SELECT person_id, sum(n) OVER (ORDER BY person_id) - n AS before FROM (
             SELECT person_id, n FROM log_head WHERE log_id = :log_id AND person_id > :after
-             ORDER BY person_id LIMIT :people) some) counted
+             ORDER BY person_id LIMIT :people) chosen) counted
      WHERE before < :entries ORDER BY person_id DESC LIMIT 1
 """)
 _THEIRS = text(f"""

@@ -52,7 +52,9 @@ def change(client_id: str, code: str) -> ResponseReturnValue:
     """Another version: whoever agreed to an earlier one keeps it."""
     client = own_client(client_id)
     newest = purpose_queries.of_purpose(session(), client_id=client_id, code=code)[0]
-    form = forms.form_of(forms.PurposeForm, catalogue())(data=forms.shown(newest.purpose))
+    # What is sent is all there is: a field that is missing does not say what it said before.
+    before = forms.shown(newest.purpose) if request.method == "GET" else None
+    form = forms.form_of(forms.PurposeForm, catalogue())(data=before)
     form.offer_days(newest.purpose.longest_days)
     fine = form.validate_on_submit()
     if fine and not previews():

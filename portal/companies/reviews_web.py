@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from wtforms import RadioField, TextAreaField
-from wtforms.validators import InputRequired, Length, StopValidation
+from wtforms.validators import InputRequired, StopValidation
 
-from portal.companies import ceilings, purpose_queries, queries, versions
+from portal.companies import ceilings, purpose_queries, queries, rules, versions
 from portal.companies.forms import RefusableForm
 from portal.companies.reviewing import changes
 from portal.errors import PortalError
@@ -34,15 +34,19 @@ class DecisionForm(RefusableForm):
         choices={_LIVE: "Put it live: people can be asked under it from now on",
                  _BACK: "Send it back: the organisation reads what there is to mend"},
     )  # fmt: skip
-    words = TextAreaField(
-        "What the organisation reads", [Length(max=_LONGEST, message=f"Use at most {_LONGEST} characters.")]
-    )
+    words = TextAreaField("What the organisation reads")
 
     def validate_words(self, field: Field) -> None:
         """Whoever gets it back has to know what to mend."""
-        field.data = " ".join((field.data or "").split())
-        if self.decision.data == _BACK and not field.data:
-            raise StopValidation("Say what there is to mend.")
+        if not (field.data or "").strip():
+            field.data = ""
+            if self.decision.data == _BACK:
+                raise StopValidation("Say what there is to mend.")
+            return
+        try:
+            field.data = rules.line(field.data, what="your words", longest=_LONGEST)
+        except PortalError as error:
+            raise StopValidation(error.public) from error
 
 
 @pages.get("")
@@ -55,7 +59,8 @@ def waiting() -> Response:
     )
 
 
-@pages.route("/<uuid:purpose_id>/<int:version>", methods=["GET", "POST"])
+# PostgreSQL counts no further.
+@pages.route("/<uuid:purpose_id>/<int(max=2147483647):version>", methods=["GET", "POST"])
 @operator_required
 def one(purpose_id: UUID, version: int) -> ResponseReturnValue:
     form = DecisionForm()

@@ -151,7 +151,7 @@ def test_unknown_field_changes_nothing_more(app: Flask, fresh: Cast, state: Stat
 # Whoever fills these in sees them again with what they typed; the others are buttons, secrets, or lead elsewhere.
 KEPT = (
     "identity.try_create", "consumer.change", "consent.change", "oauth.answer", "companies.join", "companies.new_app",
-    "companies.new_purpose", "company_keys.overview", "sync.endpoint",
+    "purposes.new", "company_keys.overview", "sync.endpoint",
 )  # fmt: skip
 
 

@@ -366,7 +366,7 @@ def verify_receipt(file: Path, keys: Path | None) -> None:
     """Check the signatures of a receipt and of each of its steps; nobody is asked."""
     from portal.consent import verifying  # noqa: PLC0415 - the other commands do not need it
 
-    found = verifying.check(_read_metadata(file), _read_metadata(keys) if keys else None)
+    found = verifying.check(verifying.read(file), verifying.read(keys) if keys else None)
     click.echo(f"{found.number}: as it was signed, with {found.steps} steps, {found.signed} of them signed each.")
     for kid in found.revoked:
         click.echo(f"{kid} was withdrawn: it proves only what the log of disclosures confirms.", err=True)

@@ -15,6 +15,10 @@ from portal.vault import record_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+_LARGEST = 16 * 1024 * 1024
 
 
 class ReceiptUnreadableError(InvalidError):
@@ -48,6 +52,19 @@ class Checked:
     kids: Sequence[str]
     revoked: Sequence[str]
     keys_url: str
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return a receipt, or a key set, from its file; raise ReceiptUnreadableError."""
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise ReceiptUnreadableError
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReceiptUnreadableError from error
+    if not isinstance(document, dict):
+        raise ReceiptUnreadableError
+    return document
 
 
 def check(told: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -> Checked:

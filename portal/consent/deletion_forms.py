@@ -86,8 +86,8 @@ def _fields(place: int, row: Deletion) -> dict[str, Field]:
     name = label(row.attribute)
     words = f"Use at most {rules.LONGEST_WORDS} characters."
     return {
-        f"answer_{place}": RadioField(name, choices=list(_ANSWERS.items()), default=LATER),
-        f"reason_{place}": SelectField("Why you must keep it", choices=list(_REASONS.items()), default=""),
+        f"answer_{place}": RadioField(name, choices=_ANSWERS, default=LATER),
+        f"reason_{place}": SelectField("Why you must keep it", choices=_REASONS, default=""),
         f"until_{place}": DayField("The day on which you will delete it", [Optional()]),
         f"words_{place}": StringField(
             "The law, in a few words", [Optional(), Length(max=rules.LONGEST_WORDS, message=words)]

@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, request, url_for
 from flask_wtf import FlaskForm
 from wtforms import SelectMultipleField, StringField
-from wtforms.validators import Length
+from wtforms.validators import Length, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.companies import queries as companies
@@ -45,17 +45,17 @@ class LaterForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annotatio
     """Which of the details that were left out to ask for."""
 
     attributes = SelectMultipleField(
-        "Details they left out", choices=(), widget=ListWidget(prefix_label=False), option_widget=CheckboxInput()
+        "Details they left out", choices={}, widget=ListWidget(prefix_label=False), option_widget=CheckboxInput()
     )
 
     def __init__(self, left_out: Sequence[str]) -> None:
         super().__init__()
-        self.attributes.choices = [(name, label(name)) for name in left_out]
+        self.attributes.choices = {name: label(name) for name in left_out}
 
     def validate_attributes(self, field: SelectMultipleField) -> None:
         """Refuse to ask for nothing."""
         if not field.data:
-            raise ValueError("Choose at least one detail.")
+            raise ValidationError("Choose at least one detail.")
 
 
 @pages.get("/org/consents")
@@ -101,7 +101,7 @@ def ask(grant_id: UUID) -> ResponseReturnValue:
             with session().begin_nested():
                 later.ask(
                     session(), keyring=keyring(), client_id=client.client_id, grant_id=grant_id,
-                    attributes=form.attributes.data, now=now(),
+                    attributes=list(dict.fromkeys(form.attributes.data)), now=now(),
                 )  # fmt: skip
         except PortalError as error:
             form.form_errors.append(error.public)

@@ -139,7 +139,7 @@ FORMS = {
     ),
     "company_consents.ask": Form(
         "staff", lambda _cast: {"attributes": "phone.mobile"}, ("attributes",),
-        lambda cast: {"grant_id": cast.wished()},
+        lambda cast: {"grant_id": cast.wished()}, optional=("attributes",),
     ),
     "company_consents.end": Form("staff", arguments=lambda cast: {"grant_id": cast.wished()}),
     "consent.ask_deletion": Form("ada", arguments=_grant, status=409),

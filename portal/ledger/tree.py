@@ -121,18 +121,22 @@ def around(indexes: Sequence[int], size: int) -> list[Span]:
     `indexes` ascend, each once.  The spans come in the order in which `root_around` takes them: depth first, from
     left to right.  Raises `IndexError` where the tree has no such leaf, or none is asked for.
     """
+    return list(each_around(indexes, size))
+
+
+def each_around(indexes: Sequence[int], size: int) -> Iterator[Span]:
+    """Yield the spans of `around` one by one: of a long log there are many."""
     if not indexes or not 0 <= indexes[0] <= indexes[-1] < size:
         raise IndexError(size)
-    found, waiting = [], [(Span(0, size), 0, len(indexes))]
+    waiting = [(Span(0, size), 0, len(indexes))]
     while waiting:
         span, first, last = waiting.pop()
         if first == last:
-            found.append(span)
+            yield span
         elif span.stop - span.start > 1:
             middle = span.start + _split(span.stop - span.start)
             cut = bisect_left(indexes, middle, first, last)
             waiting += [(Span(middle, span.stop), cut, last), (Span(span.start, middle), first, cut)]
-    return found
 
 
 def root_around(leaves: Mapping[int, bytes], *, size: int, path: Sequence[bytes]) -> bytes:

@@ -31,7 +31,9 @@ def browser(app: Flask, settings: Settings, keys: Keyring) -> Browser:
 
 
 @pytest.fixture
-def place(postgres: Postgres) -> Iterator[Place]:
+def place(postgres: Postgres, settings: Settings) -> Iterator[Place]:
+    # Whoever signs asks the settings where a test wants it to die.
+    assert settings
     made = Place(postgres)
     yield made
     made.close()

@@ -10,15 +10,18 @@ import json
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import requests
+from sqlalchemy.exc import SQLAlchemyError
 
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from tests.chaos.site import Site
@@ -42,25 +45,30 @@ class Poller:
     refused: int = 0
     _ack: list[str] = field(default_factory=list)
     _errors: dict[str, Any] = field(default_factory=dict)
+    _polling: Future[None] | None = None
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="poller")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="poller")
         self._caller, self._issued = self._called(), time.monotonic()
 
     def start(self) -> None:
-        self._thread.start()
+        self._polling = self._pool.submit(self._run)
 
     def end(self) -> None:
+        """Let the last poll finish; raises what ended the polling before."""
         self._over.set()
-        self._thread.join()
+        self._pool.shutdown()
+        if self._polling is not None:
+            self._polling.result()
 
     def _run(self) -> None:
         while not self._over.wait(self._chance.uniform(0.02, 0.2)):
             try:
                 self._poll()
-            except (requests.RequestException, ValueError):
+            except (requests.RequestException, ValueError, SQLAlchemyError):
+                # The server may be away, and the database too, of which a new token is asked for.
                 self.refused += 1
                 self._over.wait(0.3)
 

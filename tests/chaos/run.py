@@ -176,10 +176,10 @@ class Run:
         self.arrived = count
 
     def close(self) -> None:
-        for poller in self.pollers:
-            poller.end()
         self.receivers.kill()
         self.receivers.wait()
+        for poller in self.pollers:
+            poller.end()
 
     def _receivers(self) -> subprocess.Popen[str]:
         self.journal.touch()

@@ -14,6 +14,23 @@ HOW = MappingProxyType(
         "drift": "They checked whether their copy is up to date (yes or no)",
         "consent": "You decided",
         "notice": "We told them what you decided",
+        "staff": "A member of their staff looked up what was sent to them",
+        "operator": "Somebody who looks after this service looked it up",
+    }
+)
+# Who did it, by channel; of staff the role is known, and not the name.
+_ACTORS = MappingProxyType(
+    {
+        "push": "this service, as you agreed",
+        "notice": "this service, as you agreed",
+        "poll": "a program of theirs",
+        "pull": "a program of theirs",
+        "batch": "a program of theirs",
+        "userinfo": "a program of theirs",
+        "drift": "a program of theirs",
+        "consent": "you",
+        "staff": "a member of their staff",
+        "operator": "somebody who looks after this service",
     }
 )
 # What a message without any of the details was about, where it was not a decision.
@@ -48,7 +65,8 @@ _POLL_OUTCOMES = MappingProxyType(
         "unknown": "Collected, and never confirmed",
     }
 )
-_OF_CHANNEL = MappingProxyType({"batch": _BATCH_OUTCOMES, "poll": _POLL_OUTCOMES})
+_SEEN = MappingProxyType({"completed": "Seen, without what your details say"})
+_OF_CHANNEL = MappingProxyType({"batch": _BATCH_OUTCOMES, "poll": _POLL_OUTCOMES, "staff": _SEEN, "operator": _SEEN})
 _WHY = MappingProxyType(
     {
         "consent-absent": "you have not shared this with them",
@@ -83,6 +101,7 @@ _STEPS = MappingProxyType(
         "invalidated": "It was declared void",
         "paused": "You paused sharing",
         "frozen": "You froze all sharing",
+        "unused": "Paused, because nobody had used it for a year",
         "resumed": "You resumed sharing",
         "withdrawn": "You stopped sharing",
         "ended": "They ended it",
@@ -94,9 +113,22 @@ _STEPS = MappingProxyType(
         "deletion-due": "The time for which they had to keep it is over",
     }
 )
-# What is not the person's own doing: it is shown with what others did.
 DELETING = ("deletion-confirmed", "deletion-held", "deletion-due")
 OTHERS_DECIDE = ("ended", "expired", "invalidated", *DELETING)
+# Steps that are not the person's own doing are shown with what others did.
+BY_OTHERS = MappingProxyType(
+    {
+        "ended": "them",
+        "accepted": "them",
+        "declined": "them",
+        "expired": "nobody: the time was over",
+        "unused": "nobody: it was not used",
+        "invalidated": "somebody who looks after this service",
+        "deletion-confirmed": "them",
+        "deletion-held": "them",
+        "deletion-due": "nobody: the time was over",
+    }
+)
 # News that says something of the details themselves, and not only what was decided.
 TELLING = ("changed", "confirmed")
 # Ways in which an organisation asks, by itself, for details.
@@ -104,6 +136,7 @@ ASKING = ("pull", "batch", "userinfo")
 # Unusually often is so many times a day, and so many times what it was on any of the 30 days before.
 BURST_LEAST = 10
 BURST_TIMES = 3
+_TONELESS = frozenset({"consent", "staff", "operator"})
 _TONES = MappingProxyType({"completed": "ok", "denied": "stop", "failed": "hold", "unknown": "hold"})
 
 
@@ -133,4 +166,12 @@ def outcome(channel: str, latest: str, reason: str | None) -> str:
 
 def tone(channel: str, latest: str) -> str:
     """Return the class of the tag that shows an outcome; its words say the same."""
-    return "" if channel == "consent" else _TONES.get(latest, "")
+    return "" if channel in _TONELESS else _TONES.get(latest, "")
+
+
+def actor(channel: str, reason: str | None) -> str:
+    """Return who did it: "a member of their staff (owner)", with the role that is logged as `reason`."""
+    if channel == "consent" and reason is not None and reason in BY_OTHERS:
+        return BY_OTHERS[reason]
+    role = f" ({reason})" if channel in {"staff", "operator"} and reason else ""
+    return _ACTORS.get(channel, channel) + role

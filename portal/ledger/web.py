@@ -1,34 +1,38 @@
-"""Activity: who used a person's details."""
+"""Activity: who used a person's details, and what they may take away to check it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
-from uuid import UUID
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, cast
 
 from babel.dates import format_date
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request
 
-from portal.errors import InvalidError, NotFoundError
-from portal.ledger import queries, rules
-from portal.web import cursor
-from portal.web.access import person_id, person_required
+from portal import db
+from portal.errors import NotFoundError
+from portal.ledger import exports, filters, lines, published, queries, tables
+from portal.web import context, cursor
+from portal.web.access import person_id, person_required, public
 from portal.web.context import session
 from portal.web.dates import ZONE
-from portal.web.pages import page
+from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from uuid import UUID
 
-    from flask import Response
+    from sqlalchemy.orm import Session
 
+    from portal.ledger.filters import Filters
     from portal.ledger.queries import Entry
 
 pages = Blueprint("ledger", __name__)
 
 PAGE = 50
 RECENT = 5
+# Of so many rows a page is made: repeats of them stand together.
+_LOOKED_AT = 500
 
 
 @pages.app_template_filter()
@@ -43,59 +47,24 @@ def month_name(first: datetime) -> str:
     return format_date(first.astimezone(ZONE), "LLLL y", locale="en_GB")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One row as it is shown; `full` where refusals like it are not all listed for a day after it."""
-
-    entry: Entry
-    attributes: Sequence[str]
-    how: str
-    outcome: str
-    tone: str
-    full: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filters:
-    """What the person narrowed the list to."""
-
-    company_id: UUID | None
-    grant_id: UUID | None
-    month: str
-
-    @property
-    def any(self) -> bool:
-        return bool(self.company_id or self.grant_id or self.month)
-
-    def arguments(self) -> dict[str, str]:
-        """Return them as the query of an address, without those that are not set."""
-        named = {"organisation": self.company_id, "sharing": self.grant_id, "month": self.month}
-        return {name: str(value) for name, value in named.items() if value}
-
-
 @pages.get("/activity")
 @person_required
 def activity() -> Response:
-    filters = _filters()
-    entries = queries.of_person(
-        session(),
-        person_id=person_id(),
-        limit=PAGE + 1,
-        before=cursor.before(),
-        company_id=filters.company_id,
-        grant_id=filters.grant_id,
-        month=_span(filters.month) if filters.month else None,
+    chosen = _chosen()
+    found = queries.of_person(
+        session(), person_id=person_id(), limit=_LOOKED_AT + 1, before=cursor.before(), wanted=chosen.wanted
     )
-    shown = entries[:PAGE]
+    grouped = lines.grouped(found[:_LOOKED_AT], most=PAGE)
+    since = queries.first_of_person(session(), person_id=person_id())
     return page(
         "ledger/activity.html",
         "list",
-        lines=_lines(shown),
-        older=_after(shown[-1]) if len(entries) > PAGE else None,
+        lines=lines.lines(session(), grouped.groups, person_id=person_id()),
+        older=_after(found[grouped.taken - 1]) if grouped.taken < len(found) else None,
         continued="before" in request.args,
-        filters=filters,
-        organisations=queries.companies_of_person(session(), person_id=person_id()),
-        months=queries.months_of_person(session(), person_id=person_id(), zone=ZONE.key),
+        filters=chosen,
+        since=since,
+        **({} if wants_fragment() else _around(since)),
     )
 
 
@@ -105,55 +74,96 @@ def entry(disclosure_id: UUID) -> Response:
     found = queries.one(session(), person_id=person_id(), disclosure_id=disclosure_id)
     if found is None:
         raise NotFoundError
-    [line] = _lines([found])
-    return page("ledger/entry.html", line=line)
+    [line] = lines.lines(session(), [[found]], person_id=person_id())
+    places = queries.places(session(), person_id=person_id(), entry=found)
+    return page("ledger/entry.html", line=line, places=places, log=published.newest(session()))
+
+
+@pages.get("/activity/export.csv")
+@person_required
+def table() -> Response:
+    labels = _labels()
+    return _file(
+        "activity.csv",
+        "text/csv; charset=utf-8; header=present",
+        _entries(lambda entries: tables.as_csv(entries, label=lambda name: labels.get(name, name))),
+    )
+
+
+@pages.get("/activity/export.json")
+@person_required
+def document() -> Response:
+    return _file("activity.json", "application/json", _entries(tables.as_json))
+
+
+@pages.get("/activity/log.json")
+@person_required
+def log() -> Response:
+    """Answer with the person's own log and its proof (`exports.written`)."""
+    newest, whose = published.newest(session()), person_id()
+    if newest is None:
+        raise NotFoundError(private="nothing is signed yet")
+    verifier = newest.verifier
+    return _file(
+        "activity-log.json",
+        "application/json",
+        _streamed(lambda apart: exports.written(apart, person_id=whose, verifier=verifier)),
+    )
+
+
+@pages.get("/activity/how-the-log-is-kept")
+@public
+def explained() -> Response:
+    return page("ledger/explained.html", log=published.newest(session()))
 
 
 def recent_uses_slot() -> str:
     """Return the last few uses of a person's details, in one query."""
-    entries = queries.of_person(session(), person_id=person_id(), limit=RECENT, decisions=False)
-    return render_template("ledger/_recent.html", lines=_lines(entries))
+    wanted = queries.Wanted(decisions=False)
+    entries = queries.of_person(session(), person_id=person_id(), limit=RECENT, wanted=wanted)
+    return render_template("ledger/_recent.html", lines=lines.bare(entries))
 
 
-def _lines(entries: Sequence[Entry]) -> list[Line]:
-    filled = queries.filled(session(), person_id=person_id(), entries=entries)
-    return [_line(entry, full=entry.disclosure_id in filled) for entry in entries]
+def _around(since: datetime | None) -> dict[str, Any]:
+    """Return what stands around the list, which no fragment needs."""
+    return {
+        "organisations": queries.companies_of_person(session(), person_id=person_id()),
+        "details": sorted(_labels().items(), key=lambda named: named[1]),
+        "months": filters.months(since, context.now()) if since else [],
+        "log": published.newest(session()),
+        # By it a browser keeps apart what it remembers of those who use it; it says nothing of them.
+        "whose": sha256(person_id().bytes).hexdigest()[:16],
+    }
 
 
-def _line(entry: Entry, *, full: bool) -> Line:
-    return Line(
-        entry=entry,
-        attributes=list(entry.given) or entry.asked,
-        how=rules.how(entry.channel, entry.reason),
-        outcome=rules.outcome(entry.channel, entry.outcome, entry.reason),
-        tone=rules.tone(entry.channel, entry.outcome),
-        full=full,
-    )
+def _chosen() -> Filters:
+    return filters.chosen(attributes=_labels())
 
 
-def _filters() -> Filters:
-    return Filters(
-        company_id=_id("organisation"),
-        grant_id=_id("sharing"),
-        month=request.args.get("month", ""),
-    )
+def _labels() -> dict[str, str]:
+    # The record is of a slice above: the names of its details are handed over to the application.
+    return dict(cast("tuple[tuple[str, str], ...]", current_app.extensions["portal_catalogue"]))
 
 
-def _id(name: str) -> UUID | None:
-    given = request.args.get(name, "")
-    try:
-        return UUID(given) if given else None
-    except ValueError:
-        raise InvalidError("Choose from the list on the Activity page.", pointer=f"/{name}") from None
+def _entries(write: Callable[[Iterator[Entry]], Iterator[bytes]]) -> Iterator[bytes]:
+    wanted, whose = _chosen().wanted, person_id()
+    return _streamed(lambda apart: write(queries.each_of_person(apart, person_id=whose, wanted=wanted)))
 
 
-def _span(month: str) -> tuple[datetime, datetime]:
-    try:
-        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=ZONE)
-        following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
-    except ValueError:
-        raise InvalidError("Choose a month from the list on the Activity page.", pointer="/month") from None
-    return first, following
+def _streamed(write: Callable[[Session], Iterator[bytes]]) -> Iterator[bytes]:
+    """Yield what is written with a session of its own: that of the request is over before the first piece leaves."""
+    url = context.settings().database_url
+
+    def pieces() -> Iterator[bytes]:
+        with db.transaction(url) as apart:
+            yield from write(apart)
+
+    return pieces()
+
+
+def _file(name: str, content_type: str, body: Iterator[bytes]) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(body, content_type=content_type, headers=headers)
 
 
 def _after(entry: Entry) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from flask import Blueprint, flash, g, redirect, request, url_for
 
+from portal.companies import looks
 from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
 from portal.consent import queries as consents
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 pages = Blueprint("deliveries", __name__)
 
 _PAGE = 50
+_LOOKED_UP = "see what was sent to them and whether it arrived"
 # What each outcome is called, and its tone.
 _OUTCOMES = {
     "completed": ("Delivered", "ok"),
@@ -90,6 +92,7 @@ def log() -> Response:
         clients = {app: clients[app]}
     streams = deliveries.streams(session(), clients)
     found, older = ([], None) if form.errors else _lines(_wanted(form, clients), clients, streams, behind)
+    _record_look(form, found)
     return page(
         "sync/deliveries.html",
         "live",
@@ -117,6 +120,8 @@ def message(client_id: str, jti: str) -> Response:
     if not attempts:
         raise NotFoundError
     newest = attempts[-1]
+    if newest.person_id:
+        looks.record(newest.person_id, client_id=client_id, purpose=_LOOKED_UP, grant_id=newest.grant_id)
     stream = queries.stream_of(session(), client_id=client_id)
     pair = (newest.person_id, newest.grant_id) if newest.person_id and newest.grant_id else None
     owed = deliveries.still_owed(session(), [pair] if pair else []).get(pair) if pair else None
@@ -173,6 +178,14 @@ def _id(given: str) -> UUID:
 
 def _clients() -> dict[str, ClientFacts]:
     return {one.client_id: one for one in companies.clients_of(session(), company_id=g.company.company_id)}
+
+
+def _record_look(form: DeliveriesForm, found: Sequence[Line]) -> None:
+    # A list of many, by the identifiers that the company knows anyway, is about none of them.
+    if (form.person.data or "").strip() and found:
+        who = consents.person_of(session(), company_id=g.company.company_id, sub=found[0].sub)
+        if who is not None:
+            looks.record(who, client_id=found[0].client_id, purpose=_LOOKED_UP)
 
 
 def _wanted(form: DeliveriesForm, clients: Mapping[str, ClientFacts]) -> Wanted:

@@ -12,6 +12,7 @@ from sqlalchemy import event, text
 
 from portal import db
 from portal.ledger import queries, refusals, rules, services
+from portal.ledger.queries import Wanted
 from portal.ledger.services import NewDisclosure, NewOutcome
 from tests.counting import prepared
 
@@ -137,8 +138,9 @@ def test_a_list_can_be_narrowed(session: Session, context_id: UUID) -> None:
     services.record(session, row(person_id, context_id, grant_id=grant_id), row(person_id, elsewhere, ago=60))
     spans = {"month": (NOW - timedelta(seconds=90), NOW - timedelta(seconds=30))}
     narrowed: list[dict[str, Any]] = [{"company_id": other}, {"grant_id": grant_id}, spans]
-    names = [queries.of_person(session, person_id=person_id, **one)[0].company_name for one in narrowed]
-    counts = [len(queries.of_person(session, person_id=person_id, **one)) for one in narrowed]
+    wanted = [Wanted(**one) for one in narrowed]
+    names = [queries.of_person(session, person_id=person_id, wanted=one)[0].company_name for one in wanted]
+    counts = [len(queries.of_person(session, person_id=person_id, wanted=one)) for one in wanted]
     assert (names, counts) == (["Acme", "Brightwell", "Acme"], [1, 1, 1])
     assert queries.companies_of_person(session, person_id=person_id) == [(other, "Acme"), (COMPANY, "Brightwell")]
 

@@ -110,11 +110,23 @@ _DATED = {
 }
 
 
+_ONE = {"now": "has the current one", "old": "has an older one", "left": "has one that you no longer share"}
+_MANY = {shape: words.replace("has ", "have ", 1) for shape, words in _ONE.items()}
+
+
 class Row(NamedTuple):
     """One detail and everybody who has it, or may get it."""
 
     attribute: str
     holders: Sequence[Holder]
+
+    @property
+    def said(self) -> str:
+        """How many have which, in a sentence; empty where nobody has any."""
+        parts = [
+            f"{count} {_ONE[shape] if count == 1 else _MANY[shape]}" for shape, count in self.counts.items() if count
+        ]
+        return ", ".join(parts)
 
     @property
     def counts(self) -> dict[str, int]:

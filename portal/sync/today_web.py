@@ -34,11 +34,10 @@ def today_slot(held: Grant) -> str:
     return render_template(
         "sync/_today.html",
         seen=seen,
-        lines=[_line(name, entry) for name, entry in seen.details.items()] if seen else [],
+        lines=[_line(name, seen.details[name]) for name in CATALOGUE if name in seen.details] if seen else [],
         message=json.dumps(seen.claims, ensure_ascii=False, indent=2) if seen else "",
     )
 
 
 def _line(name: str, entry: Mapping[str, Any]) -> tuple[str, str, datetime]:
-    text = formats.display(CATALOGUE[name], entry["value"]) if name in CATALOGUE else ""
-    return name, text, datetime.fromisoformat(entry["changed_at"])
+    return name, formats.display(CATALOGUE[name], entry["value"]), datetime.fromisoformat(entry["changed_at"])

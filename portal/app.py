@@ -50,6 +50,7 @@ from portal.sync import (
     health_web,
     in_flight_web,
     keys_api,
+    nights_web,
     offers_api,
     purposes_api,
     receipts_api,
@@ -79,6 +80,7 @@ PAGES = (
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web, dispute_decisions_web,
     purposes_web, reviews_web,
+    nights_web,
     operators_web, freezing_web, holders_web, check_web, again_web, answers_web,
     offers_web, particulars_web,
 )  # fmt: skip
@@ -176,6 +178,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "late_deletions", deletions_web.late_deletions_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
+    slots.fill(app, "log_wrong", nights_web.log_wrong_slot)
     slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)
     slots.fill(app, "endpoints_away", health_web.endpoints_away_slot)

@@ -74,7 +74,7 @@ _MISSHAPEN = text(f"""
       LEFT JOIN log_tile t ON t.log_id = :log_id AND t.level = a.level AND t.number = a.number
      WHERE COALESCE(length(t.hashes), 0) <> 32 * GREATEST(0, LEAST({WIDTH}, h.held - a.number * {WIDTH})) LIMIT 100
 """)  # noqa: S608 - put together from constants
-_COUNTED = text("SELECT count(*) FROM log_entry WHERE log_id = :log_id AND leaf >= 0 AND leaf < :size")
+_COUNTED = text("SELECT count(*) FROM log_entry WHERE log_id = :log_id")
 
 
 class Wrong(NamedTuple):
@@ -102,7 +102,8 @@ def people(session: Session, *, log_id: int, after: str = "") -> Part:
     values: dict[str, Any] = {"log_id": log_id, "after": since, "people": _PEOPLE, "entries": _ENTRIES}
     upto = session.scalar(_UPTO, values) or _EVERYBODY
     rows = session.execute(_THEIRS, values | {"upto": upto}, execution_options={"yield_per": _ROWS_AT_ONCE})
-    count, wrong, before = 0, [], None
+    wrong: list[Wrong] = []
+    count, before = 0, None
     for row in rows:
         if before is not None and before.person_id != row.person_id:
             wrong += _last(before)

@@ -238,8 +238,8 @@ def _asked(session: Session, checks: Mapping[str, Check], values: Mapping[str, A
     for what, check in checks.items():
         found.counts[check.counter] = session.scalar(check.looked_at, values) or 0
         row = session.execute(check.wrong, values).one()
-        if row.count:
-            found.wrong[what] = row.count, list(row.some)
+        if row.number:
+            found.wrong[what] = row.number, list(row.some)
     return found
 
 

@@ -27,7 +27,7 @@ def _check(counter: str, rows: str, name: str, lacks: str, *, among: str = "") -
     """Return the question which of `rows`, or of those `among`, is wrong because it `lacks` something."""
     wrong = f"SELECT {name} AS id FROM {among or rows} AND {lacks}"  # noqa: S608 - put together from constants
     some = f"SELECT CAST(id AS text) FROM wrong LIMIT {SOME}"  # noqa: S608 - the same
-    asked = f"WITH wrong AS MATERIALIZED ({wrong}) SELECT count(*) AS count, ARRAY({some}) AS some FROM wrong"  # noqa: S608 - the same
+    asked = f"WITH wrong AS MATERIALIZED ({wrong}) SELECT count(*) AS number, ARRAY({some}) AS some FROM wrong"  # noqa: S608 - the same
     return Check(counter, text(f"SELECT count(*) FROM {rows}"), text(asked))  # noqa: S608 - the same
 
 

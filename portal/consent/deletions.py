@@ -25,10 +25,10 @@ from portal.errors import InvalidError, RefusedError
 from portal.web import dates
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import date
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
 
     from portal.events import GrantChanged
@@ -40,7 +40,7 @@ _PLACE: Final = {name: number for number, name in enumerate(CATALOGUE)}
 _IS_OPEN: Final = Deletion.state.in_(_OPEN)
 _ORDER: Final = (Deletion.due_at, Deletion.grant_id, Deletion.attribute)
 # What each list of a company's holds, at a moment.
-LISTS: Final = MappingProxyType(
+LISTS: Final[Mapping[str, Callable[[datetime], tuple[ColumnElement[bool], ...]]]] = MappingProxyType(
     {
         OPEN: lambda _now: (_IS_OPEN,),
         OVERDUE: lambda now: (_IS_OPEN, Deletion.due_at <= now),

@@ -101,7 +101,7 @@ def ask(grant_id: UUID) -> ResponseReturnValue:
             with session().begin_nested():
                 later.ask(
                     session(), keyring=keyring(), client_id=client.client_id, grant_id=grant_id,
-                    attributes=list(dict.fromkeys(form.attributes.data)), now=now(),
+                    attributes=list(dict.fromkeys(form.attributes.data or ())), now=now(),
                 )  # fmt: skip
         except PortalError as error:
             form.form_errors.append(error.public)

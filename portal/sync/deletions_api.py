@@ -48,7 +48,7 @@ def all_deletions(*, asked: grants_schemas.DeletionsQuery) -> Response:
         after=deletions.Cursor.read(asked.after or ""),
     )  # fmt: skip
     subs = consents.subs_of(session, person_ids={one.person_id for one in found}, company_id=g.token.company_id)
-    onward = {"state": asked.state, "limit": asked.limit, "after": str(behind)}
+    onward: dict[str, Any] = {"state": asked.state, "limit": asked.limit, "after": str(behind)}
     told = [_listed(one, subs.get(one.person_id, "")) for one in found]
     following = url_for("deletions_api.all_deletions", **onward) if behind else None
     return private({"details": told, "links": {"next": following}})

@@ -195,19 +195,19 @@ def _told(held: Grant, purpose: PurposeFacts, sub: str) -> dict[str, Any]:
 
 
 def _status(held: Grant, purpose: PurposeFacts) -> dict[str, Any]:
-    session, here = context.session(), {"grant_id": held.grant_id}
+    session, here = context.session(), str(held.grant_id)
     sub = consents.sub_of(session, person_id=held.person_id, company_id=held.company_id) or ""
     told, live = _told(held, purpose, sub), of_company.state(held, now=context.now()) in consents.LIVE
     left_out, again = later.left_out(held, purpose) if live else [], later.next_at(session, held)
     waits = left_out and again is not None and again > context.now()
-    deletion = url_for("deletions_api.of_grant", **here) if held.erasure_asked_at else None
+    deletion = url_for("deletions_api.of_grant", grant_id=here) if held.erasure_asked_at else None
     return told | {
         "left_out": left_out,
         "may_ask_from": again.isoformat() if again and waits else None,
         "steps": [_step(one) for one in consents.versions(session, person_id=held.person_id, grant_id=held.grant_id)],
         "links": {
-            "self": url_for("grants_api.one_grant", **here),
-            "receipt": url_for("grants_api.receipt", **here),
+            "self": url_for("grants_api.one_grant", grant_id=here),
+            "receipt": url_for("grants_api.receipt", grant_id=here),
             "deletion": deletion,
         },
     }

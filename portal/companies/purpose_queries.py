@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 
 from portal.companies import queries
-from portal.companies.models import Purpose, PurposeVersion
+from portal.companies.clients import ENDED
+from portal.companies.models import Client, Purpose, PurposeVersion
 from portal.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ OPEN: Final = (DRAFT, WAITING)
 DAY: Final = timedelta(days=1)
 _DECIDED_SHOWN = 20
 _WAITING_SHOWN = 100
+_WAITS = PurposeVersion.state == WAITING, Purpose.withdrawn_at.is_(None), Client.state != ENDED
 _CONTENT = (
     "sentence", "dpv", "lawful_basis", "mode", "required", "optional", "retention_days", "longest_days", "pulls_a_day",
 )  # fmt: skip
@@ -87,14 +89,14 @@ def review(session: Session, *, purpose_id: UUID, version: int) -> Review:
 
 def waiting(session: Session) -> list[Review]:
     """Return what waits for review, the longest first; at most a hundred."""
-    rows = _versions().where(PurposeVersion.state == WAITING, Purpose.withdrawn_at.is_(None))
-    return _reviews(session, _facts(session.execute(rows.order_by(PurposeVersion.sent_at).limit(_WAITING_SHOWN))))
+    rows = _versions().join(Client).where(*_WAITS).order_by(PurposeVersion.sent_at)
+    return _reviews(session, _facts(session.execute(rows.limit(_WAITING_SHOWN))))
 
 
 def waiting_count(session: Session) -> int:
     """Return how many versions wait for review."""
-    rows = select(func.count()).select_from(PurposeVersion).join(Purpose)
-    return session.scalar(rows.where(PurposeVersion.state == WAITING, Purpose.withdrawn_at.is_(None))) or 0
+    rows = select(func.count()).select_from(PurposeVersion).join(Purpose).join(Client)
+    return session.scalar(rows.where(*_WAITS)) or 0
 
 
 def decided(session: Session) -> list[Review]:

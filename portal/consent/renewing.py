@@ -54,7 +54,7 @@ def renew(
     freezing.check(session, person_id=person_id)
     if held.mode == terms.ONCE:
         raise SharedOnceError
-    _client, purpose = queries.offer(session, held.client_id, held.purpose_id)
+    _client, purpose = queries.offer(session, held.client_id, held.purpose_id, version=held.purpose_version)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     content = {
         "expires_at": _until(held, asked, days, now),

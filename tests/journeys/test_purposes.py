@@ -33,6 +33,7 @@ def olu(world: World) -> Person:
     person.page.get_by_label("6-digit code").fill(person.code_from_mail(person.facts["email"], beyond=before))
     person.page.get_by_role("button", name="Continue").click()
     expect(person.page.get_by_role("heading", level=1)).to_have_text("What waits for you")
+    looks_well(person)
     return person
 
 

@@ -21,7 +21,7 @@ def fill(app: Flask, name: str, renderer: Callable[..., str]) -> None:
     app.extensions.setdefault("portal_slots", {})[name] = renderer
 
 
-def render(name: str, **values: Any) -> Markup:  # noqa: ANN401 - each slot has its own arguments
+def render(name: str, /, **values: Any) -> Markup:  # noqa: ANN401 - each slot has its own arguments
     """Return what fills the slot, escaped already by its own template; empty when nobody fills it."""
     renderer = current_app.extensions.get("portal_slots", {}).get(name)
     return Markup(renderer(**values)) if renderer else Markup()  # noqa: S704 - HTML of our own templates

@@ -23,6 +23,6 @@ def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | No
         role=g.staff.role,
         company_id=g.company.company_id,
         client_id=client_id,
-        company_name=g.company.name,
+        company_name=g.company.trading_name,
     )
     views.record(session(), viewer=viewer, person_id=person_id, purpose=purpose, now=now(), grant_id=grant_id)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 
+from portal.companies import looks
 from portal.companies import queries as companies
 from portal.companies.access import staff_required
 from portal.consent import dispute_queries as queries
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from portal.consent.dispute_words import Tag
     from portal.consent.models import Dispute
 
+# Why they read it, as its person finds it in their activity.
+_LOOKED_UP: Final = "answer what you asked"
 pages = Blueprint("dispute_answers", __name__, url_prefix="/org/questions")
 
 _PAGE = 50
@@ -101,7 +104,7 @@ def _page(held: Dispute, form: AnswerForm, status: int) -> Response:
     if entry is None:
         raise NotFoundError
     said = queries.steps(session(), keyring=keyring(), held=held)
-    disputes.note_look(session(), entry=entry, by=rules.COMPANY, role=g.staff.role, now=now())
+    looks.record(held.person_id, client_id=held.client_id, purpose=_LOOKED_UP, grant_id=entry.grant_id)
     may_answer = rules.after(rules.ANSWERED, state=held.state, last_step=held.last_step) is not None
     return page(
         "consent/dispute_org.html",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask import Blueprint, Response, flash, redirect, render_template, url_for
 
@@ -16,11 +16,12 @@ from portal.consent import dispute_words as words
 from portal.consent import queries as consents
 from portal.consent.dispute_forms import DecisionForm
 from portal.errors import NotFoundError, RefusedError
-from portal.ledger import published, row_proof
+from portal.ledger import evidence, published, views
 from portal.ledger import queries as ledger
+from portal.ledger.checkpoints import Proof
 from portal.vault import record_keys
 from portal.web.access import operator_required, person_id
-from portal.web.context import keyring, now, session
+from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
     from portal.consent.models import Dispute, Grant, GrantVersion
     from portal.ledger.queries import Entry
-    from portal.ledger.row_proof import RowProof
 
+# Why an operator reads a question, as its person finds it in their activity.
+_LOOKED_INTO: Final = "look into what you asked"
 pages = Blueprint("dispute_decisions", __name__, url_prefix="/ops/questions")
 
 
@@ -54,15 +56,15 @@ class Agreed(NamedTuple):
 
 
 class Proved(NamedTuple):
-    """What the signed log of `size` entries has of a row; no entry before it is in."""
+    """Where in the signed log of `size` entries a row stands, counted from 1, and what became of it.
 
-    entries: Sequence[RowProof]
+    `numbers` is empty before it is in; `sound` says whether it is still what was logged.
+    """
+
+    numbers: Sequence[int]
     size: int
     signed_at: datetime
-
-    @property
-    def sound(self) -> bool:
-        return all(one.sound for one in self.entries)
+    sound: bool
 
 
 @pages.get("")
@@ -107,7 +109,7 @@ def lift(disclosure_id: UUID) -> ResponseReturnValue:
 def proof(disclosure_id: UUID) -> Response:
     """Answer with what the signed log has of the row, and what it takes to check that without asking here."""
     held, log = _held(disclosure_id), published.newest(session())
-    found = row_proof.of_row(session(), log, person_id=held.person_id, disclosure_id=disclosure_id) if log else []
+    found = evidence.of_row(session(), log, person_id=held.person_id, disclosure_id=disclosure_id) if log else []
     verifier = str(log.verifier) if log else None
     body = json.dumps({"verifier": verifier, "entries": [each._asdict() for each in found]})
     headers = {"Content-Disposition": f'attachment; filename="{disclosure_id}.json"', "Cache-Control": "no-store"}
@@ -138,7 +140,8 @@ def _page(held: Dispute, form: DecisionForm, status: int) -> Response:
     if entry is None:
         raise NotFoundError
     said = queries.steps(session(), keyring=keyring(), held=held)
-    disputes.note_look(session(), entry=entry, by=rules.OPERATOR, role="", now=now())
+    viewer = views.operator(person_id(), service_name=settings().service_name)
+    views.record(session(), viewer=viewer, person_id=held.person_id, purpose=_LOOKED_INTO, now=now())
     name = entry.company_name
     return page(
         "consent/dispute_ops.html",
@@ -177,8 +180,9 @@ def _proved(held: Dispute) -> Proved | None:
     log = published.newest(session())
     if log is None:
         return None
-    found = row_proof.of_row(session(), log, person_id=held.person_id, disclosure_id=held.disclosure_id)
-    return Proved(found, log.checkpoint.size, log.noted_at)
+    found = evidence.of_row(session(), log, person_id=held.person_id, disclosure_id=held.disclosure_id)
+    numbers = [Proof.read(each.proof).index + 1 for each in found]
+    return Proved(numbers, log.checkpoint.size, log.noted_at, all(evidence.stands(each, log) for each in found))
 
 
 def _held(disclosure_id: UUID) -> Dispute:

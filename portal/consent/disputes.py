@@ -7,7 +7,7 @@ holds its question still.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select, text
 
@@ -20,7 +20,6 @@ from portal.consent import steps as consent_steps
 from portal.consent.models import Dispute, DisputeStep, Grant
 from portal.db import now as clock
 from portal.errors import NotFoundError, RefusedError
-from portal.ledger import services as ledger
 from portal.vault import persons
 
 if TYPE_CHECKING:
@@ -32,15 +31,6 @@ if TYPE_CHECKING:
     from portal.vault.keyring import Keyring
 
 _AT_ONCE = 200
-# Why somebody reads a question, as its person finds it in their activity, and what the log calls their look.
-_LOOKS = {rules.COMPANY: "answer what you asked", rules.OPERATOR: "look into what you asked"}
-_CHANNELS = {rules.COMPANY: "staff", rules.OPERATOR: "operator"}
-_ONE_LOOK = timedelta(minutes=15)
-_LOOKED = text("""
-    SELECT EXISTS (SELECT 1 FROM disclosure
-                    WHERE person_id = :person_id AND at > :since AND context_id = :context_id AND channel = :channel
-                      AND COALESCE(reason, '') = :reason)
-""")
 _DAY = timedelta(days=1)
 # One person's questions are counted one after the other.
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('dispute ' || CAST(:person_id AS text), 0))")
@@ -217,23 +207,6 @@ def decide(
     letters.to_person(session, held)
     letters.to_company(session, held, letters.DECIDED)
     return held
-
-
-def note_look(session: Session, *, entry: Entry, by: str, role: str, now: datetime) -> None:
-    """Log that somebody at the company (`by` is `rules.COMPANY`) or an operator reads what a person asked about a row.
-
-    `role` is theirs.  Its person finds it in their activity, as any other look; a quarter of an hour is one look.
-    """
-    context_id = ledger.context(
-        session, company_id=entry.company_id, client_id=entry.client_id, company_name=entry.company_name,
-        purpose=_LOOKS[by],
-    )  # fmt: skip
-    looked: dict[str, Any] = {
-        "person_id": entry.person_id, "context_id": context_id, "channel": _CHANNELS[by], "reason": role,
-    }  # fmt: skip
-    if not session.scalar(_LOOKED, looked | {"since": now - _ONE_LOOK}):
-        row = ledger.NewDisclosure(at=now, outcome="completed", asked=(), given={}, **looked)
-        ledger.record(session, row)
 
 
 def see_to(session: Session, *, now: datetime) -> int:

@@ -19,7 +19,6 @@ from portal.consent import rules as policy
 from portal.consent import services as consent
 from portal.consent.models import Dispute, DisputeStep
 from portal.errors import NotFoundError, RefusedError
-from portal.ledger import queries as ledger
 from portal.vault.keyring import SealBrokenError
 from tests.consent.disputing import WORDS, Asker
 from tests.consent.test_races import together
@@ -394,25 +393,6 @@ def test_what_was_said_cannot_be_changed_even_by_the_owner_of_the_tables(asker: 
     for statement in ("UPDATE dispute_step SET step = 'x'", "DELETE FROM dispute_step", "TRUNCATE dispute_step"):
         with owner.connect() as connection, pytest.raises(Exception, match="append-only"):
             connection.execute(text(statement))
-
-
-def test_a_look_is_logged_once_in_a_quarter_of_an_hour(asker: Asker) -> None:
-    entry, now = asker.row(), db.now()
-
-    def look(by: str, role: str, minutes: int) -> None:
-        at = now + timedelta(minutes=minutes)
-        asker.transact(lambda session: disputes.note_look(session, entry=entry, by=by, role=role, now=at))
-
-    for by, role, minutes in (
-        (rules.COMPANY, "owner", 0), (rules.COMPANY, "owner", 14), (rules.COMPANY, "developer", 14),
-        (rules.COMPANY, "owner", 16), (rules.OPERATOR, "", 16), (rules.OPERATOR, "", 17),
-    ):  # fmt: skip
-        look(by, role, minutes)
-    rows = asker.transact(partial(ledger.of_person, person_id=asker.person_id))
-    looks = [(one.channel, one.reason) for one in rows if one.channel in {"staff", "operator"}]
-    assert sorted(looks, key=str) == [
-        ("operator", ""), ("staff", "developer"), ("staff", "owner"), ("staff", "owner"),
-    ]  # fmt: skip
 
 
 def test_a_question_that_nobody_sees_to_holds_up_no_other(asker: Asker, settings: Settings) -> None:

@@ -67,7 +67,8 @@ class Offer:
             purpose_id=self.purpose_id, client_id=self.client_id, code=code, version=1, created_at=NOW,
             attributes=[item["attribute"] for item in (*said["required"], *said["optional"])],
         )  # fmt: skip
-        first = PurposeVersion(purpose_id=self.purpose_id, version=1, state="live", drafted_at=NOW, **said)
+        state = str(said.pop("state", "live"))
+        first = PurposeVersion(purpose_id=self.purpose_id, version=1, state=state, drafted_at=NOW, **said)
         for row in (company, client, declared, first):
             session.add(row)
             session.flush()

@@ -77,7 +77,7 @@ def test_staff_see_what_there_is_to_delete_and_say_it_detail_by_detail(
     assert "Full name" in shown
     assert "Due by" in shown
     order = {name: number for number, name in enumerate(rows(settings, wished))}
-    sent = {
+    sent: dict[str, Any] = {
         f"answer_{order[NAME]}": "deleted", f"answer_{order[MAIL]}": "held", f"reason_{order[MAIL]}": "legal-claim",
         f"until_{order[MAIL]}": "2032-12-31", f"words_{order[MAIL]}": "Statute of Limitations",
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_one_button_says_that_all_of_it_is_deleted(staff: Browser, wished: Grant
     ],
 )
 def test_a_page_says_what_to_mend_and_keeps_what_was_typed(
-    staff: Browser, wished: Grant, settings: Settings, sent: dict[str, str], said: str
+    staff: Browser, wished: Grant, settings: Settings, sent: dict[str, Any], said: str
 ) -> None:
     answer = staff.send(place(wished), **sent)
     assert (answer.status_code, said in answer.text, "There is a problem" in answer.text) == (422, True, True)
@@ -143,10 +143,8 @@ def test_the_person_reads_how_far_it_is_at_the_sharing_on_the_receipt_and_on_hom
     assert "They must by" in words(browser.get("/sharing").text)
     assert "Late with deleting" not in browser.get("/home").text
     order = {name: number for number, name in enumerate(rows(settings, wished))}
-    staff.send(
-        place(wished),
-        **{f"answer_{order[MAIL]}": "held", f"reason_{order[MAIL]}": "accounts", f"until_{order[MAIL]}": "2032-12-31"},
-    )
+    sent: dict[str, Any] = {f"answer_{order[MAIL]}": "held", f"reason_{order[MAIL]}": "accounts"}
+    staff.send(place(wished), **sent | {f"until_{order[MAIL]}": "2032-12-31"})
     pass_days(settings, wished, 32)
     for address in ("/sharing", here):
         shown = words(browser.get(address).text)

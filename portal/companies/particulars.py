@@ -81,7 +81,8 @@ class Particulars:
 
 def of(kept: Mapping[str, Any]) -> Particulars:
     """Return what a company's row keeps of it."""
-    return Particulars(**{name: tuple(told) if isinstance(told, list) else told for name, told in kept.items()})
+    told: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in kept.items()}
+    return Particulars(**told)
 
 
 def read(

@@ -41,7 +41,8 @@ class OfferForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotati
         self.ask, self.items = ask, items(ask)
         self.attributes.choices = [(item.attribute, item.label) for item in self.items]
         self.attributes.known = frozenset(item.attribute for item in self.items)
-        self.mode.choices = [(mode, _WAYS[mode]) for mode in terms.modes(ask.mode)]
+        self.ways = [(mode, _WAYS[mode]) for mode in terms.modes(ask.mode)]
+        self.mode.choices = self.ways
         self.times = {one.value: one for one in terms.offers(ask.wanted)}
         self.duration.choices = [(one.value, one.label) for one in self.times.values()]
 
@@ -59,7 +60,7 @@ class OfferForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotati
     def offered(self) -> dict[str, Any]:
         """Return what is offered, as `counters.counter` takes it; ask only after `validate_on_submit`."""
         days = self.times[self.duration.data].days
-        return {"attributes": list(self.attributes.data), "mode": self.mode.data, "days": days}
+        return {"attributes": list(self.attributes.data or ()), "mode": self.mode.data, "days": days}
 
 
 def items(ask: Ask) -> list[Item]:
@@ -76,7 +77,7 @@ def shown(ask: Ask, form: OfferForm) -> dict[str, Any]:
     words = {
         "title": title(ask),
         "replaces": "",
-        "ways": [label for _value, label in form.mode.choices],
+        "ways": [label for _mode, label in form.ways],
         "durations": [one.label for one in form.times.values()],
         "answers": [SEND, "Back to what they ask"],
     }

@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from portal import faults
 from portal.consent import freezing, grants, queries, steps, terms
-from portal.consent.grants import StoppedError
 from portal.consent.models import Grant, Subject
 from portal.consent.terms import Effect
 from portal.errors import RefusedError
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 # Each round that loses a race means that somebody else's step was kept, so two rounds are plenty.
 _ROUNDS = 5
 _EXPIRED_AT_ONCE = 500
+# Whoever asks for a step knows what refuses it by this module.
+StoppedError = grants.StoppedError
 
 
 class StillSharingError(RefusedError):

@@ -60,9 +60,10 @@ def note_request(session: Session, grant: Grant, asked: Wanted, *, at: datetime)
     grant.version += 1
     session.flush()
     shown = {"terms": asdict(asked)}
-    said = {"step": "requested", "actor": "company", "state": "requested", "shown": shown, "expires_at": None}
-    said |= {"attributes": list(asked.attributes), "mode": asked.mode, "retention_days": asked.retention_days}
-    versions.keep(session, [grant], at=at, said=said | {"level": None, "pulls_a_day": asked.pulls_a_day})
+    said: dict[str, Any] = {"step": "requested", "actor": "company", "state": "requested", "shown": shown}
+    said |= {"expires_at": None, "level": None, "attributes": list(asked.attributes), "mode": asked.mode}
+    said |= {"retention_days": asked.retention_days, "pulls_a_day": asked.pulls_a_day}
+    versions.keep(session, [grant], at=at, said=said)
 
 
 def take_all(

@@ -13,7 +13,7 @@ from portal.vault import keyring as keyrings
 from portal.vault import record_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portal.vault.signing import Signer
 
 
-def keep(session: Session, grants: Sequence[Grant], *, at: datetime, said: Mapping[str, Any]) -> dict[UUID, bytes]:
+def keep(session: Session, grants: Sequence[Grant], *, at: datetime, said: dict[str, Any]) -> dict[UUID, bytes]:
     """Keep grants of one person as they stand now as versions of themselves; return the hash of each.
 
     `said` has `step`, `actor`, `shown`, and whatever else the versions say instead of the grants.
@@ -54,8 +54,8 @@ def _subs(session: Session, grants: Sequence[Grant]) -> dict[UUID, str]:
     return {row.company_id: row.sub for row in session.execute(known)}
 
 
-def _row(grant: Grant, previous: bytes, said: Mapping[str, Any], sub: str | None, signer: Signer) -> dict[str, Any]:
-    members = _as_it_stands(grant) | {"about": _about(grant, sub)} | said
+def _row(grant: Grant, previous: bytes, said: dict[str, Any], sub: str | None, signer: Signer) -> dict[str, Any]:
+    members: dict[str, Any] = _as_it_stands(grant) | {"about": _about(grant, sub)} | said
     text = chain.text(members, previous=previous)
     return members | {
         "person_id": grant.person_id,

@@ -265,7 +265,7 @@ def _offer(pushed: PushedRequest, ask: Ask, *, sent: bool) -> ResponseReturnValu
     form = offering.OfferForm(ask)
     if not sent or not form.validate_on_submit():
         return _offer_page(pushed, ask, form, status=422 if sent else 200)
-    if terms.sensitive(form.attributes.data) and not has_two_proofs():
+    if terms.sensitive(form.offered()["attributes"]) and not has_two_proofs():
         return to_second_proof(_address(pushed))
     session, now = context.session(), context.now()
     try:

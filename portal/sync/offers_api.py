@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from apiflask import APIBlueprint
 from flask import Response, g
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portal.consent.models import Grant
 
 api = APIBlueprint("offers_api", __name__, url_prefix="/api/v1", tag="Grants")
-_REFUSALS: Final = openapi.refusals(
+_REFUSALS: Final[dict[int | str, Any]] = openapi.refusals(
     {
         404: "No grant of yours has this id.",
         409: "The offer was settled or has lapsed, your purpose has changed, or the person froze all sharing.",
@@ -32,7 +32,7 @@ _REFUSALS: Final = openapi.refusals(
 @api.doc(
     summary="Accept an offer of less",
     description="Sharing begins, as the person offered it: `attributes`, `mode` and `expires_at` of the grant.",
-    responses={204: "Sharing has begun.", **_REFUSALS},
+    responses={204: {"description": "Sharing has begun."}, **_REFUSALS},
     security=openapi.DPOP,
 )
 def accept(grant_id: UUID) -> Response:
@@ -44,7 +44,7 @@ def accept(grant_id: UUID) -> Response:
 @api.doc(
     summary="Decline an offer of less",
     description="Nothing was shared, and nothing is. The person reads that you declined.",
-    responses={204: "The offer is closed.", **_REFUSALS},
+    responses={204: {"description": "The offer is closed."}, **_REFUSALS},
     security=openapi.DPOP,
 )
 def decline(grant_id: UUID) -> Response:

@@ -83,7 +83,9 @@ def _lines() -> list[Line]:
         named = [[_SHORT.get(word.strip(), word.strip()) for word in cell.split(",")] for cell in cells]
         sets = [frozenset(domain if words == [EVERY] else words) for words, domain in zip(named, domains, strict=True)]
         assert all(words <= set(domain) for words, domain in zip(sets, domains, strict=True)), row
-        lines.append(Line(*sets, answer=_SHORT.get(answer, f"consent-{answer}")))
+        states, channels, actors, modes, times = sets
+        said = _SHORT.get(answer, f"consent-{answer}")
+        lines.append(Line(states, channels, actors, modes, times, said))
     return lines
 
 

@@ -23,6 +23,7 @@ from portal import cli, config, db
 from portal.companies import particulars
 from portal.companies.models import Company
 from portal.consent import chain, queries, receipts, renewing, services, verifying
+from portal.errors import InvalidError
 from portal.ledger import queries as ledger
 from portal.vault import record_keys, signing
 from portal.vault.models import RecordKey
@@ -279,7 +280,7 @@ def test_what_cannot_be_told_so_is_refused_where_it_stands(field: str, value: st
     told: dict[str, Any] = dict.fromkeys(
         ("address", "phone", "kind", "storage_locations", "recipients", "authority"), ""
     )
-    with pytest.raises(particulars.InvalidError) as refused:
+    with pytest.raises(InvalidError) as refused:
         particulars.read(**(told | {field: value}), no_recipients=False)
     assert refused.value.pointer == f"/{field}"
 

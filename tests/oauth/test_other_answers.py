@@ -75,7 +75,7 @@ def offered(rp: RelyingParty, person: Person, settings: Settings) -> Grant:
 def call(rp: RelyingParty, method: str, path: str, scope: str) -> Answer:
     token = rp.token(grant_type="client_credentials", scope=scope).json["access_token"]
     proof = rp.proof(path, method=method, token=token)
-    answer: Any = rp.http.open(path, method=method, headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+    answer: Answer = rp.http.open(path, method=method, headers={"Authorization": f"DPoP {token}", "DPoP": proof})
     return answer
 
 

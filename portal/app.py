@@ -169,6 +169,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "dispute", disputes_web.mark_slot)
     slots.fill(app, "disputes_answered", disputes_web.answered_slot)
     slots.fill(app, "dispute_list", disputes_web.list_slot)
+    slots.fill(app, "dispute_thread", disputes_web.thread_slot)
     slots.fill(app, "disputes_waiting", dispute_answers_web.waiting_slot)
     slots.fill(app, "disputes_escalated", dispute_decisions_web.waiting_slot)
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)

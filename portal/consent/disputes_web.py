@@ -18,7 +18,7 @@ from portal.errors import NotFoundError, RefusedError
 from portal.ledger import queries as ledger
 from portal.ledger import rules as ledger_words
 from portal.web.access import person_id, person_required
-from portal.web.context import keyring, now, session
+from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -105,6 +105,14 @@ def mark_slot(entry: Entry, among: Sequence[Entry]) -> str:
     return render_template("consent/_dispute_mark.html", entry=entry, tag=tag).rstrip()
 
 
+def thread_slot(entry: Entry) -> str:
+    """Return what was said about a row, beside it; or the way to ask."""
+    held = queries.one(session(), person_id=person_id(), disclosure_id=entry.disclosure_id)
+    if held is None:
+        return mark_slot(entry, [entry])
+    return render_template("consent/_dispute_thread.html", entry=entry, **_said(entry, held))
+
+
 def list_slot() -> str:
     """Return the way to everything the person asked about; empty while that is nothing."""
     count = queries.count_of_person(session(), person_id=person_id())
@@ -141,20 +149,26 @@ def _ask_page(entry: Entry, form: QuestionForm, status: int) -> Response:
 
 
 def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
-    said = queries.steps(session(), keyring=keyring(), held=held)
     return page(
         "consent/dispute.html",
         status=422 if form.errors else 200,
         **_row(entry),
+        **_said(entry, held),
         form=form,
         held=held,
-        tag=words.tag(held, reader=rules.PERSON),
         time_left=words.time_left(held.due_at, now=now()),
-        steps=[(words.step(one, reader=rules.PERSON, company_name=entry.company_name), one) for one in said],
-        choices=rules.CHOICES,
         over=held.state in rules.OVER,
         paused="paused" in _states_with(entry),
     )
+
+
+def _said(entry: Entry, held: Dispute) -> dict[str, Any]:
+    said = queries.steps(session(), keyring=keyring(), held=held)
+    return {
+        "tag": words.tag(held, reader=rules.PERSON),
+        "steps": [(words.step(one, reader=rules.PERSON, company_name=entry.company_name), one) for one in said],
+        "choices": rules.CHOICES,
+    }
 
 
 def _states_with(entry: Entry) -> set[str]:
@@ -176,7 +190,7 @@ def _lines(found: Sequence[Dispute]) -> list[Line]:
     return [
         Line(
             held=held,
-            company_name=clients[held.client_id].company_name if held.client_id in clients else "",
+            company_name=clients[held.client_id].company_name if held.client_id in clients else settings().service_name,
             tag=words.tag(held, reader=rules.PERSON),
             time_left=words.time_left(held.due_at, now=now()),
         )

@@ -108,7 +108,8 @@ def test_from_the_row_to_the_decision(three: Three) -> None:
     three.staff.send(theirs, explanation="There was none. We deleted it.")
     assert three.person.send(f"{mine}/question/settled").status_code == 303
     assert "Settled" in text(three.person.get("/activity/questions"))
-    assert "There was none." in text(three.person.get(f"{mine}/question"))
+    for place in (f"{mine}/question", mine):
+        assert "There was none." in text(three.person.get(place)), "it stays beside the line"
 
 
 def test_asking_again_leads_to_the_first_question(three: Three) -> None:
@@ -191,6 +192,22 @@ def test_nobody_else_finds_it(app: Flask, settings: Settings, keys: Keyring, thr
         else:
             assert answer.status_code in {303, 404}
             assert WORDS not in answer.text
+
+
+def test_a_look_by_an_operator_is_put_to_operators(three: Three) -> None:
+    entry = three.asker.row(channel="operator", asked=[], given={})
+    address = f"/activity/{entry.disclosure_id}/question"
+    assert "somebody of ours" in text(three.person.get(address))
+    three.person.send(address, words="Who was that?")
+    assert "We are looking into it" in text(three.person.get(address))
+    assert str(entry.disclosure_id) not in three.staff.get("/org/questions").text
+    page = three.operator.get(f"/ops/questions/{entry.disclosure_id}").text
+    assert "Explain it" in page
+    assert "Suspend the app" not in page
+    decided = f"/ops/questions/{entry.disclosure_id}"
+    assert three.operator.send(decided, decision=rules.SUSPEND, days="7", reason="No.").status_code == 422
+    assert three.operator.send(decided, decision=rules.UNFOUNDED, days="7", reason="I looked.").status_code == 303
+    assert "I looked." in text(three.person.get(address))
 
 
 def test_who_reads_it_stands_in_the_activity(three: Three) -> None:

@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify
 
 from portal.errors import NotFoundError
-from portal.ledger import published
+from portal.ledger import published, witnessing
 from portal.web.access import public
 from portal.web.context import session
 
@@ -42,8 +42,19 @@ class NotInLogError(NotFoundError):
 @api.doc(hide=True)
 @public
 def checkpoint() -> Response:
-    """Return the newest signed checkpoint (C2SP tlog-checkpoint)."""
-    return _answer(_log().note, _TEXT, _NOW)
+    """Return the newest signed checkpoint (C2SP tlog-checkpoint), with those witnesses' signatures that are there."""
+    return _answer(witnessing.cosigned(session(), _log()), _TEXT, _NOW)
+
+
+@api.get("/witnessed")
+@api.doc(hide=True)
+@public
+def witnessed() -> Response:
+    """Return the newest checkpoint that witnesses have signed as well (C2SP tlog-cosignature)."""
+    note = witnessing.witnessed(session(), _log())
+    if note is None:
+        raise LogMissingError("No witness has signed the log yet.")
+    return _answer(note, _TEXT, _NOW)
 
 
 @api.get("/verifier")

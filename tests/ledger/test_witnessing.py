@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from examples.witness import witness as program
 from portal import db
+from portal.app import create_app
 from portal.egress.client import Client
 from portal.ledger import published, publisher, witnessing
 from portal.ledger.witnessing import Witness, WitnessesUnreadableError
@@ -151,6 +152,17 @@ def test_until_it_has_signed_the_newest_the_one_before_is_shown_with_its_signatu
     assert len(notes.opened(newest, SIGNER.verifier(), log.witness.verifier).signed_by) == 1
     assert witnessed == before
     assert by_witness(log, witnessed)
+
+
+def test_anybody_reads_what_witnesses_have_signed(log: Log) -> None:
+    client = create_app(log._settings).test_client()  # noqa: SLF001 - its database
+    log.grow(3)
+    assert client.get("/log/witnessed").status_code == 404
+    log.ask()
+    assert client.get("/log/checkpoint").text == client.get("/log/witnessed").text == log.shown()[0]
+    log.grow()
+    assert by_witness(log, client.get("/log/witnessed").text)
+    assert client.get("/log/checkpoint").text.count("\n— ") == 1
 
 
 def test_it_is_asked_when_there_is_more_and_once_an_hour(log: Log) -> None:

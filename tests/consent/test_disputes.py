@@ -17,7 +17,7 @@ from portal.consent import dispute_rules as rules
 from portal.consent import queries as consents
 from portal.consent import rules as policy
 from portal.consent import services as consent
-from portal.consent.models import Dispute, DisputeStep
+from portal.consent.models import Dispute, DisputeStep, Grant
 from portal.errors import NotFoundError, RefusedError
 from portal.vault.keyring import SealBrokenError
 from tests.consent.disputing import WORDS, Asker
@@ -25,6 +25,8 @@ from tests.consent.test_races import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -289,9 +291,14 @@ def test_pausing_at_the_same_time_pauses_that_organisation_alone(
     assert (versions[-1].step, versions[-1].actor) == ("paused", "person")
 
 
-@pytest.mark.parametrize("state", ["paused", "withdrawn"])
-def test_what_is_paused_or_over_stays_as_it_is(asker: Asker, state: str) -> None:
-    act = consent.pause if state == "paused" else consent.withdraw
+def run_out(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> None:
+    """Let the time of a consent be over without anybody having said so."""
+    mine = update(Grant).where(Grant.person_id == person_id, Grant.grant_id == grant_id)
+    session.execute(mine.values(expires_at=now - timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize("act", [consent.pause, consent.withdraw, run_out])
+def test_what_is_paused_or_over_stays_as_it_is(asker: Asker, act: Callable[..., object]) -> None:
     mine: dict[str, Any] = {"person_id": asker.person_id, "grant_id": asker.grant_id}
     asker.transact(lambda session: act(session, now=db.now(), **mine))
     before = len(asker.transact(partial(consents.versions, **mine)))

@@ -53,6 +53,7 @@ from portal.sync import (
     nights_web,
     offers_api,
     purposes_api,
+    questions_api,
     receipts_api,
     replays_web,
     streams_api,
@@ -87,7 +88,7 @@ PAGES = (
 APIS = (
     purposes_api,
     log_api, oauth_api, sync_api, keys_api, streams_api, receipts_api, drift_api, events_api, evidence_api,
-    grants_api, deletions_api, offers_api, record_keys_api,
+    grants_api, deletions_api, offers_api, record_keys_api, questions_api,
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ QUESTION, PURPOSE, KEY, REVIEW = "question", "purpose", "key", "review"
 TOLD, REPLAY, MESSAGE, LOGGED = "told app", "replay", "message", "logged message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
+ASKED = "dispute, by the company's server"
 LATER, GIVEN = "question by a program", "consent as its company sees it"
 OFFERED = "app with an offer"
 GUARDED = {
@@ -54,6 +55,8 @@ GUARDED = {
     "dispute_decisions.question": DECIDING,
     "dispute_decisions.lift": DECIDING,
     "dispute_decisions.proof": PROVING,
+    "questions_api.question": ASKED,
+    "questions_api.answer": ASKED,
     "deletions.one": GIVEN,
     "company_consents.one": GIVEN,
     "company_consents.ask": GIVEN,
@@ -128,7 +131,7 @@ OWNERS = {
     MESSAGE: "staff",
 }
 PEOPLE = ("ada", "bob", "staff", "rival_staff", "stranger", "operator")
-MACHINES = (LATER, PERSON, LOGGED, PULL, CONSENT, KEY)
+MACHINES = (ASKED, LATER, PERSON, LOGGED, PULL, CONSENT, KEY)
 # The API's own scope opens the rest.
 SCOPES = {
     "oauth_api.grant": "grant_management_query",
@@ -145,6 +148,7 @@ SCOPES = {
     "offers_api.decline": "grants:manage",
 }
 BODIES: dict[str, dict[str, Any]] = {
+    "questions_api.answer": {"json": {"explanation": "For your bill."}},
     "keys_api.prove": {"json": {"nonce": "x"}},
     "grants_api.ask": {"json": {"attributes": ["phone.mobile"]}},
     "deletions_api.say": {"json": {"details": [{"attribute": "name.full", "status": "deleted"}]}},
@@ -160,6 +164,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         ANSWERING: {"disclosure_id": cast.disputed("asked")},
         DECIDING: {"disclosure_id": cast.disputed("escalated")},
         PROVING: {"disclosure_id": cast.disputed("escalated")},
+        ASKED: {"disclosure_id": cast.disputed("asked")},
         APP: {"client_id": cast.firm.client_id},
         OFFERED: {"client_id": cast.firm.client_id, "grant_id": cast.shared.grant_id},
         PERSON: {"sub": cast.shared.sub},

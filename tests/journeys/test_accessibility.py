@@ -22,8 +22,8 @@ PUBLIC = ("/", "/help", "/how-it-works", "/privacy", "/accessibility", "/organis
           "/oauth/end-session")  # fmt: skip
 PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.date/edit", "/details/email.main/edit",
           "/details/language.preferred/edit", "/details/contact.channel/edit", "/details/history",
-          "/details/address.home/history", "/sharing", "/sharing?view=detail", "/sharing/by-detail/address.home", "/sharing/check",
-          "/sharing/freeze", "/sharing/requests", "/activity",
+          "/details/address.home/history", "/sharing", "/sharing?view=detail", "/sharing/by-detail/address.home",
+          "/sharing/check", "/sharing/freeze", "/sharing/requests", "/activity",
           "/account/security", "/account/password", "/account/confirm-it-is-you", "/org", "/org/join",
           "/oauth/end-session")  # fmt: skip
 OF_AN_APP = ("/keys", "/keys/address", "/settings", "/purposes/new")

@@ -173,8 +173,9 @@ class PurposeForm(RefusableForm):
         asked = ceilings.Asked(
             names, way, days, self.longest_days.data or 0, self.pulls_a_day.data, self.lawful_basis.data or CONSENT
         )
+        labels = {f"/attributes/{attribute}": f"{self[choice].label.text}. " for attribute, choice, _ in self.rows}
         for one in ceilings.beyond(kind, asked):
-            self.say(one.pointer, one.sentence)
+            self.say(one.pointer, labels.get(one.pointer, "") + one.sentence)
 
 
 class AppForm(PurposeForm):

@@ -103,6 +103,7 @@ def test_all_that_is_too_much_is_said_beside_its_field_and_stays_typed(staff: Br
     for field in ("why-birth-date", "why-address-home", "retention_days", "pulls_a_day", "lawful_basis-0"):
         assert f'href="#{field}"' in answer.text
     assert "looks at most 4 times a day: enter a number of at most 4." in answer.text
+    assert "Date of birth. This kind of purpose (send advertising) may not ask for this detail" in answer.text
     assert 'value="To congratulate you"' in answer.text
     assert 'value="31"' in answer.text
     assert staff.get(f"/org/apps/{live}/purposes/{CODE}").status_code == 404

@@ -12,6 +12,10 @@ from hypothesis.strategies import one_of
 from schemathesis import GenerationMode, checks
 from schemathesis.specs.openapi import checks as conformance
 
+from portal import db
+from portal.consent import disputes
+from portal.consent import queries as consents
+from portal.ledger import queries as ledger
 from portal.sync import jobs, polling
 from tests.sync.caller import Caller
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
     from apiflask import APIFlask
     from schemathesis import BaseSchema, Case
+    from sqlalchemy.orm import Session
 
     from tests.sync.cast import World
 
@@ -85,7 +90,7 @@ def caller(app: APIFlask, world: World) -> Caller:
 def published(app: APIFlask, caller: Caller, world: World) -> BaseSchema:
     """The document, with people and pulls that exist among what is asked for."""
     subs = _subs(world)
-    known = {"sub": subs, "pull_id": _pulls(caller, subs), "kid": ["enc-1"]}
+    known = {"sub": subs, "pull_id": _pulls(caller, subs), "kid": ["enc-1"], "disclosure_id": _questions(world, subs)}
     schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
 
     @schema.hook
@@ -139,6 +144,20 @@ def _subs(world: World) -> list[str]:
     world.step("pause", shared[1])
     world.step("withdraw", shared[2])
     return [each.sub for each in shared]
+
+
+def _questions(world: World, subs: list[str]) -> list[str]:
+    def ask(session: Session) -> list[str]:
+        person_id = consents.person_of(session, company_id=world.firms[0].company_id, sub=subs[0])
+        assert person_id
+        rows = ledger.of_person(session, person_id=person_id)
+        for row in rows:
+            said: dict[str, Any] = {"choice": "", "words": "What was that?", "pause": False, "now": db.now()}
+            disputes.ask(session, keyring=world.keyring, entry=row, **said)
+        return [str(row.disclosure_id) for row in rows]
+
+    found: list[str] = world.transact(ask)
+    return found
 
 
 def _pulls(caller: Caller, subs: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
@@ -130,7 +130,8 @@ def test_asking_again_leads_to_the_first_question(three: Three) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_said_and_what_was_typed_stays(three: Three, fields: dict[str, str], sentence: str) -> None:
     entry = three.asker.row()
-    answer = three.person.send(f"/activity/{entry.disclosure_id}/question", **{"choice": "else", "pause": "y"} | fields)
+    filled: dict[str, Any] = {"choice": "else", "pause": "y"} | fields
+    answer = three.person.send(f"/activity/{entry.disclosure_id}/question", **filled)
     assert answer.status_code == 422
     page = text(answer)
     assert "<title>Error: " in page

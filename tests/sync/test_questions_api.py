@@ -68,7 +68,7 @@ def test_an_explanation_that_cannot_be_shown_is_pointed_at(caller: Caller, row: 
 
 
 def test_what_is_settled_takes_no_answer(caller: Caller, world: World, shared: Shared, row: UUID) -> None:
-    mine = {"person_id": shared.person_id, "disclosure_id": row, "now": db.now()}
+    mine: dict[str, Any] = {"person_id": shared.person_id, "disclosure_id": row, "now": db.now()}
     world.transact(lambda session: disputes.settle(session, **mine))
     refused = caller.post(f"/api/v1/questions/{row}/answer", json={"explanation": "Late."})
     assert refused.status_code == 409

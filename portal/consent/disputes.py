@@ -6,8 +6,9 @@ holds its question still.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, text
 
@@ -23,6 +24,7 @@ from portal.errors import NotFoundError, RefusedError
 from portal.vault import persons
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -87,15 +89,16 @@ class NotEscalatedError(RefusedError):
     public = "This question does not wait for an operator now. What you just sent changed nothing."
 
 
-class _Step(NamedTuple):
+@dataclass(frozen=True)
+class _Step:
     """One step to take: by whom and when, what they chose and wrote, why, and how long it gives where that is said."""
 
     name: str
     actor: str
     at: datetime
     actor_id: UUID | None = None
-    choice: str = ""
-    words: str = ""
+    choice: str = field(default="", repr=False)
+    words: str = field(default="", repr=False)
     reason: str | None = None
     given: timedelta | None = None
 

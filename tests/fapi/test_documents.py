@@ -7,6 +7,7 @@ import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import update
 from portal import db
 from portal.companies import client_keys
 from portal.companies.models import ClientKey
+from portal.consent import services
 from portal.ledger import publisher, sequencer
 from portal.vault import base64url, log_key
 from tests.fapi.cast import REDIRECT_URI
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_GUIDE, _PULLS, _STREAMS, _COPIES, _LOG = (
+_GUIDE, _PULLS, _STREAMS, _COPIES, _LOG, _GRANTS, _DELETIONS = (
     _PROGRAM.findall((_DOCS / name).read_text())
     for name in (
         "companies.md",
@@ -34,10 +36,13 @@ _GUIDE, _PULLS, _STREAMS, _COPIES, _LOG = (
         "companies/streams.md",
         "companies/copies.md",
         "companies/log.md",
+        "companies/grants.md",
+        "companies/deletions.md",
     )
 )
 _MAKE_KEYS, _FIRST_TOKEN, _PROVE_KEYS, _SIGN_IN, _READ, _BE_TOLD, _SAY = _GUIDE
 [_PULL_ONCE], [_BE_POSTED_TO], [_CHECK_COPIES], [_CHECK_LOG] = _PULLS, _STREAMS, _COPIES, _LOG
+[_ASK_ONCE_MORE], [_DELETE] = _GRANTS, _DELETIONS
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -95,6 +100,24 @@ def test_from_no_keys_to_a_persons_details(
     told, etag = names["pull"](sub, own)
     assert told["email.main"] == held
     assert names["pull"](sub, own, etag) == (None, etag)
+    _part(names, rp, here, person, tokens["grant_id"])
+
+
+def _part(names: dict[str, Any], rp: Party, here: Settings, person: Person, grant_id: str) -> None:
+    """Ask once more for what was left out; then the person stops, and what they wish deleted is said to be."""
+    _run(_ASK_ONCE_MORE, names, rp=rp)
+    place = names["ask_once_more"](grant_id)
+    assert names["ask"]("GET", place, names["books"])["state"] == "waiting"
+    assert names["ask_once_more"](grant_id) is None
+    with db.transaction(here.database_url) as session:
+        wish = {"person_id": person.person_id, "grant_id": UUID(grant_id), "erase": True, "now": db.now()}
+        services.withdraw(session, **wish)
+    _run(_DELETE, names, rp=rp)
+    gone: list[str] = []
+    law = {"name.full": {"reason": "accounts", "until": "2032-12-31"}}
+    names["settle"](lambda _sub, attribute: gone.append(attribute), lambda detail: law.get(detail["attribute"]))
+    assert gone == ["email.main"]
+    assert [(one["attribute"], one["state"]) for one in names["to_delete"]()] == [("name.full", "held")]
 
 
 def test_a_refusal_is_read_and_not_stumbled_over(rp: Party, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ def test_everybody_can_read_it_in_the_register(
     gather(world, firm)
     slug = firm.name.lower().replace(" ", "-")
     shown = http.get(f"/organisations/{slug}").text
-    assert "were in use there within 2 seconds (20 changes in all)" in shown
+    assert "were in use there within 2 seconds (20 changes counted)" in shown
     assert "<strong>They are late</strong> with deleting what 1 person asked them to delete." in shown
     assert "No question is open" in shown
 

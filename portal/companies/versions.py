@@ -7,6 +7,7 @@ docs/decisions/0021-what-is-declared-is-never-changed.md
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
@@ -57,6 +58,7 @@ class TooManyVersionsError(RefusedError):
     code = "too-many-versions"
     status = 429
     public = "This purpose was changed fifty times within a day. Go on tomorrow."
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": "3600"})
 
 
 def begin(session: Session, purpose: Purpose, said: Mapping[str, Any], *, now: datetime) -> PurposeVersion:

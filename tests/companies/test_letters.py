@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["mail_settings", "mailbox"]
 ABOUT = {
     "app": "Bills", "client_id": "live_1", "keys": "e2", "at": "23 November 2026, 10:00 UTC", "live": "live",
+    "sentence": "send bills", "code": "bills", "version": "2", "words": "Thank you.",
 }  # fmt: skip
 
 
@@ -72,7 +73,9 @@ def waiting(settings: Settings, company_id: UUID) -> int:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [(letters.ADDED, "Nothing is encrypted to it yet"), (letters.HELD, "From 23 November 2026, 10:00 UTC"),
-     (letters.IN_USE, "is now encrypted to the key e2"), (letters.SIGNING_ADDED, "can act as this app")],
+     (letters.IN_USE, "is now encrypted to the key e2"), (letters.SIGNING_ADDED, "can act as this app"),
+     (letters.PURPOSE_LIVE, "To send bills (bills, version 2) We have this to say about it: Thank you."),
+     (letters.PURPOSE_SENT_BACK, "This is what there is to mend: Thank you.")],
 )  # fmt: skip
 def test_contact_and_owner_get_one_each(
     mail_settings: Settings, mailbox: Mailbox, company: tuple[UUID, str], kind: str, words: str
@@ -88,7 +91,7 @@ def test_contact_and_owner_get_one_each(
         assert isinstance(body, bytes)
         text = " ".join(body.decode().split())
         assert words in text
-        assert "/org/apps/live_1/keys" in text
+        assert f"/org/apps/live_1/{'purposes/bills' if kind.startswith('purpose') else 'keys'}" in text
     assert waiting(mail_settings, company_id) == 0
 
 

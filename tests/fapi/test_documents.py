@@ -7,13 +7,12 @@ import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import update
 
-from portal import db
+from portal import db, wiring
 from portal.companies import client_keys
 from portal.companies.models import ClientKey
 from portal.consent import services
@@ -109,6 +108,7 @@ def _part(names: dict[str, Any], rp: Party, here: Settings, person: Person, gran
     place = names["ask_once_more"](grant_id)
     assert names["ask"]("GET", place, names["books"])["state"] == "waiting"
     assert names["ask_once_more"](grant_id) is None
+    wiring.wire()
     with db.transaction(here.database_url) as session:
         wish = {"person_id": person.person_id, "grant_id": UUID(grant_id), "erase": True, "now": db.now()}
         services.withdraw(session, **wish)

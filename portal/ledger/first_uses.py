@@ -44,7 +44,9 @@ _NOTE = text(f"""
     SELECT
 """)  # noqa: S608 - put together from constants
 _AFRESH = text("UPDATE first_use_watch SET seen = CAST(pg_current_snapshot() AS text)")
-_WAITING: Final = "told_at IS NULL AND (leased_until IS NULL OR leased_until <= clock_timestamp())"
+# After a day a letter would say nothing that the list does not.
+_WAITING: Final = """told_at IS NULL AND at > clock_timestamp() - interval '1 day'
+       AND (leased_until IS NULL OR leased_until <= clock_timestamp())"""
 _PENDING = text(f"SELECT EXISTS (SELECT FROM first_use WHERE {_WAITING})")  # noqa: S608 - a constant
 _TAKE = text(f"""
     UPDATE first_use SET leased_until = clock_timestamp() + interval '5 minutes'

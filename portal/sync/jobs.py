@@ -187,12 +187,8 @@ def _take_turns(settings: Settings) -> None:
     with db.transaction(settings.database_url) as session:
         proofs.announce_due(session, now=db.now())
         unsent = bool(settings.smtp_url) and letters.due(session)
-        first_uses.look(session)
-        untold = bool(settings.smtp_url) and first_uses.pending(session)
     if unsent:
         queue.ring_once(settings.redis_url, queue.WORK, letters.SEND, within=10)
-    if untold:
-        queue.ring_once(settings.redis_url, queue.WORK, first_use_letters.TELL, within=10)
 
 
 def reconcile() -> None:
@@ -287,6 +283,9 @@ def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - 
         queue.ring_once(config.current().redis_url, queue.WORK, consent_letters.SEND, within=10)
     if away_letters.pending(session):
         queue.ring_once(config.current().redis_url, queue.WORK, away_letters.TELL_PEOPLE, within=60)
+    first_uses.look(session)
+    if config.current().smtp_url and first_uses.pending(session):
+        queue.ring_once(config.current().redis_url, queue.WORK, first_use_letters.TELL, within=10)
 
 
 def _expire_grants(session: Session, now: datetime) -> None:

@@ -51,7 +51,7 @@ def check(page: Page) -> None:
 
 def wrong(page: Page) -> dict[object, list[str]]:
     """Return what is wrong with the page as it is, in each width and colour."""
-    found = {}
+    found: dict[object, list[str]] = {}
     for width, scheme in LOOKS:
         browsers.change(page, width=width, scheme=scheme)
         if problems := browsers.problems(page):

@@ -110,8 +110,8 @@ def _part(names: dict[str, Any], rp: Party, here: Settings, person: Person, gran
     assert names["ask_once_more"](grant_id) is None
     wiring.wire()
     with db.transaction(here.database_url) as session:
-        wish: dict[str, Any] = {"person_id": person.person_id, "grant_id": UUID(grant_id), "erase": True, "now": db.now()}
-        services.withdraw(session, **wish)
+        wish: dict[str, Any] = {"person_id": person.person_id, "grant_id": UUID(grant_id), "erase": True}
+        services.withdraw(session, now=db.now(), **wish)
     _run(_DELETE, names, rp=rp)
     gone: list[str] = []
     law = {"name.full": {"reason": "accounts", "until": "2032-12-31"}}

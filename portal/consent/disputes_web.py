@@ -95,21 +95,27 @@ def escalate(disclosure_id: UUID) -> ResponseReturnValue:
     return _back(disclosure_id)
 
 
-def mark_slot(entry: Entry, among: Sequence[Entry]) -> str:
-    """Return the way to ask about a row, or where its question stands; one query for all rows of a page."""
+def mark_slot(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
+    """Return the way to ask about a row, and where questions about it and its repeats stand.
+
+    `entries` are the row and its repeats, `among` all of the page: one query for all of them.
+    """
     if "disputes" not in g:
         rows = [each.disclosure_id for each in among]
         g.disputes = queries.of_rows(session(), person_id=person_id(), disclosure_ids=rows)
-    held = g.disputes.get(entry.disclosure_id)
-    tag = words.tag(held, reader=rules.PERSON) if held else None
-    return render_template("consent/_dispute_mark.html", entry=entry, tag=tag).rstrip()
+    asked = [
+        (each, words.tag(g.disputes[each.disclosure_id], reader=rules.PERSON))
+        for each in entries
+        if each.disclosure_id in g.disputes
+    ]
+    return render_template("consent/_dispute_mark.html", entry=entries[0], asked=asked).rstrip()
 
 
 def thread_slot(entry: Entry) -> str:
     """Return what was said about a row, beside it; or the way to ask."""
     held = queries.one(session(), person_id=person_id(), disclosure_id=entry.disclosure_id)
     if held is None:
-        return mark_slot(entry, [entry])
+        return mark_slot([entry], [entry])
     return render_template("consent/_dispute_thread.html", entry=entry, **_said(entry, held))
 
 

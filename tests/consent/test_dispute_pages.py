@@ -211,6 +211,15 @@ def test_a_look_by_an_operator_is_put_to_operators(three: Three) -> None:
     assert "I looked." in text(three.person.get(address))
 
 
+def test_a_question_about_a_repeat_is_marked_at_the_line_that_stands_for_it(three: Three) -> None:
+    at = db.now().replace(hour=12)
+    older, newer = (three.asker.row(at=at.replace(minute=minute)) for minute in (1, 2))
+    three.asker.ask(older)
+    page = text(three.person.get("/activity"))
+    assert f'href="/activity/{newer.disclosure_id}/question">I don’t recognise this' in page
+    assert f'href="/activity/{older.disclosure_id}/question">You asked, no answer yet' in page
+
+
 def test_who_reads_it_stands_in_the_activity(three: Three) -> None:
     row = three.asker.with_operator()
     three.staff.get(f"/org/questions/{row}")

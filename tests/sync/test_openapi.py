@@ -91,6 +91,7 @@ def published(app: APIFlask, caller: Caller, world: World) -> BaseSchema:
     """The document, with people and pulls that exist among what is asked for."""
     subs = _subs(world)
     known = {"sub": subs, "pull_id": _pulls(caller, subs), "kid": ["enc-1"], "disclosure_id": _questions(world, subs)}
+    known["grant_id"] = _grants(world)
     schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
 
     @schema.hook
@@ -144,6 +145,22 @@ def _subs(world: World) -> list[str]:
     world.step("pause", shared[1])
     world.step("withdraw", shared[2])
     return [each.sub for each in shared]
+
+
+def _grants(world: World) -> list[str]:
+    firm, asked = world.firms[-1], {"state": "asked", "asked_at": db.now(), "due_at": db.now(), "changed_at": db.now()}
+    world.share(world.person(), firm, attributes=["name.full"])
+
+    def wish(session: Session) -> list[str]:
+        held = session.scalars(select(Grant).where(Grant.client_id == firm.client_id)).all()
+        for one in held:
+            if one.state == "withdrawn":
+                whose = {"person_id": one.person_id, "grant_id": one.grant_id, "client_id": one.client_id}
+                session.add(Deletion(attribute="name.full", **whose, **asked))
+        return [str(one.grant_id) for one in held]
+
+    found: list[str] = world.transact(wish)
+    return found
 
 
 def _questions(world: World, subs: list[str]) -> list[str]:

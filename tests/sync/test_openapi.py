@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis.strategies import one_of
 from schemathesis import GenerationMode, checks
 from schemathesis.specs.openapi import checks as conformance
+from sqlalchemy import select
 
 from portal import db
 from portal.consent import disputes
 from portal.consent import queries as consents
+from portal.consent.models import Deletion, Grant
 from portal.ledger import queries as ledger
 from portal.sync import jobs, polling
 from tests.sync.caller import Caller
@@ -148,14 +150,15 @@ def _subs(world: World) -> list[str]:
 
 
 def _grants(world: World) -> list[str]:
-    firm, asked = world.firms[-1], {"state": "asked", "asked_at": db.now(), "due_at": db.now(), "changed_at": db.now()}
+    firm, now = world.firms[-1], db.now()
+    asked: dict[str, Any] = {"state": "asked", "asked_at": now, "due_at": now, "changed_at": now}
     world.share(world.person(), firm, attributes=["name.full"])
 
     def wish(session: Session) -> list[str]:
         held = session.scalars(select(Grant).where(Grant.client_id == firm.client_id)).all()
         for one in held:
             if one.state == "withdrawn":
-                whose = {"person_id": one.person_id, "grant_id": one.grant_id, "client_id": one.client_id}
+                whose: dict[str, Any] = {"person_id": one.person_id, "grant_id": one.grant_id, "client_id": one.client_id}
                 session.add(Deletion(attribute="name.full", **whose, **asked))
         return [str(one.grant_id) for one in held]
 

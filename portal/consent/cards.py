@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portal.companies import queries as companies
-from portal.consent import queries, terms
+from portal.consent import queries, terms, time_left
 from portal.consumer.catalogue import CATALOGUE
 from portal.ledger import queries as ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -53,7 +53,8 @@ class Card:
     """One organisation and use; `state` is as of now, so that time alone makes it `expired`.
 
     `needs` are those of the details shared that it cannot do without; `just_halted` says that the person paused or
-    stopped within a day, so that what was under way then may be of interest.
+    stopped within a day, so that what was under way then may be of interest.  `started` is since when the time runs
+    after which it ends, and `gone` how much of it has gone by, in per cent; None for what has no end.
     """
 
     grant: Grant
@@ -68,6 +69,8 @@ class Card:
     unused: bool
     ask_again: bool
     just_halted: bool
+    started: datetime | None
+    gone: int | None
 
     @property
     def id(self) -> UUID:
@@ -148,18 +151,20 @@ def of_grants(session: Session, *, grants: Sequence[Grant], now: datetime) -> li
         return []
     clients = companies.clients(session, {held.client_id for held in grants})
     purposes = companies.purposes_at(session, {(held.purpose_id, held.purpose_version) for held in grants})
-    uses = ledger.last_uses(session, person_id=grants[0].person_id)
+    known = _Known(
+        uses=ledger.last_uses(session, person_id=grants[0].person_id),
+        starts=time_left.starts(session, person_id=grants[0].person_id),
+        now=now,
+    )
     return [
-        _card(held, clients.get(held.client_id), purposes.get((held.purpose_id, held.purpose_version)), uses, now)
+        _card(held, clients.get(held.client_id), purposes.get((held.purpose_id, held.purpose_version)), known)
         for held in grants
     ]
 
 
 def of_grant(session: Session, *, held: Grant, now: datetime) -> Card:
     """Return the card of one grant."""
-    client = companies.client(session, held.client_id)
-    purpose = companies.purpose(session, held.purpose_id, version=held.purpose_version)
-    return _card(held, client, purpose, ledger.last_uses(session, person_id=held.person_id), now)
+    return of_grants(session, grants=[held], now=now)[0]
 
 
 def counts(cards: Iterable[Card]) -> dict[str, int]:
@@ -179,18 +184,21 @@ def _concerns(card: Card, absent: Collection[str]) -> Iterator[Concern]:
         yield Concern(card=card, why="missing", missing=missing)
     if card.ends_soon:
         yield Concern(card=card, why="ends")
-    if card.state == "paused":
+    if card.state == "paused" and not card.frozen:
         yield Concern(card=card, why="paused")
 
 
-def _card(
-    held: Grant,
-    client: ClientFacts | None,
-    purpose: PurposeFacts | None,
-    uses: dict[UUID, tuple[datetime, int]],
-    now: datetime,
-) -> Card:
-    last, times = uses.get(held.grant_id, (None, 0))
+class _Known(NamedTuple):
+    """What is looked up once for all cards: when each was used last and how often, and since when its time runs."""
+
+    uses: Mapping[UUID, tuple[datetime, int]]
+    starts: Mapping[UUID, datetime]
+    now: datetime
+
+
+def _card(held: Grant, client: ClientFacts | None, purpose: PurposeFacts | None, known: _Known) -> Card:
+    now, start = known.now, known.starts.get(held.grant_id)
+    last, times = known.uses.get(held.grant_id, (None, 0))
     over = held.expires_at is not None and held.expires_at <= now
     state = "expired" if over and held.state in queries.LIVE else held.state
     active = state == "active"
@@ -206,5 +214,7 @@ def _card(
         ends_soon=active and held.expires_at is not None and held.expires_at - now <= ENDS_SOON,
         unused=active and now - (last or held.given_at) > UNUSED,
         just_halted=held.state in {"paused", "withdrawn"} and now - held.changed_at < HALTED,
+        started=start,
+        gone=time_left.gone(start, held.expires_at, now=now) if start and held.expires_at else None,
         ask_again=active and held.expires_at is None and now - held.changed_at >= ASK_AGAIN,
     )

@@ -42,20 +42,19 @@ _UNUSED = "Nobody has used it for six months or longer. What nobody uses for a y
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One organisation and use; `gone` of its time in per cent, and for how many `days` and `until` when one keeps it.
+    """One organisation and use; for how many `days` one keeps it, and `until` when.
 
-    All three are None for what goes on until the person stops it.
+    Both are None for what goes on until the person stops it.
     """
 
     card: Card
-    gone: int | None = None
     days: int | None = None
     until: datetime | None = None
 
     @property
     def why(self) -> str:
         """Why it is worth a look now, the most pressing first; empty where there is no reason."""
-        reached = next((words for percent, words in _STAGES if (self.gone or 0) >= percent), "")
+        reached = next((words for percent, words in _STAGES if (self.card.gone or 0) >= percent), "")
         return reached or (_UNUSED if self.card.unused else _YEAR if self.card.ask_again else "")
 
     @property
@@ -117,20 +116,19 @@ def _renew(line: Line) -> None:
 def _lines() -> list[Line]:
     made = cards.of_person(session(), person_id=person_id(), now=now())
     active = [card for card in made if card.state == "active" and not card.once]
-    starts = time_left.starts(session(), person_id=person_id())
     purposes = companies.purposes_at(session(), {_version(card) for card in active})
-    lines = [_line(card, starts.get(card.id), purposes.get(_version(card))) for card in active]
-    return sorted(lines, key=lambda line: (not line.why, -(line.gone or 0)))
+    lines = [_line(card, purposes.get(_version(card))) for card in active]
+    return sorted(lines, key=lambda line: (not line.why, -(line.card.gone or 0)))
 
 
 def _version(card: Card) -> tuple[UUID, int]:
     return card.grant.purpose_id, card.grant.purpose_version
 
 
-def _line(card: Card, start: datetime | None, purpose: PurposeFacts | None) -> Line:
-    end = card.grant.expires_at
+def _line(card: Card, purpose: PurposeFacts | None) -> Line:
+    start, end = card.started, card.grant.expires_at
     if end is None or start is None:
         return Line(card=card)
     days = time_left.days(start, end)
     days = min(days, purpose.longest_days) if purpose else days
-    return Line(card=card, gone=time_left.gone(start, end, now=now()), days=days, until=now() + timedelta(days=days))
+    return Line(card=card, days=days, until=now() + timedelta(days=days))

@@ -37,7 +37,7 @@ class FrozenError(RefusedError):
 
     code = "sharing-frozen"
     status = 409
-    public = "You have frozen all sharing. Unfreeze it under Sharing before you share anything new."
+    public = "All sharing is frozen. It has to be unfrozen under Sharing before anything new is shared."
 
 
 class Unfrozen(NamedTuple):

@@ -228,7 +228,7 @@ def test_the_page_freezes_and_the_strip_is_everywhere(settings: Settings, held: 
     assert "/resume" not in card
     refused = browser.send(f"/sharing/{held[2].grant_id}/resume")
     assert refused.status_code == 409
-    assert "You have frozen all sharing" in refused.text
+    assert "All sharing is frozen." in refused.text
     assert browser.get(f"/sharing/{held[0].grant_id}/change").status_code == 409
 
 

@@ -152,13 +152,14 @@ def _subs(world: World) -> list[str]:
 def _grants(world: World) -> list[str]:
     firm, now = world.firms[-1], db.now()
     asked: dict[str, Any] = {"state": "asked", "asked_at": now, "due_at": now, "changed_at": now}
+    asked["client_id"] = firm.client_id
     world.share(world.person(), firm, attributes=["name.full"])
 
     def wish(session: Session) -> list[str]:
         held = session.scalars(select(Grant).where(Grant.client_id == firm.client_id)).all()
         for one in held:
             if one.state == "withdrawn":
-                whose: dict[str, Any] = {"person_id": one.person_id, "grant_id": one.grant_id, "client_id": one.client_id}
+                whose: dict[str, Any] = {"person_id": one.person_id, "grant_id": one.grant_id}
                 session.add(Deletion(attribute="name.full", **whose, **asked))
         return [str(one.grant_id) for one in held]
 

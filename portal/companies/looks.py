@@ -1,22 +1,22 @@
-"""What staff look up about one person stands in that person's log."""
+"""What staff and operators look up about one person stands in that person's log."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import g
+from flask import g, request
 
 from portal.ledger import views
 from portal.ledger.views import Viewer
 from portal.web.access import person_id as viewer_id
-from portal.web.context import now, session
+from portal.web.context import now, session, settings
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 
 def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | None = None) -> None:
-    """Log that whoever is at the keyboard opened a page about this person; `purpose` is what for, verb first."""
+    """Log that whoever of the staff is at the keyboard opens a page about this person; `purpose` is verb first."""
     viewer = Viewer(
         viewer_id=viewer_id(),
         channel="staff",
@@ -25,4 +25,15 @@ def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | No
         client_id=client_id,
         company_name=g.company.trading_name,
     )
-    views.record(session(), viewer=viewer, person_id=person_id, purpose=purpose, now=now(), grant_id=grant_id)
+    _record(viewer, person_id, purpose, grant_id)
+
+
+def record_of_operator(person_id: UUID, *, purpose: str) -> None:
+    """Log that an operator opens a page about this person."""
+    _record(views.operator(viewer_id(), service_name=settings().service_name), person_id, purpose, None)
+
+
+def _record(viewer: Viewer, person_id: UUID, purpose: str, grant_id: UUID | None) -> None:
+    # What is sent from a page was seen when that was opened.
+    if request.method == "GET":
+        views.record(session(), viewer=viewer, person_id=person_id, purpose=purpose, now=now(), grant_id=grant_id)

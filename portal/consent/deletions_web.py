@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
+from portal.companies import looks
 from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
 from portal.consent import deletion_forms, deletions, of_company, queries
@@ -127,6 +128,8 @@ def one(grant_id: UUID) -> ResponseReturnValue:
     rows = deletions.of_grant(session(), person_id=held.person_id, grant_id=grant_id)
     if not rows:
         raise NotFoundError
+    purpose = "see what you asked to be deleted"
+    looks.record(held.person_id, client_id=client.client_id, purpose=purpose, grant_id=grant_id)
     form = deletion_forms.of([row for row in rows if row.state in rules.OPEN])
     if form.validate_on_submit() and _keep(held, form):
         flash("Saved. The person reads it in their portal.")

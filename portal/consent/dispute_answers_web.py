@@ -69,6 +69,7 @@ def questions() -> Response:
 @staff_required
 def question(disclosure_id: UUID) -> ResponseReturnValue:
     held, form = _own(disclosure_id), AnswerForm()
+    looks.record(held.person_id, client_id=held.client_id, purpose="read your question and answer it")
     if not form.validate_on_submit():
         return _page(held, form, 422 if form.errors else 200)
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask import Blueprint, Response, flash, redirect, render_template, url_for
 
-from portal.companies import clients
+from portal.companies import clients, looks
 from portal.companies import queries as companies
 from portal.consent import chain, disputes
 from portal.consent import dispute_queries as queries
@@ -82,6 +82,7 @@ def questions() -> Response:
 @operator_required
 def question(disclosure_id: UUID) -> ResponseReturnValue:
     held, form = _held(disclosure_id), DecisionForm()
+    looks.record_of_operator(held.person_id, purpose="decide about your question")
     if held.company_id is None:
         form.explain_only()
     if not form.validate_on_submit():
@@ -109,6 +110,7 @@ def lift(disclosure_id: UUID) -> ResponseReturnValue:
 def proof(disclosure_id: UUID) -> Response:
     """Answer with what the signed log has of the row, and what it takes to check that without asking here."""
     held, log = _held(disclosure_id), published.newest(session())
+    looks.record_of_operator(held.person_id, purpose="decide about your question")
     found = evidence.of_row(session(), log, person_id=held.person_id, disclosure_id=disclosure_id) if log else []
     verifier = str(log.verifier) if log else None
     body = json.dumps({"verifier": verifier, "entries": [each._asdict() for each in found]})

@@ -11,6 +11,7 @@ from wtforms import SelectMultipleField, StringField
 from wtforms.validators import Length, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from portal.companies import looks
 from portal.companies import queries as companies
 from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.consent import later, of_company, queries, services
@@ -87,6 +88,7 @@ def overview() -> Response:
 @staff_required
 def one(grant_id: UUID) -> Response:
     held, client, purpose = _own(grant_id)
+    looks.record(held.person_id, client_id=client.client_id, purpose="see what you share with them", grant_id=grant_id)
     return _page(held, client, purpose, LaterForm(_left_out(held, purpose)))
 
 

@@ -8,6 +8,7 @@ from flask import Blueprint, current_app, flash, redirect, request, url_for
 
 from portal.companies import forms, purpose_queries, services, versions
 from portal.companies.access import own_client, staff_required
+from portal.companies.declared import OverAskingError
 from portal.errors import NotFoundError, PortalError
 from portal.web.context import now, session
 from portal.web.pages import page
@@ -89,8 +90,8 @@ def review(client_id: str, code: str) -> ResponseReturnValue:
             flash("Taken back: it is a draft again.")
         else:
             raise NotFoundError
-    except versions.NoDraftError as error:
-        # Another window, or the operator, was quicker: the page says how it stands.
+    except (versions.NoDraftError, OverAskingError) as error:
+        # Another window, or the operator, was quicker, or its ceiling is lower now: the page says how it stands.
         flash(error.public, "hold")
     return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from portal import config
 from portal.companies import client_keys, client_rules, declared, names, queries, rules, versions
@@ -27,11 +27,18 @@ if TYPE_CHECKING:
 
 OWNER, DEVELOPER = "owner", "developer"
 TEST, LIVE = "test", "live"
+PURPOSES = 50
 
 
 class PurposeTakenError(InvalidError):
     code = "purpose-taken"
     public = "This app has a purpose with this code already."
+
+
+class TooManyPurposesError(RefusedError):
+    code = "too-many-purposes"
+    status = 409
+    public = "An app has fifty purposes at most."
 
 
 class NotVerifiedError(RefusedError):
@@ -199,12 +206,15 @@ def declare_purpose(
 
     Without `code` it is derived from the sentence.  People can be asked at once where the client is a test app, and
     where it is a live one as soon as an operator has put the version live (`versions.send`, `versions.put_live`).
-    Raises `rules.PurposeError`, `declared.OverAskingError`, `PurposeTakenError`.
+    Raises `rules.PurposeError`, `declared.OverAskingError`, `PurposeTakenError`, `TooManyPurposesError`.
     """
     said = declared.columns(
         sentence=sentence, dpv=dpv, lawful_basis=lawful_basis, mode=mode, required=required, optional=optional,
         retention_days=retention_days, longest_days=longest_days, pulls_a_day=pulls_a_day, catalogue=catalogue,
     )  # fmt: skip
+    known = select(func.count()).where(Purpose.client_id == client_id)
+    if (session.scalar(known) or 0) >= PURPOSES:
+        raise TooManyPurposesError
     code = rules.slug(code or said["sentence"], f"purpose-{secrets.token_hex(3)}")
     found = Purpose(client_id=client_id, code=code, created_at=now)
     taken = refused_by("purpose_client_id_code_key", PurposeTakenError(pointer="/sentence"))

@@ -119,7 +119,7 @@ def apps() -> Response:
         "companies/apps.html",
         clients=clients,
         key_counts=queries.key_counts(session(), company_id=g.company.company_id),
-        purposes={one.client_id: queries.purposes_of(session(), one.client_id) for one in clients},
+        purposes={one.client_id: purpose_queries.of_client(session(), one.client_id) for one in clients},
     )
 
 

@@ -109,7 +109,8 @@ def own_purposes() -> Response:
         201: _MADE,
         **openapi.refusals(
             {422: "It cannot be kept, or asks for more than its kind may; `errors` points at each part.",
-             404: "A purpose cannot be called so."},
+             404: "A purpose cannot be called so.",
+             409: "The app has fifty purposes."},
             body=True,
         ),
     },

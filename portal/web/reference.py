@@ -46,6 +46,7 @@ ENTRIES = (
     Entry("invalid-purpose", 422, "Not a purpose", "A part of what you declared cannot be shown to people as it stands; `errors` points at it.", "Mend what the pointer names and send it again."),
     Entry("over-asking", 422, "Asks for too much", "Each kind of purpose has a ceiling: which details, ways of use, days and looks it may ask for at most. `errors` points at each part that goes beyond it.", "Ask for less, or declare what you need for the purpose that needs it: all ceilings stand in the guide."),
     Entry("purpose-taken", 422, "Code taken", "A purpose of yours has this code: you withdrew it, or declared it at this moment.", "Choose another code, or ask for your purposes and change that one."),
+    Entry("too-many-purposes", 409, "Too many purposes", "Your app has fifty purposes, those that are withdrawn included.", "Change one that you have, or declare it for another app."),
     Entry("no-draft", 409, "No draft", "The newest version of this purpose was sent for review, or decided on, already.", "`GET /api/v1/purposes` says where each version stands."),
     Entry("no-review-needed", 409, "No review needed", "The app is a test app: it asks under the newest version of a purpose at once.", "Declare the purpose for your live app, and send that for review."),
     Entry("too-many-versions", 429, "Changed too often", "This purpose was changed fifty times within a day.", "Go on tomorrow."),

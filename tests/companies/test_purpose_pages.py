@@ -123,6 +123,7 @@ def test_from_draft_over_sent_back_to_live(
     settings: Settings, staff: Browser, operator: Browser, live: str, own: CompanyFacts
 ) -> None:
     place = declared(staff, live)
+    assert "To send bills to the right address (draft)" in staff.get("/org/apps").text
     assert "before you send it for review" in staff.get(place).text
     staff.send(f"{place}/review", act="send")
     assert "Take it back" in staff.get(place).text

@@ -198,6 +198,13 @@ def test_fifty_versions_a_day(session: Session, live: str) -> None:
         revise(session, live, retention_days=100)
 
 
+def test_fifty_purposes_of_one_app(session: Session, test_app: str) -> None:
+    for number in range(2, 51):
+        services.declare_purpose(session, client_id=test_app, code=f"bills-{number}", now=db.now(), **SAID)
+    with pytest.raises(services.TooManyPurposesError):
+        services.declare_purpose(session, client_id=test_app, code="bills-51", now=db.now(), **SAID)
+
+
 @pytest.mark.parametrize("code", ["nothing", "a\x00b"])
 def test_an_unknown_purpose_is_not_found(session: Session, live: str, code: str) -> None:
     for act in (versions.send, versions.revise):

@@ -127,6 +127,13 @@ def test_it_is_done_by_keyboard(world: World) -> None:
     expect(staff.page.get_by_role("heading", level=1)).to_contain_text("To send bills")
 
 
+def test_the_guide_shows_the_ceilings(world: World) -> None:
+    staff = dana(world)
+    staff.go("/docs/companies/purposes")
+    staff.sees("AgeVerification")
+    looks_well(staff)
+
+
 def test_nobody_else_gets_in(world: World) -> None:
     for person in (dana(world), world.person("robin")):
         person.go("/ops/purposes")

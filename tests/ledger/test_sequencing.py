@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,9 @@ class Process:
             log = published.newest(session)
         return log.checkpoint.size if log else 0
 
+    def has(self, size: int) -> bool:
+        return self.size() == size
+
     def assert_signed_as_it_is(self) -> None:
         with db.transaction(self.place.url) as session:
             log = published.newest(session)
@@ -99,7 +103,7 @@ def test_one_that_is_killed_is_followed_by_another(place: Place, tmp_path: Path,
     with running(place, tmp_path, settings) as sequencer:
         for number in range(1, 4):
             place.log(*(place.new() for _ in range(10)))
-            until(lambda number=number: sequencer.size() == 10 * number)
+            until(partial(sequencer.has, 10 * number))
             sequencer.end(signal.SIGKILL)
             sequencer.start()
         sequencer.assert_signed_as_it_is()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Barrier
 from typing import TYPE_CHECKING
 
@@ -174,7 +175,7 @@ def test_the_next_day_begins_anew_and_the_last_is_forgotten(world: World, shared
     assert ask(caller, shared, 1) == [200]
     for days, left in ((1, CEILING + 1), (2, 1)):
         later = db.now() + timedelta(days=days)
-        world.transact(lambda session, later=later: ceilings.forget(session, now=later))
+        world.transact(partial(ceilings.forget, now=later))
         assert used(world, shared) == left
 
 

@@ -138,7 +138,7 @@ def test_stops_at_random_moments_are_told_truly(world: World, firm: Firm, browse
 
 
 def _completed_before(session: Session, shared: Shared, stopped: datetime) -> int:
-    rows = queries.of_person(session, person_id=shared.person_id, grant_id=shared.grant_id)
+    rows = queries.of_person(session, person_id=shared.person_id, wanted=queries.Wanted(grant_id=shared.grant_id))
     pushed = [row for row in rows if row.channel == "push" and row.outcome == "completed"]
     return sum(row.reported_at is not None and row.reported_at <= stopped for row in pushed) - 1
 

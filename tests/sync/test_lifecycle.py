@@ -119,7 +119,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(attributes=SOME, mode=WAYS, days=DAYS)
     def give(self, attributes: tuple[str, ...], mode: str, days: int | None) -> None:
         chosen: dict[str, Any] = {"attributes": attributes, "mode": mode, "days": days, "level": 1, "shown": {}}
-        purpose = {"client_id": self.firm.client_id, "purpose_id": self.firm.purpose_id}
+        purpose: dict[str, Any] = {"client_id": self.firm.client_id, "purpose_id": self.firm.purpose_id}
         made = self._try(
             lambda session: services.give(session, person_id=self.person_id, now=db.now(), **purpose, **chosen)
         )
@@ -198,7 +198,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def offer_less(self) -> None:
         offered: dict[str, Any] = {"attributes": ("email.main",), "mode": "asked", "days": 30, "level": 1, "shown": {}}
-        purpose = {"client_id": self.firm.client_id, "purpose_id": self.firm.purpose_id}
+        purpose: dict[str, Any] = {"client_id": self.firm.client_id, "purpose_id": self.firm.purpose_id}
         made = self._try(
             lambda session: counters.counter(session, person_id=self.person_id, now=db.now(), **purpose, **offered)
         )
@@ -212,7 +212,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.offered() is not None)
     @rule(accepted=st.booleans())
     def company_answers_the_offer(self, accepted: bool) -> None:  # noqa: FBT001 - Hypothesis names it
-        grant_id = self.offered()
+        grant_id: Any = self.offered()
         answer = counters.accept if accepted else counters.decline
         made = self._try(
             lambda session: answer(session, client_id=self.firm.client_id, grant_id=grant_id, now=db.now())
@@ -239,7 +239,7 @@ class Lifecycle(RuleBasedStateMachine):
             agreed = self._told_of(message)
             assert agreed.flows, "nothing is told that is not granted at that moment"
             assert agreed.mode == "kept-up-to-date"
-            assert set(message.profile["attributes"]) <= agreed.attributes  # type: ignore[index]
+            assert set(message.profile["attributes"]) <= agreed.attributes
         living = self._now()
         expected = living is not None and living.flows and living.mode == "kept-up-to-date"
         if expected and name in living.attributes:
@@ -265,7 +265,7 @@ class Lifecycle(RuleBasedStateMachine):
     def the_database_says_what_was_agreed(self) -> None:
         for grant_id, held in self._held().items():
             agreed = self.known[grant_id]
-            assert (held.state, set(held.attributes)) == (agreed.state, agreed.attributes)
+            assert (held.state, frozenset(held.attributes)) == (agreed.state, agreed.attributes)
 
     @invariant()
     def at_most_one_lives(self) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from portal import db, wiring
 from portal.companies import client_keys
-from portal.companies.models import ClientKey
+from portal.companies.models import Client, ClientKey
 from portal.consent import services
 from portal.ledger import publisher, sequencer
 from portal.vault import base64url, log_key
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_GUIDE, _PULLS, _STREAMS, _COPIES, _LOG, _GRANTS, _DELETIONS = (
+_GUIDE, _PULLS, _STREAMS, _COPIES, _LOG, _GRANTS, _DELETIONS, _PURPOSES = (
     _PROGRAM.findall((_DOCS / name).read_text())
     for name in (
         "companies.md",
@@ -37,11 +37,12 @@ _GUIDE, _PULLS, _STREAMS, _COPIES, _LOG, _GRANTS, _DELETIONS = (
         "companies/log.md",
         "companies/grants.md",
         "companies/deletions.md",
+        "companies/purposes.md",
     )
 )
 _MAKE_KEYS, _FIRST_TOKEN, _PROVE_KEYS, _SIGN_IN, _READ, _BE_TOLD, _SAY = _GUIDE
 [_PULL_ONCE], [_BE_POSTED_TO], [_CHECK_COPIES], [_CHECK_LOG] = _PULLS, _STREAMS, _COPIES, _LOG
-[_ASK_ONCE_MORE], [_DELETE] = _GRANTS, _DELETIONS
+[_ASK_ONCE_MORE], [_DELETE], [_DECLARE] = _GRANTS, _DELETIONS, _PURPOSES
 _THEIRS = {"redirect": "https://www.brightwell.example/back", "portal": "https://portal.example", "client": "test_…"}
 
 
@@ -118,6 +119,28 @@ def _part(names: dict[str, Any], rp: Party, here: Settings, person: Person, gran
     names["settle"](lambda _sub, attribute: gone.append(attribute), lambda detail: law.get(detail["attribute"]))
     assert gone == ["email.main"]
     assert [(one["attribute"], one["state"]) for one in names["to_delete"]()] == [("name.full", "held")]
+
+
+@pytest.mark.parametrize("environment", ["test", "live"])
+def test_a_purpose_is_declared(
+    *,
+    rp: Party,
+    here: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environment: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sig.json").write_text(json.dumps(rp.key.as_dict(private=True) | {"kid": "s1"}))
+    with db.transaction(here.database_url) as session:
+        session.execute(update(Client).where(Client.client_id == rp.client_id).values(environment=environment))
+    names: dict[str, Any] = {}
+    for program in (_FIRST_TOKEN, _DECLARE):
+        _run(program, names, rp=rp)
+    assert capsys.readouterr().out.split()[-1] == {"test": "draft", "live": "waiting"}[environment]
+    with pytest.raises(SystemExit, match="over-asking"):
+        names["declare"]("age", names["GAS_BILLS"] | {"dpv": "AgeVerification"})
 
 
 def test_a_refusal_is_read_and_not_stumbled_over(rp: Party, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | None = None) -> None:
-    """Log that whoever of the staff is at the keyboard opens a page about this person; `purpose` is verb first."""
+def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | None = None, again: bool = False) -> None:
+    """Log that whoever of the staff is at the keyboard opens a page about this person; `purpose` is verb first.
+
+    `again` logs it also where something was sent from the page and it is shown again.
+    """
     viewer = Viewer(
         viewer_id=viewer_id(),
         channel="staff",
@@ -25,15 +28,16 @@ def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | No
         client_id=client_id,
         company_name=g.company.trading_name,
     )
-    _record(viewer, person_id, purpose, grant_id)
+    _record(viewer, person_id, purpose, grant_id, again=again)
 
 
-def record_of_operator(person_id: UUID, *, purpose: str) -> None:
-    """Log that an operator opens a page about this person."""
-    _record(views.operator(viewer_id(), service_name=settings().service_name), person_id, purpose, None)
+def record_of_operator(person_id: UUID, *, purpose: str, again: bool = False) -> None:
+    """Log that an operator opens a page about this person; `again` as for staff."""
+    viewer = views.operator(viewer_id(), service_name=settings().service_name)
+    _record(viewer, person_id, purpose, None, again=again)
 
 
-def _record(viewer: Viewer, person_id: UUID, purpose: str, grant_id: UUID | None) -> None:
+def _record(viewer: Viewer, person_id: UUID, purpose: str, grant_id: UUID | None, *, again: bool) -> None:
     # What is sent from a page was seen when that was opened.
-    if request.method == "GET":
+    if again or request.method == "GET":
         views.record(session(), viewer=viewer, person_id=person_id, purpose=purpose, now=now(), grant_id=grant_id)

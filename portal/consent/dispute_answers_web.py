@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from portal.consent.models import Dispute
 
 # Why they read it, as its person finds it in their activity.
-_LOOKED_UP: Final = "answer what you asked"
+_LOOKED_UP: Final = "read your question and answer it"
 pages = Blueprint("dispute_answers", __name__, url_prefix="/org/questions")
 
 _PAGE = 50
@@ -69,7 +69,6 @@ def questions() -> Response:
 @staff_required
 def question(disclosure_id: UUID) -> ResponseReturnValue:
     held, form = _own(disclosure_id), AnswerForm()
-    looks.record(held.person_id, client_id=held.client_id, purpose="read your question and answer it")
     if not form.validate_on_submit():
         return _page(held, form, 422 if form.errors else 200)
     try:
@@ -105,7 +104,8 @@ def _page(held: Dispute, form: AnswerForm, status: int) -> Response:
     if entry is None:
         raise NotFoundError
     said = queries.steps(session(), keyring=keyring(), held=held)
-    looks.record(held.person_id, client_id=held.client_id, purpose=_LOOKED_UP, grant_id=entry.grant_id)
+    # Whoever sends nonsense to be shown the page has looked, too.
+    looks.record(held.person_id, client_id=held.client_id, purpose=_LOOKED_UP, grant_id=entry.grant_id, again=True)
     may_answer = rules.after(rules.ANSWERED, state=held.state, last_step=held.last_step) is not None
     return page(
         "consent/dispute_org.html",

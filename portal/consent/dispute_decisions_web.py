@@ -16,12 +16,12 @@ from portal.consent import dispute_words as words
 from portal.consent import queries as consents
 from portal.consent.dispute_forms import DecisionForm
 from portal.errors import NotFoundError, RefusedError
-from portal.ledger import evidence, published, views
+from portal.ledger import evidence, published
 from portal.ledger import queries as ledger
 from portal.ledger.checkpoints import Proof
 from portal.vault import record_keys
 from portal.web.access import operator_required, person_id
-from portal.web.context import keyring, now, session, settings
+from portal.web.context import keyring, now, session
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from portal.ledger.queries import Entry
 
 # Why an operator reads a question, as its person finds it in their activity.
-_LOOKED_INTO: Final = "look into what you asked"
+_LOOKED_INTO: Final = "decide about your question"
 pages = Blueprint("dispute_decisions", __name__, url_prefix="/ops/questions")
 
 
@@ -82,7 +82,6 @@ def questions() -> Response:
 @operator_required
 def question(disclosure_id: UUID) -> ResponseReturnValue:
     held, form = _held(disclosure_id), DecisionForm()
-    looks.record_of_operator(held.person_id, purpose="decide about your question")
     if held.company_id is None:
         form.explain_only()
     if not form.validate_on_submit():
@@ -110,7 +109,7 @@ def lift(disclosure_id: UUID) -> ResponseReturnValue:
 def proof(disclosure_id: UUID) -> Response:
     """Answer with what the signed log has of the row, and what it takes to check that without asking here."""
     held, log = _held(disclosure_id), published.newest(session())
-    looks.record_of_operator(held.person_id, purpose="decide about your question")
+    looks.record_of_operator(held.person_id, purpose=_LOOKED_INTO)
     found = evidence.of_row(session(), log, person_id=held.person_id, disclosure_id=disclosure_id) if log else []
     verifier = str(log.verifier) if log else None
     body = json.dumps({"verifier": verifier, "entries": [each._asdict() for each in found]})
@@ -142,8 +141,7 @@ def _page(held: Dispute, form: DecisionForm, status: int) -> Response:
     if entry is None:
         raise NotFoundError
     said = queries.steps(session(), keyring=keyring(), held=held)
-    viewer = views.operator(person_id(), service_name=settings().service_name)
-    views.record(session(), viewer=viewer, person_id=held.person_id, purpose=_LOOKED_INTO, now=now())
+    looks.record_of_operator(held.person_id, purpose=_LOOKED_INTO, again=True)
     name = entry.company_name
     return page(
         "consent/dispute_ops.html",

@@ -222,13 +222,14 @@ def test_a_question_about_a_repeat_is_marked_at_the_line_that_stands_for_it(thre
 
 def test_who_reads_it_stands_in_the_activity(three: Three) -> None:
     row = three.asker.with_operator()
-    three.staff.get(f"/org/questions/{row}")
-    three.operator.get(f"/ops/questions/{row}")
+    # Not by opening the page, but by sending it nonsense.
+    assert three.staff.send(f"/org/questions/{row}").status_code == 422
+    assert three.operator.send(f"/ops/questions/{row}").status_code == 422
     found = three.asker.transact(partial(ledger.of_person, person_id=three.person.person_id))
     assert {one.channel for one in found} >= {"staff", "operator"}
     activity = text(three.person.get("/activity"))
-    assert "To answer what you asked" in activity
-    assert "To look into what you asked" in activity
+    assert "To read your question and answer it" in activity
+    assert "To decide about your question" in activity
 
 
 def test_the_operator_suspends_and_lifts(three: Three) -> None:

@@ -153,7 +153,7 @@ def of_grants(session: Session, *, grants: Sequence[Grant], now: datetime) -> li
     purposes = companies.purposes_at(session, {(held.purpose_id, held.purpose_version) for held in grants})
     known = _Known(
         uses=ledger.last_uses(session, person_id=grants[0].person_id),
-        starts=time_left.starts(session, person_id=grants[0].person_id),
+        starts=time_left.starts(session, person_id=grants[0].person_id) if any(map(_ends, grants)) else {},
         now=now,
     )
     return [
@@ -186,6 +186,10 @@ def _concerns(card: Card, absent: Collection[str]) -> Iterator[Concern]:
         yield Concern(card=card, why="ends")
     if card.state == "paused" and not card.frozen:
         yield Concern(card=card, why="paused")
+
+
+def _ends(held: Grant) -> bool:
+    return held.state in queries.LIVE and held.expires_at is not None
 
 
 class _Known(NamedTuple):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 pages = Blueprint("check", __name__)
 
+_AT_ONCE = 50
 TITLE = "Are these still right to share?"
 # From how much of its time on, in per cent, and what is said then.
 _STAGES = (
@@ -76,12 +77,12 @@ class Line:
 @pages.route("/sharing/check", methods=["GET", "POST"])
 @person_required
 def check() -> ResponseReturnValue:
-    lines = _lines()
+    lines, more = _lines()
     if request.method == "POST":
         wanted = set(request.form.getlist("keep"))
         flash(*_keep([line for line in lines if str(line.card.id) in wanted]))
         return redirect(url_for("check.check"), 303)
-    return page("consent/check.html", title=TITLE, lines=lines)
+    return page("consent/check.html", title=TITLE, lines=lines, more=more)
 
 
 def _keep(lines: Iterable[Line]) -> tuple[str, str]:
@@ -113,12 +114,15 @@ def _renew(line: Line) -> None:
         )
 
 
-def _lines() -> list[Line]:
+def _lines() -> tuple[list[Line], int]:
+    """Return what is worth a look first, as much as can be answered at one press, and how many more there are."""
     made = cards.of_person(session(), person_id=person_id(), now=now())
     active = [card for card in made if card.state == "active" and not card.once]
     purposes = companies.purposes_at(session(), {_version(card) for card in active})
     lines = [_line(card, purposes.get(_version(card))) for card in active]
-    return sorted(lines, key=lambda line: (not line.why, -(line.card.gone or 0)))
+    # What was answered last comes last, so that whoever has many gets through them.
+    lines.sort(key=lambda line: (not line.why, -(line.card.gone or 0), line.card.grant.changed_at))
+    return lines[:_AT_ONCE], max(len(lines) - _AT_ONCE, 0)
 
 
 def _version(card: Card) -> tuple[UUID, int]:

@@ -144,4 +144,4 @@ def test_whoever_unticks_it_can_ask_later(browser: Browser, mine: Grant) -> None
     card = browser.get(f"/sharing/{mine.grant_id}").text
     assert "They must by" in card
     assert "Ask them to delete it" not in card
-    assert "You asked them to delete what they have" in browser.get("/activity").text
+    assert "You asked them to delete what they have" in browser.get("/activity?own=1").text

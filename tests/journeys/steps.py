@@ -155,8 +155,8 @@ class Person:
         return self.page.locator("article.card").filter(has=self.page.get_by_role("link", name=company)).first
 
     def activity(self) -> list[dict[str, str]]:
-        """The lines of *Activity*, newest first, as heading → text."""
-        self.go("/activity")
+        """The lines of *Activity*, one's own decisions among them, newest first, as heading → text."""
+        self.go("/activity?own=1")
         heads = self.page.locator("thead th").all_inner_texts()
         rows = self.page.locator("tbody tr").all()
         return [dict(zip(heads, row.locator("td").all_inner_texts(), strict=True)) for row in rows]

@@ -39,6 +39,20 @@ def test_one_line_can_be_read_in_full(world: World) -> None:
         expect(joao.page.get_by_role("term").filter(has_text=words).first).to_be_visible()
 
 
+def test_the_log_is_checked_in_ones_own_browser_or_without_the_page(world: World) -> None:
+    joao = world.person("joao")
+    joao.go("/activity")
+    joao.page.get_by_role("link", name="Check my log").first.click()
+    if world.scripts:
+        joao.page.get_by_role("button", name="Check my log").click()
+        joao.sees("Nothing was changed, removed or moved.")
+    else:
+        joao.page.get_by_text("Check it without this page").click()
+        joao.sees("portal verify activity-log.json")
+    joao.page.get_by_role("link", name="How your log is kept honest").click()
+    expect(joao.page.get_by_role("heading", level=1)).to_have_text("How your log is kept honest")
+
+
 def test_pausing_holds_everything_back_until_it_is_resumed(world: World) -> None:
     company = world.company()
     hanako = world.person("hanako")

@@ -29,9 +29,11 @@ WORDS = "Zirkonia: I closed my account there in spring."
 
 
 class Asker:
-    """A person, a company they share with, and as many rows of their log as are wanted."""
+    """A person, a company that they share with or not, and as many rows of their log as are wanted."""
 
-    def __init__(self, settings: Settings, keys: Keyring, person_id: UUID | None = None) -> None:
+    def __init__(
+        self, settings: Settings, keys: Keyring, person_id: UUID | None = None, *, shares: bool = True
+    ) -> None:
         self.settings, self.keys = settings, keys
         self.person_id = person_id or db.new_id()
         with db.transaction(settings.database_url) as session:
@@ -40,7 +42,7 @@ class Asker:
                 changes = {"name.full": "Ada Byrne"}
                 consumer.save(session, keyring=keys, person_id=self.person_id, changes=changes, now=NOW)
             self.offer = Offer(session)
-            self.grant_id = self.offer.give(session, self.person_id).grant_id
+            self.grant_id: Any = self.offer.give(session, self.person_id).grant_id if shares else None
 
     def transact(self, work: Callable[[Session], Any]) -> Any:  # noqa: ANN401 - whatever the work returns
         with db.transaction(self.settings.database_url) as session:
@@ -57,7 +59,7 @@ class Asker:
             facts: dict[str, Any] = {
                 "person_id": self.person_id, "at": db.now(), "context_id": context_id, "channel": "pull",
                 "outcome": "completed", "asked": ["name.full"], "given": {"name.full": 1},
-                "grant_id": self.grant_id, "grant_version": 1,
+                "grant_id": self.grant_id, "grant_version": 1 if self.grant_id else None,
             }  # fmt: skip
             made = ledger.NewDisclosure(**facts | columns)
             ledger.record(session, made)

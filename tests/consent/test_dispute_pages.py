@@ -195,6 +195,23 @@ def test_nobody_else_finds_it(app: Flask, settings: Settings, keys: Keyring, thr
             assert WORDS not in answer.text
 
 
+def test_an_organisation_that_they_never_heard_of_is_asked_too(three: Three, settings: Settings, keys: Keyring) -> None:
+    unknown = Asker(settings, keys, three.person.person_id, shares=False)
+    hire = partial(companies.add_staff, company_id=unknown.offer.company_id, person_id=three.operator.person_id)
+    unknown.transact(hire)
+    entry = unknown.row(outcome="denied", reason="consent-absent", given={})
+    address = f"/activity/{entry.disclosure_id}/question"
+    page = text(three.person.get(address))
+    assert "Refused: you have not shared this with them" in page
+    assert "Pause sharing" not in page
+    three.person.send(address, choice="not-known", words="Who are you?", pause="y")
+    page = text(three.operator.get(f"/org/questions/{entry.disclosure_id}"))
+    assert "not known to you" in page
+    assert "denied (consent-absent)" in page
+    assert three.operator.send(f"/org/questions/{entry.disclosure_id}", explanation="A mistake.").status_code == 303
+    assert "A mistake." in text(three.person.get(address))
+
+
 def test_a_look_by_an_operator_is_put_to_operators(three: Three) -> None:
     entry = three.asker.row(channel="operator", asked=[], given={})
     address = f"/activity/{entry.disclosure_id}/question"

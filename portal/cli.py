@@ -6,9 +6,7 @@ Beside a running demo the commands find its settings in the data folder, so that
 from __future__ import annotations
 
 import json
-import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +14,17 @@ import click
 from redis import RedisError
 from sqlalchemy.exc import OperationalError
 
-from portal import config, db, logs
+from portal import commands, db, logs
+from portal.commands import data_option, pem_option, settings_of
 from portal.errors import InvalidError, MisconfiguredError, PortalError
 from portal.queue import QUEUES
 
 if TYPE_CHECKING:
     from portal.config import Settings
-    from portal.vault.signing import KeyFacts
 
-_DATA = Path(".data")
 _METADATA_BYTES = 64 * 1024
 
 port_option = click.IntRange(0, 65535)
-pem_option = click.Path(exists=True, dir_okay=False, path_type=Path)
-data_option = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=_DATA,
-    show_default=True,
-    help="The demo's data folder.",
-)
 
 
 class HalfATlsError(MisconfiguredError):
@@ -64,7 +53,7 @@ def migrate(data: Path) -> None:
     """Bring the database to the newest version, as its owner."""
     from portal import schema  # noqa: PLC0415 - the other commands start faster without the migrations
 
-    settings = _settings(data)
+    settings = settings_of(data)
     schema.migrate(settings.database_owner_url, app_url=settings.database_url)
     _ensure_signing_key(settings)
     click.echo("The database is at the newest version.")
@@ -91,7 +80,7 @@ def serve(
     """Serve pages and API by granian."""
     from portal import server  # noqa: PLC0415 - the other commands start faster without the web server
 
-    secure = _settings(data).secure
+    secure = settings_of(data).secure
     if (certificate is None) != (key is None):
         raise HalfATlsError
     tls = server.Tls(certificate=certificate, key=key) if certificate and key else None
@@ -108,7 +97,7 @@ def worker(queue: str, data: Path) -> None:
     from portal import worker as workers  # noqa: PLC0415 - the other commands do not send
 
     logs.configure()
-    sys.exit(workers.work(_settings(data), queue))
+    sys.exit(workers.work(settings_of(data), queue))
 
 
 @portal.command()
@@ -118,7 +107,7 @@ def reconciler(data: Path) -> None:
     from portal import worker as workers  # noqa: PLC0415 - the other commands do not send
 
     logs.configure()
-    _settings(data)
+    settings_of(data)
     workers.reconcile_for_ever()
 
 
@@ -129,7 +118,7 @@ def sequencer(data: Path) -> None:
     from portal import worker as workers  # noqa: PLC0415 - the other commands do not sign
 
     logs.configure()
-    _settings(data)
+    settings_of(data)
     workers.sequence_for_ever()
 
 
@@ -141,7 +130,7 @@ def log_key(name: str | None, data: Path) -> None:
     from portal.ledger import jobs  # noqa: PLC0415 - the other commands do not need it
     from portal.vault import log_key as keys_of_logs  # noqa: PLC0415 - the other commands do not need it
 
-    settings = _settings(data)
+    settings = settings_of(data)
     if settings.log_files is None:
         raise jobs.LogKeyUnsetError
     made = keys_of_logs.create(settings.log_files.key, name=name or settings.log_name)
@@ -188,7 +177,7 @@ def client_register(company: str, metadata: Path, data: Path) -> None:
     """Register an OAuth client and print its client_id; what is left to do is said beside it."""
     from portal.companies import queries, services  # noqa: PLC0415 - the other commands do not need it
 
-    document, settings = _read_metadata(metadata), _settings(data)
+    document, settings = _read_metadata(metadata), settings_of(data)
     with db.transaction(settings.database_url) as session:
         client_id = services.register_client(session, company_slug=company, metadata=document, now=db.now())
         keys = queries.key_list(session, client_id, now=db.now())
@@ -206,74 +195,9 @@ def company_verify(company: str, data: Path) -> None:
     """Note that someone has checked who a company is: it appears in the register and may have live apps."""
     from portal.companies import services  # noqa: PLC0415 - the other commands do not need it
 
-    with db.transaction(_settings(data).database_url) as session:
+    with db.transaction(settings_of(data).database_url) as session:
         services.verify_company(session, slug=company, now=db.now())
     click.echo(f"{company} is verified.")
-
-
-@portal.group()
-def keys() -> None:
-    """See and change the keys that the portal signs with."""
-
-
-@keys.command("list")
-@data_option
-def keys_list(data: Path) -> None:
-    """List the published keys, and say what each is for now."""
-    from portal.vault import signing  # noqa: PLC0415 - the other commands do not need it
-
-    now = db.now()
-    with db.transaction(_settings(data).database_url) as session:
-        for key in signing.keys(session):
-            click.echo(f"{key.kid}  {_standing(key, now)}")
-
-
-@keys.command("renew-records")
-@click.option("--now", "compromised", is_flag=True, help="The key is in other hands: say so beside it.")
-@data_option
-def keys_renew_records(data: Path, *, compromised: bool) -> None:
-    """Sign consents with a new key from now on; what the one before has signed stays checkable."""
-    from portal.vault import keyring, record_keys  # noqa: PLC0415 - the other commands do not need it
-
-    settings = _settings(data)
-    with db.transaction(settings.database_url) as session:
-        made = record_keys.turn(
-            session, keyring=keyring.load(settings.keyring_file), now=db.now(), compromised=compromised
-        )
-    click.echo(f"{made} signs consents from now on.")
-
-
-@keys.command("rotate")
-@click.option("--now", "at_once", is_flag=True, help="A key is compromised: sign with a new one at once.")
-@data_option
-def keys_rotate(data: Path, *, at_once: bool) -> None:
-    """Publish a new key that signs in an hour; with --now, withdraw every other key at once."""
-    from portal import wiring  # noqa: PLC0415 - the other commands do not need it
-    from portal.vault import keyring, signing  # noqa: PLC0415 - the other commands do not need it
-
-    wiring.wire()
-    settings, change = _settings(data), signing.replace if at_once else signing.rotate
-    with db.transaction(settings.database_url) as session:
-        made = change(session, keyring=keyring.load(settings.keyring_file), now=db.now())
-    if at_once:
-        click.echo(f"{made.kid} signs now. Every other key is withdrawn: what they signed can no longer be verified.")
-        click.echo("Companies that keep our keys for up to five minutes may refuse what they get until then.")
-    else:
-        click.echo(f"{made.kid} is published and signs from {_moment(made.signs_from)}.")
-
-
-def _standing(key: KeyFacts, now: datetime) -> str:
-    if key.signs_from > now:
-        return f"signs from {_moment(key.signs_from)}"
-    if key.signs_until is None or key.leaves_at is None:
-        return f"signs since {_moment(key.signs_from)}"
-    if key.signs_until > now:
-        return f"signs until {_moment(key.signs_until)}"
-    return f"signs no more, is published until {_moment(key.leaves_at)}"
-
-
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%d %B %Y %H:%M} UTC"
 
 
 @portal.command()
@@ -282,7 +206,7 @@ def doctor(data: Path) -> None:
     """Check keys, database, Valkey, clock and mail, and say what to mend."""
     from portal import doctor as surgery  # noqa: PLC0415 - the other commands do not need it
 
-    findings = surgery.examine(_settings(data))
+    findings = surgery.examine(settings_of(data))
     for finding in findings:
         click.echo(f"{'ok  ' if finding.well else 'MEND'}  {finding.name}: {finding.text}")
     sys.exit(0 if all(finding.well for finding in findings) else 1)
@@ -294,7 +218,7 @@ def figures(data: Path) -> None:
     """Say how many companies' copies equal the master."""
     from portal.sync import copies  # noqa: PLC0415 - the other commands do not need it
 
-    with db.transaction(_settings(data).database_url) as session:
+    with db.transaction(settings_of(data).database_url) as session:
         click.echo(copies.share(session, now=db.now()).words)
 
 
@@ -306,7 +230,7 @@ def operator_add(email: str, data: Path) -> None:
     from portal.identity import operators  # noqa: PLC0415 - the other commands do not need it
     from portal.vault import keyring  # noqa: PLC0415 - the other commands do not need it
 
-    settings = _settings(data)
+    settings = settings_of(data)
     with db.transaction(settings.database_url) as session:
         operators.add(session, keyring=keyring.load(settings.keyring_file), email=email, now=db.now())
     click.echo(f"{email} is an operator.")
@@ -320,7 +244,7 @@ def operator_remove(email: str, data: Path) -> None:
     from portal.identity import operators  # noqa: PLC0415 - the other commands do not need it
     from portal.vault import keyring  # noqa: PLC0415 - the other commands do not need it
 
-    settings = _settings(data)
+    settings = settings_of(data)
     with db.transaction(settings.database_url) as session:
         operators.remove(session, keyring=keyring.load(settings.keyring_file), email=email)
     click.echo(f"{email} is no operator.")
@@ -350,7 +274,7 @@ def reconcile_log(data: Path) -> None:
     """Hold the log against everything that was sent, asked and said, now; exits with 1 if they differ."""
     from portal.sync import reconciliation  # noqa: PLC0415 - the other commands do not need it
 
-    night = reconciliation.run(_settings(data).database_url)
+    night = reconciliation.run(settings_of(data).database_url)
     for name, count in night.counts.items():
         click.echo(f"{count:>12,}  {name}")
     wrong = reconciliation.said(night)
@@ -359,19 +283,8 @@ def reconcile_log(data: Path) -> None:
     sys.exit(1 if wrong else 0)
 
 
-@portal.command("verify-receipt")
-@click.argument("file", type=pem_option)
-@click.option("--keys", type=pem_option, help="The set published at /.well-known/consent-keys, as you keep it.")
-def verify_receipt(file: Path, keys: Path | None) -> None:
-    """Check the signatures of a receipt and of each of its steps; nobody is asked."""
-    from portal.consent import verifying  # noqa: PLC0415 - the other commands do not need it
-
-    found = verifying.check(verifying.read(file), verifying.read(keys) if keys else None)
-    click.echo(f"{found.number}: as it was signed, with {found.steps} steps, {found.signed} of them signed each.")
-    for kid in found.revoked:
-        click.echo(f"{kid} was withdrawn: it proves only what the log of disclosures confirms.", err=True)
-    if keys is None:
-        click.echo(f"It was checked with its own keys. Compare them with {found.keys_url}: {' '.join(found.kids)}")
+portal.add_command(commands.keys)
+portal.add_command(commands.verify_receipt)
 
 
 def main() -> None:
@@ -389,16 +302,6 @@ def main() -> None:
 def _give_up(sentence: str) -> None:
     click.echo(sentence, err=True)
     sys.exit(1)
-
-
-def _settings(data: Path) -> Settings:
-    """Return the settings of the environment, or else of the demo in `data`."""
-    file = data / "settings.env"
-    if "DATABASE_URL" not in os.environ and file.is_file():
-        for line in file.read_text().splitlines():
-            name, _, value = line.partition("=")
-            os.environ.setdefault(name, value)
-    return config.current()
 
 
 def _ensure_signing_key(settings: Settings) -> None:

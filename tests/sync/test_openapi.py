@@ -64,6 +64,8 @@ OPERATIONS = (
     "GET /api/v1/grants/{grant_id}/requests/{request_id}",
     "GET /api/v1/grants/{grant_id}/deletion",
     "POST /api/v1/grants/{grant_id}/deletion",
+    "POST /api/v1/grants/{grant_id}/acceptance",
+    "POST /api/v1/grants/{grant_id}/refusal",
     "GET /api/v1/deletions",
     "GET /api/v1/questions",
     "GET /api/v1/questions/{disclosure_id}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask_login import current_user
 
 from portal.consent import cards, freezing
@@ -56,6 +56,8 @@ def frozen_slot() -> str:
     if not current_user.is_authenticated:
         return ""
     since = freezing.since(session(), person_id=person_id())
+    # What stands further down the page offers nothing then that would be refused.
+    g.frozen = since is not None
     return render_template("consent/_frozen.html", since=since) if since else ""
 
 

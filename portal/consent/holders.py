@@ -123,10 +123,12 @@ class Row(NamedTuple):
     @property
     def said(self) -> str:
         """How many have which, in a sentence; empty where nobody has any."""
-        parts = [
-            f"{count} {_ONE[shape] if count == 1 else _MANY[shape]}" for shape, count in self.counts.items() if count
-        ]
-        return ", ".join(parts)
+        said = ""
+        for shape, count in self.counts.items():
+            if count:
+                who = "" if said else " organisation" if count == 1 else " organisations"
+                said += f"{', ' if said else ''}{count}{who} {_ONE[shape] if count == 1 else _MANY[shape]}"
+        return said
 
     @property
     def counts(self) -> dict[str, int]:

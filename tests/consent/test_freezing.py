@@ -226,6 +226,7 @@ def test_the_page_freezes_and_the_strip_is_everywhere(settings: Settings, held: 
     card = browser.get(f"/sharing/{held[0].grant_id}").text
     assert "Frozen" in card
     assert "/resume" not in card
+    assert "/resume" not in browser.get("/sharing").text, "nor can what was paused before be resumed"
     refused = browser.send(f"/sharing/{held[2].grant_id}/resume")
     assert refused.status_code == 409
     assert "All sharing is frozen." in refused.text

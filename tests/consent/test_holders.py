@@ -163,7 +163,7 @@ def test_who_holds_my_old_number(
     for words in ("765 4321", "123 4567", "Has an older one", "Has the current one", "You agreed on"):
         assert words in page
     overview = browser.get("/sharing?view=detail").text
-    assert "1 has the current one, 1 has an older one" in overview
+    assert "1 organisation has the current one, 1 has an older one" in overview
     assert "765 4321" not in overview
 
 

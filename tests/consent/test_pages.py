@@ -177,7 +177,7 @@ def test_stopping_takes_one_confirmation(settings: Settings, browser: Browser, s
     assert browser.send(f"/sharing/{shared.grant_id}/stop").status_code == 303
     assert stands(settings, shared) == ("withdrawn", 2)
     assert "Stopped" in browser.get(f"/sharing/{shared.grant_id}").text
-    activity = browser.get("/activity").text
+    activity = browser.get("/activity?own=1").text
     assert "You stopped sharing" in activity
     assert lasting.name in activity
     assert browser.send(f"/sharing/{shared.grant_id}/resume").status_code == 409

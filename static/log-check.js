@@ -95,11 +95,12 @@ async function compared(found) {
   const memory = remembered();
   const sameLog = memory.log?.verifier === place.dataset.verifier;
   if (!sameLog) return { wrong: [], memory, sameLog, before: memory.log };
-  const wrong = ownSince(memory.heads?.[place.dataset.whose], found);
+  const head = memory.heads?.[place.dataset.whose];
+  const wrong = ownSince(head, found);
   if (!(await isContinued(memory.log, found.checkpoint))) {
     wrong.unshift(`The log was rewritten since you checked it here on ${day(memory.log.at)}: it does not begin as it was then.`);
   }
-  return { wrong, memory, sameLog, before: memory.log };
+  return { wrong, memory, sameLog, before: memory.log, own: Boolean(head) };
 }
 
 function keep(memory, found, sameLog) {
@@ -210,7 +211,9 @@ function told(found, since, took) {
     notes.push(note("stop", `${plural(found.wrong.length, "thing")} ${found.wrong.length === 1 ? "is" : "are"} wrong. ${checked}`, listed(found), ...(more > 0 ? [`And ${more} more.`] : [])));
   }
   if (found.signed !== false && !found.wrong.length && !since.wrong.length) {
-    const again = since.sameLog ? `It also continues what this browser saw on ${day(since.before.at)}.` : "From now on this browser remembers what it saw, and notices if that is rewritten.";
+    const known = since.sameLog ? `The log continues what this browser saw on ${day(since.before.at)}. ` : "";
+    const own = since.own ? "Your own rows do, too." : "Your own rows were checked in this browser for the first time. From now on it notices if they are rewritten.";
+    const again = known + own;
     notes.unshift(note("ok", `Nothing was changed, removed or moved. ${checked}`, again));
   }
   part("result").dataset.milliseconds = JSON.stringify(took);

@@ -135,12 +135,14 @@ class _Entry(NamedTuple):
     @classmethod
     def read(cls, exported: Mapping[str, Any]) -> Self:
         said = exported["said"]
+        if said is not None and not isinstance(said, dict):
+            raise TypeError(said)
         return cls(
             n=_number(exported["n"], least=1),
             leaf=_number(exported["leaf"], least=0),
             hash=_bytes(exported["hash"]),
             blinds=Blinds(_bytes(exported["blinds"]["said"]), _bytes(exported["blinds"]["place"])),
-            said=None if said is None else dict(said),
+            said=said,
         )
 
     @property

@@ -9,9 +9,9 @@ from babel.dates import format_date
 from flask import Blueprint, Response, current_app, render_template, request
 
 from portal import db
-from portal.errors import NotFoundError
+from portal.errors import NotFoundError, TooManyError
 from portal.ledger import exports, filters, lines, published, queries, tables
-from portal.web import context, cursor
+from portal.web import context, cursor, limits
 from portal.web.access import person_id, person_required, public
 from portal.web.context import session
 from portal.web.dates import ZONE
@@ -31,8 +31,14 @@ pages = Blueprint("ledger", __name__)
 
 PAGE = 50
 RECENT = 5
+# A long file takes its time: whoever fetches one after the other would keep a server from everybody else.
+_FILES = limits.Rate("files", 60, 900)
 # Of so many rows a page is made: repeats of them stand together.
 _LOOKED_AT = 500
+
+
+class TooManyFilesError(TooManyError):
+    public = "You have fetched many files in a short time. Try again in a quarter of an hour."
 
 
 @pages.app_template_filter()
@@ -153,6 +159,8 @@ def _entries(write: Callable[[Iterator[Entry]], Iterator[bytes]]) -> Iterator[by
 def _streamed(write: Callable[[Session], Iterator[bytes]]) -> Iterator[bytes]:
     """Yield what is written with a session of its own: that of the request is over before the first piece leaves."""
     url = context.settings().database_url
+    if wait := limits.spend(_FILES, str(person_id())):
+        raise TooManyFilesError(wait)
 
     def pieces() -> Iterator[bytes]:
         with db.transaction(url) as apart:

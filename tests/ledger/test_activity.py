@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from portal.config import Settings
     from portal.vault.keyring import Keyring
+    from tests.consent.browser import Browser
     from tests.ledger.log_place import Place
 
 NOON = db.now().astimezone(ZONE).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
@@ -132,8 +133,8 @@ def test_only_the_list_comes_when_htmx_asks(site: Site) -> None:
 
 @pytest.mark.parametrize("query", ["detail=x", "detail=name.full'", "organisation=1", "month=2026"])
 @pytest.mark.parametrize("path", ["", "/export.csv", "/export.json"])
-def test_what_no_page_offers_is_refused(site: Site, query: str, path: str) -> None:
-    assert site.browser.get(f"/activity{path}?{query}").status_code == 422
+def test_what_no_page_offers_is_refused(browser: Browser, query: str, path: str) -> None:
+    assert browser.get(f"/activity{path}?{query}").status_code == 422
 
 
 def test_the_page_says_how_far_back_the_log_goes(site: Site) -> None:
@@ -231,6 +232,12 @@ def test_the_files_have_what_is_chosen_and_only_ones_own(site: Site) -> None:
     assert (found.entries, found.wrong) == (4, [])
     for file in ("export.csv", "export.json", "log.json"):
         assert site.app.test_client().get(f"/activity/{file}").status_code == 303
+
+
+def test_whoever_fetches_file_after_file_waits(site: Site) -> None:
+    answers = [site.browser.get("/activity/export.json", buffered=True).status_code for _ in range(61)]
+    assert (set(answers[:60]), answers[60]) == ({200}, 429)
+    assert "Try again in a quarter of an hour." in site.browser.get("/activity/export.csv").text
 
 
 def test_a_page_costs_as_many_statements_however_long_the_log_is(site: Site) -> None:

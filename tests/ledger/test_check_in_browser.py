@@ -83,8 +83,10 @@ def test_an_untouched_log_is_found_to_be_so(site: Site, page: Page) -> None:
     [note] = check(site, page)
     assert note.startswith("Nothing was changed, removed or moved. 7 entries of yours checked, in a log of 19")
     assert marked(page) == []
+    assert "for the first time" in note
     [again] = check(site, page)
     assert "continues what this browser saw" in again
+    assert "Your own rows do, too." in again
     site.place.log(site.place.new(site.person_id), site.place.new())
     site.publish()
     [longer] = check(site, page)
@@ -222,6 +224,7 @@ def damaged(file: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for n in range(len(file["entries"])):
         yield _with(file, lambda entries, n=n: entries.pop(n))
         yield _with(file, lambda entries, n=n: entries[n].update(said=None))
+        yield _with(file, lambda entries, n=n: entries[n].update(said=[["a", 1]]))
         yield _with(file, lambda entries, n=n: entries[n]["said"].update(at="2026-01-01T00:00:00+00:00"))
         yield _with(file, lambda entries, n=n: entries[n].update(hash=entries[n - 1]["hash"]))
         yield _with(file, lambda entries, n=n: entries[n].update(n=entries[n]["n"] + 2))

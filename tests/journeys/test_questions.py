@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.journeys import browser as browsers
 from tests.journeys.steps import BRIGHTWELL, CANARY
-from tests.journeys.test_purposes import dana, looks_well, olu, press
+from tests.journeys.test_purposes import dana, olu, press
 
 if TYPE_CHECKING:
     from tests.journeys.steps import Person, World
@@ -18,6 +19,13 @@ ASKED = f"I closed my account there. {CANARY}"
 ANSWER = f"We sent your last bill. {CANARY}"
 STILL = f"I never had a bill. {CANARY}"
 REASON = f"The bill was for somebody else. {CANARY}"
+
+
+def looks_well(person: Person) -> None:
+    """Narrow and at night, where it is hardest, nothing is wrong with the page; the story goes on there."""
+    if person.world.scripts:
+        browsers.change(person.page, width=320, scheme="dark")
+        assert browsers.problems(person.page) == []
 
 
 def asker(world: World) -> Person:

@@ -71,6 +71,15 @@ BASES = MappingProxyType(
         LEGITIMATE_INTEREST: "Legitimate interest: you need it, and it does not override theirs",
     }
 )
+# The same to the person who is asked, where it is more than their consent.
+SAID_OF_BASIS = MappingProxyType(
+    {
+        CONTRACT: "They say that they cannot do what you asked them for without it.",
+        LEGAL_OBLIGATION: "They say that a law makes them ask.",
+        PUBLIC_TASK: "They say that they ask by law, in the public interest.",
+        LEGITIMATE_INTEREST: "They say that they need it, and that it does not override your own interests.",
+    }
+)
 EU_GDPR = MappingProxyType(
     {
         CONSENT: "eu-gdpr:A6-1-a",

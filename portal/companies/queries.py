@@ -11,7 +11,7 @@ from portal.companies import key_states
 from portal.companies.keys import ENCRYPTION, SIGNING
 from portal.companies.metadata import ClientMetadata
 from portal.companies.models import Client, ClientKey, Company, Purpose, PurposeVersion, Staff
-from portal.companies.purposes import EU_GDPR, use
+from portal.companies.purposes import EU_GDPR, SAID_OF_BASIS, use
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -117,6 +117,11 @@ class PurposeFacts:
     def reviewed(self) -> bool:
         """Whether an operator has looked at it and let it be; only a test app asks under one that is not."""
         return self.state in {"live", "replaced"}
+
+    @property
+    def said_of_basis(self) -> str:
+        """What a person reads of the lawful basis; empty where it is their consent."""
+        return SAID_OF_BASIS.get(self.lawful_basis, "")
 
     @property
     def gdpr_basis(self) -> str:

@@ -75,6 +75,7 @@ class Ask:
     durations: Sequence[terms.Duration]
     purpose_version: int
     reviewed: bool
+    basis: str
     grant: Grant | None
     anew: bool
     returns_to: str
@@ -187,7 +188,7 @@ class Ask:
         kept = f"If you stop, they must stop using your details within {terms.in_days(self.retention_days)}"
         return [
             "You can pause or stop this at any time in Sharing.",
-            *filter(None, [told]),
+            *filter(None, [self.basis, told]),
             f"{kept} and say when they have deleted them, or why they must keep some."
             if self.retention_days
             else "They may not keep your details after they have used them.",
@@ -239,6 +240,7 @@ def build(
         durations=[] if merged else _durations(wanted),
         purpose_version=purpose.version,
         reviewed=purpose.reviewed,
+        basis=purpose.said_of_basis,
         grant=held,
         anew=effect is Effect.CREATE or held is None or queries.over(session, held, now=now or clock()),
         returns_to=returns_to,

@@ -88,6 +88,19 @@ def test_only_a_test_says_that_nobody_looked(session: Session, keys: Keyring, of
     assert asking.shown(ask)["warning"] == ask.warning
 
 
+@pytest.mark.parametrize(
+    ("basis", "words"),
+    [("consent", ""), ("contract", "cannot do what you asked them for"), ("legal-obligation", "a law makes them ask"),
+     ("public-task", "in the public interest"), ("legitimate-interest", "does not override your own interests")],
+)  # fmt: skip
+def test_a_person_reads_on_what_basis_they_are_asked(
+    session: Session, keys: Keyring, who: UUID, basis: str, words: str
+) -> None:
+    ask = build(session, keys, Offer(session, lawful_basis=basis), who)
+    said = [line for line in asking.shown(ask)["good_to_know"] if line.startswith("They say that")]
+    assert [words in line for line in said] == [True] * bool(words)
+
+
 def test_nobody_is_asked_under_a_version_that_is_not_there(session: Session, offer: Offer) -> None:
     assert companies.purpose(session, offer.purpose_id, version=9) is None
     with pytest.raises(NotFoundError):

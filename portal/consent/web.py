@@ -190,7 +190,8 @@ def receipt(grant_id: UUID) -> Response:
     return page(
         "consent/receipt.html",
         card=cards.of_grant(session(), held=held, now=now()),
-        purpose=_facts(held)[1],
+        told=receipts.of_grant(session(), held, settings=settings(), keyring=keyring(), now=now()),
+        steps=queries.versions(session(), person_id=person_id(), grant_id=grant_id),
         receipt_number=_number(held),
     )
 

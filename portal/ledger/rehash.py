@@ -31,28 +31,22 @@ TILE: Final = "tile-differs"
 SIZE: Final = "size-differs"
 ROOT: Final = "root-differs"
 _NOBODY: Final = UUID(int=0)
-_EVERYBODY: Final = UUID(int=2**128 - 1)
-_ROWS_AT_ONCE, _PEOPLE, _ENTRIES, _TILES = 2000, 1000, 20_000, 4096
-_UPTO = text("""
-    SELECT person_id FROM (
-        SELECT person_id, sum(n) OVER (ORDER BY person_id) - n AS before FROM (
-            SELECT person_id, n FROM log_head WHERE log_id = :log_id AND person_id > :after
-             ORDER BY person_id LIMIT :people) chosen) counted
-     WHERE before < :entries ORDER BY person_id DESC LIMIT 1
-""")
+_ROWS_AT_ONCE, _ENTRIES, _TILES = 2000, 20_000, 4096
+# From one entry on, which is the last that was checked before.
 _THEIRS = text(f"""
     SELECT e.person_id, e.disclosure_id, e.outcome, e.leaf, e.n, h.secret, h.n AS last, h.leaf_hash AS last_hash,
            substr(t.hashes, (32 * (e.leaf % {WIDTH}) + 1)::int, 32) AS hash,
            CASE WHEN e.outcome = '' AND d.person_id IS NOT NULL THEN {entries.OF_DISCLOSURE}
                 WHEN o.person_id IS NOT NULL THEN {entries.OF_OUTCOME} END AS said
-      FROM log_entry e
+      FROM (SELECT * FROM log_entry
+             WHERE log_id = :log_id AND person_id >= :after AND (person_id > :after OR leaf >= :leaf)
+             ORDER BY person_id, leaf LIMIT :entries) e
       LEFT JOIN log_head h ON h.person_id = e.person_id AND h.log_id = e.log_id
       LEFT JOIN log_tile t ON t.log_id = e.log_id AND t.level = 0 AND t.number = e.leaf / {WIDTH}
       LEFT JOIN disclosure d ON (d.person_id, d.at, d.disclosure_id) = (e.person_id, e.at, e.disclosure_id)
       LEFT JOIN disclosure_context x ON x.context_id = d.context_id
       LEFT JOIN disclosure_outcome o ON (o.person_id, o.at, o.disclosure_id, o.outcome)
                                       = (e.person_id, e.at, e.disclosure_id, e.outcome)
-     WHERE e.log_id = :log_id AND e.person_id > :after AND e.person_id <= :upto
      ORDER BY e.person_id, e.leaf
 """)  # noqa: S608 - put together from constants
 _COMPLETE = text(f"""
@@ -96,22 +90,22 @@ class Part:
     following: str | None
 
 
-def people(session: Session, *, log_id: int, after: str = "") -> Part:
-    """Check the entries of some people, of those after one (its id); all of what it reads is of one moment."""
-    since = UUID(after) if after else _NOBODY
-    values: dict[str, Any] = {"log_id": log_id, "after": since, "people": _PEOPLE, "entries": _ENTRIES}
-    upto = session.scalar(_UPTO, values) or _EVERYBODY
-    rows = session.execute(_THEIRS, values | {"upto": upto}, execution_options={"yield_per": _ROWS_AT_ONCE})
+def some_entries(session: Session, *, log_id: int, after: str = "") -> Part:
+    """Check some entries, person by person, from one on that was checked before (`person/leaf`)."""
+    person_id, leaf = after.split("/") if after else (str(_NOBODY), "0")
+    values = {"log_id": log_id, "after": person_id, "leaf": int(leaf), "entries": _ENTRIES + 1}
+    rows = iter(session.execute(_THEIRS, values, execution_options={"yield_per": _ROWS_AT_ONCE}))
     wrong: list[Wrong] = []
-    count, before = 0, None
+    before, count = (next(rows, None) if after else None), 0
     for row in rows:
         if before is not None and before.person_id != row.person_id:
             wrong += _last(before)
             before = None
         wrong += _entry(row, before)
         before, count = row, count + 1
-    wrong += _last(before) if before is not None else []
-    return Part(count, wrong, None if upto == _EVERYBODY else str(upto))
+    if before is None or count < (_ENTRIES if after else _ENTRIES + 1):
+        return Part(count, [*wrong, *(_last(before) if before is not None else [])], None)
+    return Part(count, wrong, f"{before.person_id}/{before.leaf}")
 
 
 def complete_tiles(session: Session, *, log_id: int, after: str = "") -> Part:

@@ -198,6 +198,8 @@ def reconcile() -> None:
         _ring_again(settings)
         _take_turns(settings)
         _tidy_in_turn(settings)
+        # Last, for what is wrong with the log or its witnesses keeps nobody's news.
+        _ring_for_witnesses(settings)
     except SQLAlchemyError as error:
         log.warning("reconciler: the database did not answer: %s", type(error).__name__)
 
@@ -208,7 +210,6 @@ def _ring_again(settings: Settings) -> None:
         pings = ping.due(session, now=db.now())
         unanswered = batches.following(session, waiting=_RUNG_LATE_SECONDS)
         replaying = replays.unfinished(session)
-        unsigned = witnessing.due(session, witnessing.read(settings.log_witnesses), now=db.now())
     faults.reach("reconcile.found")
     if due:
         queue.ring_once(settings.redis_url, queue.PUSH, services.DRAIN)
@@ -219,8 +220,14 @@ def _ring_again(settings: Settings) -> None:
         batch_requests.ring(settings)
     for replay_id in replaying:
         queue.ring_once(settings.redis_url, queue.WORK, replays.RUN_REPLAY, str(replay_id), within=10)
-    for witness in unsigned:
-        queue.ring_once(settings.redis_url, queue.CALLS, witnessing.ASK, str(witness.verifier), within=10)
+
+
+def _ring_for_witnesses(settings: Settings) -> None:
+    named = witnessing.read(settings.log_witnesses)
+    with db.transaction(settings.database_url) as session:
+        due = witnessing.due(session, named, now=db.now())
+    for each in due:
+        queue.ring_once(settings.redis_url, queue.CALLS, witnessing.ASK, str(each.verifier), within=10)
 
 
 def _tidy_in_turn(settings: Settings) -> None:

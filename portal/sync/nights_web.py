@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, render_template
 
 from portal.ledger import published, witnessing
+from portal.ledger.witnessing import WitnessesUnreadableError
 from portal.sync import reconciliation
 from portal.web import context
 from portal.web.access import operator_required
@@ -15,12 +16,13 @@ from portal.web.context import now, session
 from portal.web.pages import page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from flask import Response
 
     from portal.ledger.published import PublishedLog
+    from portal.ledger.witnessing import Witness
 
 pages = Blueprint("nights", __name__, url_prefix="/ops/log")
 
@@ -59,22 +61,32 @@ def overview() -> Response:
         for each in reconciliation.nights(session(), most=_SHOWN)
     ]  # fmt: skip
     missed = reconciliation.is_missed(session(), now=now())
-    return page("sync/nights.html", log=log, nights=nights, missed=missed, watches=_watches(log))
+    named, unreadable = _named()
+    watches = _watches(log, named)
+    return page("sync/nights.html", log=log, nights=nights, missed=missed, watches=watches, unreadable=unreadable)
 
 
 def log_wrong_slot() -> str:
     """Return the line for the operators' first page; nothing while the log says what happened and nobody disagrees."""
     night = reconciliation.newest(session(), finished=True)
     wrong = bool(night and night.wrong) or reconciliation.is_missed(session(), now=now())
-    named = witnessing.read(context.settings().log_witnesses)
-    wrong = wrong or bool(named and witnessing.wrong(session(), named, now=now()))
+    named, unreadable = _named()
+    wrong = wrong or bool(unreadable or (named and witnessing.wrong(session(), named, now=now())))
     return render_template("sync/_log_wrong.html") if wrong else ""
 
 
-def _watches(log: PublishedLog | None) -> list[Watch]:
+def _named() -> tuple[list[Witness], str]:
+    """Return who is to sign the log as well, and why that cannot be read, if so."""
+    try:
+        return witnessing.read(context.settings().log_witnesses), ""
+    except WitnessesUnreadableError as error:
+        return [], error.public
+
+
+def _watches(log: PublishedLog | None, named: Sequence[Witness]) -> list[Watch]:
     stands = {each.verifier: each for each in witnessing.standings(session(), log)} if log else {}
     found = []
-    for each in witnessing.read(context.settings().log_witnesses):
+    for each in named:
         known = stands.get(each.verifier)
         found.append(
             Watch(

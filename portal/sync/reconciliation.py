@@ -12,7 +12,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg.errors import SerializationFailure
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 
 from portal import config, db, queue
 from portal.ledger import rehash
@@ -127,14 +129,24 @@ def run(url: str) -> Reconciliation:
     with db.transaction(url) as session:
         begin(session, now=db.now())
     while True:
-        with db.transaction(url) as session:
-            went_on = step(session, now=db.now())
+        went_on = _stepped(url)
         with db.transaction(url) as session:
             last = newest(session)
         if last is not None and last.finished_at is not None:
             return last
         if not went_on:
             clock.sleep(_OTHERS_TURN_SECONDS)
+
+
+def _stepped(url: str) -> bool:
+    try:
+        with db.transaction(url) as session:
+            return step(session, now=db.now())
+    except OperationalError as error:
+        # A worker has made the step at this very moment.
+        if isinstance(error.orig, SerializationFailure):
+            return False
+        raise
 
 
 def step(session: Session, *, now: datetime) -> bool:
@@ -245,7 +257,9 @@ def _asked(session: Session, checks: Mapping[str, Check], values: Mapping[str, A
 
 def _entries(session: Session, night: Reconciliation) -> _Found:
     log = session.execute(_LOG_STANDS).one_or_none()
-    return _rehashed("entries", rehash.people(session, log_id=log.log_id, after=night.after)) if log else _Found(None)
+    if log is None:
+        return _Found(None)
+    return _rehashed("entries", rehash.some_entries(session, log_id=log.log_id, after=night.after))
 
 
 def _tiles(session: Session, night: Reconciliation) -> _Found:

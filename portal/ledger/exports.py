@@ -84,7 +84,9 @@ def written(session: Session, *, person_id: UUID, verifier: Verifier) -> Iterato
 
 
 def _rows(session: Session, parameters: Mapping[str, Any]) -> Iterator[Sequence[Row[Any]]]:
-    return session.execute(_ENTRIES, parameters, execution_options={"yield_per": _AT_ONCE}).partitions(_AT_ONCE)
+    # Whoever stops listening leaves nothing open.
+    with session.execute(_ENTRIES, parameters, execution_options={"yield_per": _AT_ONCE}) as found:
+        yield from found.partitions(_AT_ONCE)
 
 
 def _entry(row: Row[Any], kept: tiles.Nodes, *, secret: bytes) -> dict[str, Any]:

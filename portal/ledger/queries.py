@@ -147,8 +147,10 @@ def of_person(
 
 def each_of_person(session: Session, *, person_id: UUID, wanted: Wanted) -> Iterator[Entry]:
     """Yield all that is `wanted` of a person's rows, newest first, some at a time: there may be very many."""
-    rows = session.execute(_in_order(_of(person_id, wanted)), execution_options={"yield_per": _AT_ONCE})
-    return (Entry(**row) for row in rows.mappings())
+    # Whoever stops listening leaves nothing open.
+    with session.execute(_in_order(_of(person_id, wanted)), execution_options={"yield_per": _AT_ONCE}) as rows:
+        for row in rows.mappings():
+            yield Entry(**row)
 
 
 def one(session: Session, *, person_id: UUID, disclosure_id: UUID) -> Entry | None:

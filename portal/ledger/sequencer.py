@@ -123,7 +123,8 @@ def _growth(session: Session, log: Row[Any]) -> Growth:
 
 def _fresh(session: Session, before: Snapshot) -> Iterator[Sequence[Row[Any]]]:
     options = {"yield_per": _ROWS_AT_ONCE}
-    return session.execute(_FRESH, before._asdict(), execution_options=options).partitions(_ROWS_AT_ONCE)
+    with session.execute(_FRESH, before._asdict(), execution_options=options) as found:
+        yield from found.partitions(_ROWS_AT_ONCE)
 
 
 def _add(session: Session, growth: Growth, rows: Sequence[Row[Any]], *, log_id: int) -> None:

@@ -85,6 +85,13 @@ class ClientEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClientLifted:
+    """A client that was suspended may go on: what it was owed meanwhile is due."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToldInFull:
     """A client that was told only that something changed is told values again, for one of its purposes."""
 

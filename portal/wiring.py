@@ -28,6 +28,7 @@ def wire() -> None:
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.GrantsChanged, sync.on_grants_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)
+    events.listen(events.ClientLifted, sync.on_client_lifted)
     events.listen(events.ToldInFull, sync.on_told_in_full)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
     events.listen(events.SigningKeysChanged, stream_events.on_signing_keys_changed)

@@ -79,7 +79,9 @@ def suspend(session: Session, *, client_id: str) -> None:
 
 
 def lift(session: Session, *, client_id: str) -> None:
-    """Let a suspended client go on; what it was owed leaves with the next look at its stream."""
+    """Let a suspended client go on, and have sent what it was owed meanwhile."""
     held = client_keys.lock_client(session, client_id)
-    held.state = ACTIVE if held.state == SUSPENDED else held.state
-    session.flush()
+    if held.state == SUSPENDED:
+        held.state = ACTIVE
+        session.flush()
+        events.announce(session, events.ClientLifted(client_id=client_id))

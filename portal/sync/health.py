@@ -103,13 +103,18 @@ def returned(session: Session, stream: Stream) -> None:
     for column in _COLUMNS:
         setattr(stream, column, getattr(begun, column))
     stream.warned, stream.people_told_at, stream.people_told_after = 0, None, None
-    session.flush()
-    session.execute(_DUE_AT_ONCE, {"client_id": stream.client_id})
+    due_at_once(session, client_id=stream.client_id)
     if rested:
         at = session.scalars(select(func.clock_timestamp())).one()
         events.announce(
             session, events.StreamStatusChanged(client_id=stream.client_id, status="enabled", reason="", at=at)
         )
+
+
+def due_at_once(session: Session, *, client_id: str) -> None:
+    """Let nothing that a client is owed wait any longer, but what its receiver refused."""
+    session.flush()
+    session.execute(_DUE_AT_ONCE, {"client_id": client_id})
 
 
 def warn_of_silence(session: Session) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.egress.client import Client
-    from portal.events import ClientEnded, GrantChanged, GrantsChanged, RecordChanged, RecordConfirmed, ToldInFull
+    from portal.events import ClientEnded, ClientLifted, GrantChanged, GrantsChanged, RecordChanged, RecordConfirmed, ToldInFull
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"
@@ -102,6 +102,12 @@ def on_told_in_full(session: Session, fact: ToldInFull) -> None:
     """Owe a client every value again that it may only have been told of."""
     values = {"client_id": fact.client_id, "purpose_id": fact.purpose_id}
     session.execute(statements.SEND_PURPOSE_AGAIN, values)
+    ring(session)
+
+
+def on_client_lifted(session: Session, fact: ClientLifted) -> None:
+    """Send what a client was owed while it was suspended."""
+    health.due_at_once(session, client_id=fact.client_id)
     ring(session)
 
 

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.egress.client import Client
-    from portal.events import ClientEnded, ClientLifted, GrantChanged, GrantsChanged, RecordChanged, RecordConfirmed, ToldInFull
+    from portal.events import (
+        ClientEnded,
+        ClientLifted,
+        GrantChanged,
+        GrantsChanged,
+        RecordChanged,
+        RecordConfirmed,
+        ToldInFull,
+    )
     from portal.vault.keyring import Keyring
 
 DRAIN = "portal.sync.jobs.drain"

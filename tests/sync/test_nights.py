@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -212,3 +213,12 @@ def test_operators_see_every_night(here: Settings, place: Place, keys: Keyring) 
     page = browser.client.get("/ops/log").text
     assert "2 consents were looked at more often, or less often, than the log says: g1, g2" in page
     assert "/ops/log" in browser.client.get("/ops").text.partition("<h1")[2]
+
+
+def test_two_who_look_at_once_come_to_the_same_end(place: Place) -> None:
+    place.log(*(place.new(channel="consent", outcome="completed") for _ in range(50)))
+    place.grow()
+    with ThreadPoolExecutor(3) as pool:
+        nights = list(pool.map(lambda _: reconciliation.run(place.url), range(3)))
+    assert all(night.finished_at and not night.wrong for night in nights)
+    assert {night.counts["entries"] for night in nights} == {50}

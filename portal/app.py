@@ -48,6 +48,7 @@ from portal.sync import (
     evidence_api,
     grants_api,
     health_web,
+    holding_web,
     in_flight_web,
     keys_api,
     nights_web,
@@ -176,6 +177,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "away_of_sharing", away_web.away_of_sharing_slot)
     slots.fill(app, "in_flight", in_flight_web.in_flight_slot)
     slots.fill(app, "today", today_web.today_slot)
+    slots.fill(app, "copy_note", holding_web.copy_note_slot)
     slots.fill(app, "deletion", deletions_web.deletion_slot)
     slots.fill(app, "late_deletions", deletions_web.late_deletions_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)

@@ -99,7 +99,7 @@ class Holder:
             return "A newer one was sent, and has not been confirmed yet."
         if self.card.state == "paused":
             return "You paused sharing, so no newer one is sent."
-        return "It is sent as soon as they accept updates." if self.card.updated else "They get it when they ask."
+        return "They are kept up to date." if self.card.updated else "They get it when they ask."
 
 
 _DATED = {

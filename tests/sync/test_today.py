@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from portal import db
+from portal import config, db
 from portal.consent import freezing
 from portal.ledger import queries as ledger
-from portal.sync import today
+from portal.sync import courier, today
 from portal.sync.messages import PROFILE
 from portal.sync.pulls import Desk
 from portal.vault import signing
 from tests.consent.browser import Browser
 from tests.sync.receiver import read
+from tests.sync.test_receipts import receipt, results, send
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -78,19 +79,37 @@ def test_just_once_is_over_when_it_was_used(world: World, firm: Firm, caller: Ca
     assert seen(world, shared).refusal == "consent-used-up"
 
 
-def test_the_page_shows_ones_own_values(
-    app: Flask, settings: Settings, keys: Keyring, world: World, firm: Firm
-) -> None:
-    browser = Browser(app, settings, keys, {"name.full": "Zenobia Quill", "email.main": "zenobia@example.org"})
-    shared: Any = world.share(browser.person_id, firm)
-    page = browser.get(f"/sharing/{shared.grant_id}/today").text
+@pytest.fixture
+def reader(app: Flask, settings: Settings, keys: Keyring) -> Browser:
+    return Browser(app, settings, keys, {"name.full": "Zenobia Quill", "email.main": "zenobia@example.org"})
+
+
+def test_the_page_shows_ones_own_values(world: World, firm: Firm, reader: Browser) -> None:
+    shared: Any = world.share(reader.person_id, firm)
+    page = reader.get(f"/sharing/{shared.grant_id}/today").text
     for words in ("Zenobia Quill", "zenobia@example.org", "Not provided yet", shared.sub, "Only you see this page"):
         assert words in page
-    browser.send(f"/sharing/{shared.grant_id}/pause")
-    refused = browser.get(f"/sharing/{shared.grant_id}/today").text
+    reader.send(f"/sharing/{shared.grant_id}/pause")
+    refused = reader.get(f"/sharing/{shared.grant_id}/today").text
     assert "You paused sharing with them." in refused
     assert "Zenobia Quill" not in refused
 
 
 def test_no_repr_holds_a_value(world: World, shared: Shared) -> None:
     assert "Ada Byrne" not in repr(seen(world, shared))
+
+
+def test_a_detail_says_what_delivery_knows(world: World, firm: Firm, caller: Caller, reader: Browser) -> None:
+    world.share(reader.person_id, firm)
+    courier.drain(config.current())
+    detail = "/sharing/by-detail/name.full"
+    assert "on its way" not in reader.get(detail).text
+    world.save(reader.person_id, name__full="Zenobia King")
+    page = reader.get(detail).text
+    assert "Has an older one" in page
+    assert "A newer one is on its way." in page
+    courier.drain(config.current())
+    assert "Has the current one" in reader.get(detail).text
+    said = receipt(firm.receiver.journal[-1].jti, "rejected") | {"reason": "not-kept"}
+    assert results(send(caller, said)) == ["recorded"]
+    assert "could not use what they got last: they do not keep this detail" in reader.get(detail).text

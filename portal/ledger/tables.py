@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -39,9 +40,11 @@ def as_csv(entries: Iterable[Entry], *, label: Callable[[str], str]) -> Iterator
 
 def as_json(entries: Iterable[Entry]) -> Iterator[bytes]:
     """Yield an object with the list `entries`, names as in the API; a time is in UTC (RFC 3339)."""
+    written, first = map(_members, entries), True
     yield b'{"entries":['
-    for number, entry in enumerate(entries):
-        yield (b"," if number else b"") + orjson.dumps(_members(entry))
+    while some := list(islice(written, _AT_ONCE)):
+        yield (b"" if first else b",") + orjson.dumps(some)[1:-1]
+        first = False
     yield b"]}"
 
 

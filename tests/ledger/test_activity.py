@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import html
 import io
 import json
@@ -232,6 +233,22 @@ def test_the_files_have_what_is_chosen_and_only_ones_own(site: Site) -> None:
     assert (found.entries, found.wrong) == (4, [])
     for file in ("export.csv", "export.json", "log.json"):
         assert site.app.test_client().get(f"/activity/{file}").status_code == 303
+
+
+@pytest.mark.parametrize("file", ["export.csv", "export.json", "log.json"])
+def test_who_goes_away_in_the_middle_leaves_nothing_open(site: Site, file: str) -> None:
+    grown(site, 2000)
+    site.publish()
+    pool: Any = db.engine(site.place.url).pool
+    answer = site.browser.client.get(f"/activity/{file}")
+    pieces = answer.iter_encoded()
+    assert next(pieces)
+    assert next(pieces)
+    assert pool.checkedout() == 1
+    answer.close()
+    del answer
+    gc.collect()
+    assert pool.checkedout() == 0
 
 
 def test_whoever_fetches_file_after_file_waits(site: Site) -> None:

@@ -319,7 +319,7 @@ def test_what_held_no_details_was_noted_there_and_not_updated(
     world.step("pause", shared)
     jobs.drain()
     say(caller, firm)
-    page = words(browser.get("/activity").text)
+    page = words(browser.get("/activity?own=1").text)
     assert "We told them what you decided Received Noted there today at" in page
 
 

@@ -238,6 +238,9 @@ def _begin(session: Session, held: Grant, asked_at: datetime) -> None:
     common |= {"reason": "", "words": "", "warned": 0}
     rows = insert(Deletion).values([common | {"attribute": name} for name in sorted(names)])
     session.execute(rows.on_conflict_do_nothing())
+    shared_again = queries.live_for_purpose(session, person_id=held.person_id, purpose_id=held.purpose_id)
+    if shared_again is not None:
+        _lift(session, shared_again, asked_at)
 
 
 def _lift(session: Session, held: Grant, at: datetime) -> None:

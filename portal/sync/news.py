@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from portal.consent import deletion_rules
 from portal.consent import rules as consent
-from portal.consent import terms
 from portal.consent.rules import Channel, Refusal
 from portal.oauth.statements import standing
 from portal.sync import messages
@@ -130,7 +130,12 @@ def _content(row: Row[Any], when: str) -> tuple[object, ...]:
 def _erasure(row: Row[Any], now: datetime) -> Erasure | None:
     if row.erasure_asked_at is None or row.told_erasure or _state(row, now) not in OVER:
         return None
-    delete_by = terms.delete_by(changed_at=row.changed_at, expires_at=row.expires_at, retention_days=row.retention_days)
+    delete_by = deletion_rules.due(
+        changed_at=row.changed_at,
+        expires_at=row.expires_at,
+        retention_days=row.retention_days,
+        asked_at=row.erasure_asked_at,
+    )
     return Erasure(
         grant_id=row.grant_id, attributes=row.ever_shared, asked_at=row.erasure_asked_at, delete_by=delete_by
     )

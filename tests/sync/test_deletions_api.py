@@ -162,6 +162,17 @@ def test_what_is_shared_for_the_same_use_again_need_not_be_deleted(
     assert (refused.status_code, refused.get_json()["errors"][0]["pointer"]) == (409, "/details/0")
 
 
+def test_what_is_shared_again_already_is_not_asked_for(program: Caller, world: World, firm: Firm, app: Flask) -> None:
+    assert app
+    first = world.share(world.person(), firm)
+    world.transact(lambda session: use(session, first))
+    world.step("withdraw", first)
+    world.share(first.person_id, firm, attributes=(NAME,))
+    late = {"person_id": first.person_id, "grant_id": first.grant_id, "shown": {}, "now": db.now()}
+    world.transact(lambda session: consent.ask_erasure(session, **late))
+    assert states(program.get(place(first))) == {NAME: "lifted", MAIL: "asked", PHONE: "asked"}
+
+
 def test_the_list_is_read_page_by_page_most_pressing_first(
     program: Caller, wished: Shared, world: World, firm: Firm
 ) -> None:

@@ -21,7 +21,7 @@ from portal.ledger import queries as ledger
 from portal.ledger.checkpoints import Proof
 from portal.vault import record_keys
 from portal.web.access import operator_required, person_id
-from portal.web.context import keyring, now, session
+from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -70,11 +70,10 @@ class Proved(NamedTuple):
 @pages.get("")
 @operator_required
 def questions() -> Response:
-    found = queries.for_operator(session())
-    known = companies.clients(session(), {held.client_id for held in found}) if found else {}
     return page(
         "consent/disputes_ops.html",
-        lines=[Line(held, known[held.client_id].company_name if held.client_id in known else "") for held in found],
+        lines=_lines(queries.for_operator(session())),
+        decided=_lines(queries.decided(session())),
     )
 
 
@@ -121,6 +120,13 @@ def waiting_slot() -> str:
     """Return the line on the operators' first page; empty when no question waits for them."""
     count = queries.escalated(session())
     return render_template("consent/_disputes_escalated.html", count=count) if count else ""
+
+
+def _lines(found: Sequence[Dispute]) -> list[Line]:
+    known = companies.clients(session(), {held.client_id for held in found}) if found else {}
+    names = {client_id: client.company_name for client_id, client in known.items()}
+    # What no company stands for was a look of one of us.
+    return [Line(held, names.get(held.client_id, settings().service_name)) for held in found]
 
 
 def _decide(disclosure_id: UUID, form: DecisionForm) -> None:

@@ -129,6 +129,12 @@ def for_operator(session: Session) -> Sequence[Dispute]:
     return session.scalars(waiting.order_by(Dispute.changed_at).limit(_LISTED)).all()
 
 
+def decided(session: Session) -> Sequence[Dispute]:
+    """Return the fifty questions that were decided last, those that are being mended included, the latest first."""
+    latest = select(Dispute).where(Dispute.state.in_((rules.DECIDED, rules.MENDING)))
+    return session.scalars(latest.order_by(Dispute.changed_at.desc()).limit(_LISTED)).all()
+
+
 def steps(session: Session, *, keyring: Keyring, held: Dispute) -> list[Said]:
     """Return everything that was said about a question, oldest first; nothing of the person's own is left closed."""
     mine = select(DisputeStep).where(

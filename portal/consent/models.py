@@ -170,6 +170,7 @@ class Dispute(Base):
             postgresql_where=text("state IN ('asked', 'escalated', 'mending')"),
         ),
         Index("dispute_escalated_idx", "changed_at", postgresql_where=text("state = 'escalated'")),
+        Index("dispute_decided_idx", "changed_at", postgresql_where=text("state IN ('decided', 'mending')")),
         Index("dispute_look_idx", "look_at", postgresql_where=text("look_at IS NOT NULL")),
         Index("dispute_letter_idx", "letter_at", postgresql_where=text("letter_at IS NOT NULL")),
     )  # fmt: skip

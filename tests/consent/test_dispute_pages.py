@@ -253,6 +253,7 @@ def test_the_operator_suspends_and_lifts(three: Three) -> None:
     row = three.asker.with_operator()
     address = f"/ops/questions/{row}"
     three.operator.send(address, decision=rules.SUSPEND, days="7", reason="Nobody asked for this.")
+    assert "the app was suspended" in three.operator.get("/ops/questions").text
     assert "Lift the suspension" in three.operator.get(address).text
     three.operator.send(f"{address}/lift")
     assert "Lift the suspension" not in three.operator.get(address).text

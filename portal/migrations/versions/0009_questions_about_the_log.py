@@ -34,6 +34,7 @@ def upgrade() -> None:
     partly = {
         "dispute_open_idx": (["company_id", "due_at"], "state IN ('asked', 'escalated', 'mending')"),
         "dispute_escalated_idx": (["changed_at"], "state = 'escalated'"),
+        "dispute_decided_idx": (["changed_at"], "state IN ('decided', 'mending')"),
         "dispute_look_idx": (["look_at"], "look_at IS NOT NULL"),
         "dispute_letter_idx": (["letter_at"], "letter_at IS NOT NULL"),
     }

@@ -38,9 +38,9 @@ def olu(world: World) -> Person:
 
 
 def looks_well(person: Person) -> None:
-    """As it is now, wide and narrow, light and dark, nothing is wrong with it; it goes on narrow."""
+    """As it is now, wide in light and narrow in dark, nothing is wrong with it; it goes on narrow."""
     if person.world.scripts:
-        for width, scheme in LOOKS:
+        for width, scheme in LOOKS[::2]:
             browsers.change(person.page, width=width, scheme=scheme)
             assert browsers.problems(person.page) == []
     person.page.set_viewport_size({"width": 320, "height": 900})

@@ -20,6 +20,7 @@ from portal import config, db, queue
 from portal.ledger import rehash
 from portal.sync.models import Reconciliation
 from portal.sync.reconciliation_statements import EVIDENCE, LOG, MONTHS, SOME
+from portal.vault import signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -48,23 +49,23 @@ _LOGGED_BEFORE = text("SELECT EXISTS (SELECT FROM disclosure WHERE at < :late)")
 _LOG_STANDS = text("SELECT log_id, size FROM log ORDER BY log_id DESC LIMIT 1")
 WORDS: Final = MappingProxyType(
     {
-        "sent-not-logged": "messages were sent that the log does not have",
-        "logged-not-sent": "messages are in the log that nobody has tried to send",
-        "outcome-differs": "messages have another outcome in the log than what came of them",
-        "looks-differ": "consents were looked at more often, or less often, than the log says",
-        "prepared-not-logged": "answers about many people were prepared that the log does not have",
-        "receipt-not-logged": "receipts are about messages that the log does not have",
-        "never-settled": "disclosures are without an outcome after more than a day",
-        "not-in-log": "disclosures are not in the tree",
-        "outcome-not-in-log": "outcomes are not in the tree",
-        "outcome-of-nothing": "outcomes are of disclosures that are gone",
-        rehash.GONE: "entries of the tree are of rows that are gone",
-        rehash.CHANGED: "entries of the tree are of rows that were changed",
-        rehash.MISPLACED: "entries of the tree are not in their person's order",
-        rehash.HEAD: "people's newest entries are not the newest of the tree",
-        rehash.TILE: "tiles of the tree have hashes that are not those of what is below",
-        rehash.SIZE: "size: the tree has other entries than it says",
-        rehash.ROOT: "root: what was signed is not what the tree comes to",
+        "sent-not-logged": "Messages were sent that the log does not have",
+        "logged-not-sent": "Messages are in the log that nobody has tried to send",
+        "outcome-differs": "Messages have another outcome in the log than what came of them",
+        "looks-differ": "Consents were looked at more often, or less often, than the log says",
+        "prepared-not-logged": "Answers about many people were prepared that the log does not have",
+        "receipt-not-logged": "Receipts are about messages that the log does not have",
+        "never-settled": "Disclosures are without an outcome after more than a day",
+        "not-in-log": "Disclosures are not in the tree",
+        "outcome-not-in-log": "Outcomes are not in the tree",
+        "outcome-of-nothing": "Outcomes are of disclosures that are gone",
+        rehash.GONE: "Entries of the tree are of rows that are gone",
+        rehash.CHANGED: "Entries of the tree are of rows that were changed",
+        rehash.MISPLACED: "Entries of the tree are not in their person's order",
+        rehash.HEAD: "People's newest entries are not the newest of the tree",
+        rehash.TILE: "Tiles of the tree have hashes that are not those of what is below",
+        rehash.SIZE: "The tree does not have as many entries as it says",
+        rehash.ROOT: "What was signed is not what the tree comes to",
     }
 )
 
@@ -92,7 +93,8 @@ def nights(session: Session, *, most: int) -> list[Reconciliation]:
 def is_missed(session: Session, *, now: datetime) -> bool:
     """Say whether there was something to look at for longer than a day, and no look since that was finished."""
     seen, late = newest(session, finished=True), now - _LATE
-    if seen is not None and seen.began_at >= late:
+    # A portal that was set up today has missed nothing, however old the rows are that it was given.
+    if (seen is not None and seen.began_at >= late) or all(key.signs_from > late for key in signing.keys(session)):
         return False
     return bool(session.scalar(_LOGGED_BEFORE, {"late": late}))
 
@@ -193,7 +195,7 @@ def ring() -> None:
 def said(night: Reconciliation) -> list[str]:
     """Return what is wrong, one sentence each, with some of the rows that it is about; none when all agrees."""
     return [
-        f"{found['count']} {WORDS[what]}: {', '.join(found['some'])}{' ...' if found['count'] > SOME else ''}"
+        f"{WORDS[what]}: {found['count']} ({', '.join(found['some'])}{' ...' if found['count'] > SOME else ''})"
         for what, found in night.wrong.items()
     ]
 

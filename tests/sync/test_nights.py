@@ -150,7 +150,7 @@ def test_every_operator_is_told_once(
     for _ in range(3):
         reconciliation_letters.tell(own)
     assert sorted(mail["To"] for mail in mailbox.mails) == ["ada@example.org", "bob@example.org"]
-    assert "12 disclosures are not in the tree: a, b ..." in mailbox.text()
+    assert "Disclosures are not in the tree: 12 (a, b ...)" in mailbox.text()
     assert f"{settings.url}/ops/log" in mailbox.text()
     assert not due(place, NIGHT + timedelta(hours=5))
 
@@ -178,7 +178,7 @@ def test_the_command_says_what_differs(
         place.as_owner("UPDATE disclosure SET asked = '[]'")
     assert run("reconcile-log") == status
     said = capsys.readouterr().out
-    assert ("1 entries of the tree are of rows that were changed" in said) == broken
+    assert ("Entries of the tree are of rows that were changed: 1 (" in said) == broken
     assert ("Everything agrees." in said) == (not broken)
 
 
@@ -211,7 +211,7 @@ def test_operators_see_every_night(here: Settings, place: Place, keys: Keyring) 
     assert due(place, NIGHT)
     finish(place, NIGHT, **{"looks-differ": {"count": 2, "some": ["g1", "g2"]}})
     page = browser.client.get("/ops/log").text
-    assert "2 consents were looked at more often, or less often, than the log says: g1, g2" in page
+    assert "Consents were looked at more often, or less often, than the log says: 2 (g1, g2)" in page
     assert "/ops/log" in browser.client.get("/ops").text.partition("<h1")[2]
 
 

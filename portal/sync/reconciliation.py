@@ -21,6 +21,7 @@ from portal.ledger import rehash
 from portal.sync.models import Reconciliation
 from portal.sync.reconciliation_statements import EVIDENCE, LOG, MONTHS, SOME
 from portal.vault import signing
+from portal.vault import signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from joserfc import jwe, jws
-from joserfc.jwk import ECKey, OctKey
 from sqlalchemy import text
 
 from portal.consent.rules import Channel, Refusal
@@ -19,9 +17,11 @@ from portal.db import new_id
 from portal.oauth.statements import GRANT
 from portal.sync import messages, pulls
 from portal.sync.statements import CLIENT, KEYS
+from portal.vault import base64url
+from portal.vault.opening import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from sqlalchemy import Row
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from portal.sync.pulls import Desk
 
-_KID: Final = "reader"
-_WRAP: Final = ["ECDH-ES+A256KW", "A256GCM"]
-_DIRECT: Final = ["dir", "A256GCM"]
 _ROW = text(f"""
     SELECT s.sub, g.person_id AS subject_person, {GRANT}, g.pulls_a_day, r.sequence, r.entries,
            k.keyring_version, k.wrapped_root, k.commitment, e.keys, p.key_groups
@@ -79,27 +76,14 @@ def seen(session: Session, *, person_id: UUID, grant_id: UUID, desk: Desk) -> Se
 
 def _read(row: Row[Any], names: Iterable[str], desk: Desk) -> dict[str, Any]:
     """Return the claims of the answer to a pull, sealed to a key of this moment and opened again."""
-    reader = ECKey.generate_key("P-256", {"kid": _KID})
-    to = pulls.addressee(row, row.sub, None)
-    key = {"kid": _KID, "jwk": reader.as_dict(private=False)}
-    to = to._replace(keys=dict.fromkeys(to.keys, key))
+    reader, to = Reader(), pulls.addressee(row, row.sub, None)
+    to = to._replace(keys=dict.fromkeys(to.keys, reader.public))
     token = pulls.message(row, names, desk, to=to, jti=new_id().hex)
-    claims: dict[str, Any] = json.loads(jws.extract_compact(token.encode()).payload)
+    claims: dict[str, Any] = json.loads(base64url.decode(token.split(".")[1]))
     profile = claims["events"][messages.PROFILE]
-    keys = dict(_one_time_keys(profile, reader))
-    for name, entry in profile["attributes"].items():
-        entry["value"] = _opened(entry["value"], keys[f"{name}#{entry['version']}"])
+    keys = [*profile.pop("group_keys", {}).values(), *filter(None, [profile.pop("keys", None)])]
+    details = profile["attributes"]
+    opened = reader.open({f"{name}#{each['version']}": each["value"] for name, each in details.items()}, keys)
+    for name, each in details.items():
+        each["value"] = opened[f"{name}#{each['version']}"]
     return claims
-
-
-def _one_time_keys(profile: dict[str, Any], reader: ECKey) -> Iterator[tuple[str, OctKey]]:
-    sealed = [*profile.pop("group_keys", {}).values()]
-    if "keys" in profile:
-        sealed.append(profile.pop("keys"))
-    for each in sealed:
-        for key in _opened(each, reader, _WRAP)["keys"]:
-            yield key["kid"], OctKey.import_key(key)
-
-
-def _opened(sealed: str, key: ECKey | OctKey, algorithms: list[str] = _DIRECT) -> Any:  # noqa: ANN401 - any JSON
-    return json.loads(jwe.decrypt_compact(sealed, key, algorithms=algorithms).plaintext or b"null")

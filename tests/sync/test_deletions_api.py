@@ -168,7 +168,7 @@ def test_what_is_shared_again_already_is_not_asked_for(program: Caller, world: W
     world.transact(lambda session: use(session, first))
     world.step("withdraw", first)
     world.share(first.person_id, firm, attributes=(NAME,))
-    late = {"person_id": first.person_id, "grant_id": first.grant_id, "shown": {}, "now": db.now()}
+    late: dict[str, Any] = {"person_id": first.person_id, "grant_id": first.grant_id, "shown": {}, "now": db.now()}
     world.transact(lambda session: consent.ask_erasure(session, **late))
     assert states(program.get(place(first))) == {NAME: "lifted", MAIL: "asked", PHONE: "asked"}
 

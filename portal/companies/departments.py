@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from portal.companies import key_states
+from portal.companies import key_states, queries
 from portal.companies.client_keys import held, lock_client
 from portal.companies.keys import ENCRYPTION
 from portal.companies.models import Purpose
@@ -35,7 +35,7 @@ def of_client(session: Session, client_id: str, *, now: datetime) -> dict[str, b
 
 
 def choose(session: Session, *, client_id: str, code: str, groups: Mapping[str, str]) -> None:
-    """Name the departments of a purpose's attributes; one that is not named is for everybody's key.
+    """Name the departments of a purpose's attributes; of those asked for now, one not named is for everybody's key.
 
     Raises `DepartmentError` for an attribute the purpose does not ask for or a department without a live key, and
     `NotFoundError`.
@@ -46,10 +46,12 @@ def choose(session: Session, *, client_id: str, code: str, groups: Mapping[str, 
     )
     if row is None:
         raise NotFoundError
-    asked = set(row.attributes)
+    now = queries.purpose_by_code(session, client_id, code)
+    asked, shown = row.attributes, now.attributes if now else ()
     there = {key.key_group for key in held(session, client_id) if key.use == ENCRYPTION and key.retired_at is None}
     for attribute, group in groups.items():
         if attribute not in asked or not group or group not in there:
             raise DepartmentError(pointer=f"/groups/{attribute}")
-    row.key_groups = dict(groups)
+    earlier = {attribute: group for attribute, group in row.key_groups.items() if attribute not in shown}
+    row.key_groups = earlier | dict(groups)
     session.flush()

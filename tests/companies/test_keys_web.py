@@ -20,6 +20,7 @@ from portal.companies.models import ClientKey
 from portal.consumer.catalogue import CATALOGUE
 from tests import possession
 from tests.companies.browser import Browser
+from tests.purposes import amend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,6 +184,14 @@ def test_details_are_given_to_departments(settings: Settings, staff: Browser, cl
         assert found
         assert found.key_groups == {"address.home": "payroll"}
     assert staff.send(path, group_0="nobody", group_1="").status_code == 422
+    with db.transaction(settings.database_url) as session:
+        amend(session, found.purpose_id, required=[], sentence="send bills by email")
+    assert "Home address" not in staff.get(path).text
+    assert staff.send(path, group_0="payroll").status_code == 303
+    with db.transaction(settings.database_url) as session:
+        after = queries.purpose_by_code(session, client, "bills")
+        assert after
+        assert after.key_groups == {"address.home": "payroll", "email.main": "payroll"}
     retire = staff.send(page_of(client, "/retire"), kid="p1")
     assert "last key of its kind" in staff.get(retire.headers["Location"]).text
     assert staff.get(f"/org/apps/{client}/purposes/other/departments").status_code == 404

@@ -10,21 +10,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text, update
 
-from portal import config, db, doctor
+from portal import config, db, doctor, queue
 from portal.app import create_app
 from portal.identity import operators
 from portal.identity import services as identity
 from portal.identity.models import BrowserSession
+from portal.ledger import published, publisher, witnessing
 from portal.sync import jobs, reconciliation, reconciliation_letters
 from portal.sync.models import Reconciliation
 from portal.vault import signing
+from portal.vault.notes import WITNESS
+from portal.worker import worker_of
 from tests.consent.browser import Browser
 from tests.identity.conftest import Mailbox, mail_settings, mailbox
 from tests.ledger.log_place import Place
+from tests.ledger.test_witnessing import NGO, SIGNER, Others, cosigned
 from tests.test_cli import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from portal.config import Settings
     from portal.embedded.postgres import Postgres
@@ -222,3 +227,44 @@ def test_two_who_look_at_once_come_to_the_same_end(place: Place) -> None:
         nights = list(pool.map(lambda _: reconciliation.run(place.url), range(3)))
     assert all(night.finished_at and not night.wrong for night in nights)
     assert {night.counts["entries"] for night in nights} == {50}
+
+
+def test_the_reconciler_has_witnesses_asked_by_a_job(
+    here: Settings, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = Others(lambda body: (200, "text/plain", cosigned(body)))
+    name = f"witness ngo {NGO.verifier(WITNESS)} http://{others.address}"
+    (tmp_path / "witnesses").write_text(name)
+    monkeypatch.setenv("LOG_WITNESSES", str(tmp_path / "witnesses"))
+    monkeypatch.setenv("EGRESS_ALLOW", others.address)
+    config.current.cache_clear()
+    place.log(place.new(channel="consent", outcome="completed"))
+    place.grow()
+    with db.transaction(place.url) as session:
+        publisher.publish(session, signer=SIGNER, head=tmp_path / "head", now=db.now())
+    queue.connection(here.redis_url).flushall()
+    jobs.reconcile()
+    worker_of(here.redis_url, queue.CALLS).work(burst=True, logging_level=None)
+    with db.transaction(place.url) as session:
+        log = published.newest(session)
+        assert log
+        assert witnessing.wrong(session, witnessing.read(tmp_path / "witnesses"), now=db.now()) == []
+        assert witnessing.witnessed(session, log) == witnessing.cosigned(session, log)
+    assert found(config.current(), "witnesses") == (True, "1 sign the log as well.")
+    others.close()
+
+
+def test_witnesses_whose_file_cannot_be_read_keep_nothing_else_from_being_done(
+    here: Settings, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert here
+    monkeypatch.setenv("LOG_WITNESSES", str(tmp_path / "none"))
+    config.current.cache_clear()
+    monkeypatch.setattr(jobs, "_tidied", 0.0)
+    place.log(place.new(channel="consent", outcome="completed", at=db.now() - timedelta(minutes=5)))
+    with pytest.raises(witnessing.WitnessesUnreadableError):
+        jobs.reconcile()
+    with db.transaction(place.url) as session:
+        tidied = session.execute(text("SELECT count(*) FROM reconciliation")).scalar_one()
+    assert tidied == (db.now().hour >= 2)
+    assert not found(config.current(), "witnesses")[0]

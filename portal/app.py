@@ -179,6 +179,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "today", today_web.today_slot)
     slots.fill(app, "copy_note", holding_web.copy_note_slot)
     slots.fill(app, "deletion", deletions_web.deletion_slot)
+    slots.fill(app, "deletions_due", deletions_web.deletions_due_slot)
     slots.fill(app, "late_deletions", deletions_web.late_deletions_slot)
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)

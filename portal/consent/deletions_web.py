@@ -94,6 +94,15 @@ def late_deletions_slot() -> str:
     return render_template("consent/_late_deletions.html", late=named)
 
 
+def deletions_due_slot() -> str:
+    """Return for staff of `g.company` how many details are to be deleted, or overdue; empty when none is."""
+    counted = deletions.counts(session(), client_ids=list(_clients()), now=now())
+    if not counted[deletions.OPEN]:
+        return ""
+    late = counted[deletions.OVERDUE]
+    return render_template("companies/_deletions_due.html", open=counted[deletions.OPEN], late=late)
+
+
 @pages.get("/org/deletions")
 @staff_required
 def overview() -> Response:

@@ -197,6 +197,9 @@ def test_the_doctor_says_how_the_last_night_was(here: Settings, place: Place) ->
         session.execute(text("SELECT open_ledger_month(now() - interval '2 days')"))
     place.log(place.new(channel="consent", outcome="completed", at=db.now() - 2 * DAY))
     place.grow()
+    assert found(here, "night")[0], "the portal is younger than what it was given"
+    with db.transaction(place.url) as session:
+        session.execute(text("UPDATE signing_key SET signs_from = signs_from - interval '3 days'"))
     assert "for a day" in found(here, "night")[1]
     assert reconciliation.run(place.url)
     assert found(here, "night") == (True, found(here, "night")[1])

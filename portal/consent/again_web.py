@@ -82,6 +82,7 @@ def _begin(ask: Ask, form: AskForm) -> ResponseReturnValue:
         wanted=ask.wanted,
         shown=shown,
         now=now(),
+        version=ask.purpose_version,
     )
     flash(f"You share with {ask.organisation.name} again.")
     return redirect(url_for("consent.receipt", grant_id=made.grant_id), 303)

@@ -66,18 +66,20 @@ def give(
     effect: Effect = Effect.AMEND,
     grant_id: UUID | None = None,
     asked_at: datetime | None = None,
+    version: int | None = None,
 ) -> Grant:
     """Keep a person's consent; a live grant for the same purpose becomes a new version of itself.
 
     `shown` is the exact text they answered, never a value; `level` how they have proved who they are.  `asked_at` is
     when the company asked: a new grant begins with that.  What they had offered for the purpose is taken back.
+    `version` is that of the purpose that they read, by default the one that people are asked under now.
     `wanted` is what was asked where that is less than the purpose; `effect` says what becomes of what they share
     already, which is `grant_id` where it is merged with or replaced.  A merge adds details and leaves way, time
     and retention as they were, so `mode` and `days` count for nothing there.
     Raises what `terms` refuses, StoppedError when `grant_id` is no longer what they share, and FrozenError.
     """
     freezing.check_giving(session, person_id=person_id)
-    client, purpose = queries.offer(session, client_id, purpose_id)
+    client, purpose = queries.offer(session, client_id, purpose_id, version=version)
     asked = terms.within(wanted or terms.whole(purpose), purpose)
     subject(session, person_id=person_id, company_id=client.company_id)
     take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)

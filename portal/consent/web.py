@@ -265,6 +265,7 @@ def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.Conf
         effect=ask.effect,
         grant_id=later.grant_of(row),
         asked_at=row.asked_at,
+        version=ask.purpose_version,
     )
     later.answered(session(), row=row, held=given)
     return given

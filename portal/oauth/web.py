@@ -328,6 +328,7 @@ def _give(pushed: PushedRequest, ask: Ask, form: AskForm) -> Grant:
         effect=ask.effect,
         grant_id=grant_management.grant_id(pushed.parameters),
         asked_at=authorization.pushed_at(pushed),
+        version=ask.purpose_version,
     )
 
 

@@ -79,6 +79,14 @@ def test_the_organisation_asks_for_another_version_in_full(
     assert (after.attributes, after.retention_days) == (["name.full", "phone.mobile"], 3)
 
 
+def test_what_is_kept_is_the_version_that_was_read(session: Session, keys: Keyring, offer: Offer, who: UUID) -> None:
+    read = build(session, keys, offer, who)
+    offer.alter(session, sentence="sell what we learn", optional=PHONE)
+    given = offer.give(session, who, attributes=BOTH, shown=asking.shown(read), version=read.purpose_version)
+    assert (given.purpose_version, given.attributes) == (1, BOTH)
+    assert cards.of_grant(session, held=given, now=NOW).sentence == read.sentence
+
+
 def test_only_a_test_says_that_nobody_looked(session: Session, keys: Keyring, offer: Offer, who: UUID) -> None:
     looked = build(session, keys, offer, who)
     assert (looked.reviewed, looked.warning) == (True, "")

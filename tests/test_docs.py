@@ -12,6 +12,8 @@ import pytest
 from portal import cli
 
 ROOT = Path(__file__).parents[1]
+# What the commands are given; whoever types them has it.
+_FILES = ("client.json", "activity-log.json", "R-2026-1A2B3C4D-2.json")
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -29,7 +31,8 @@ def test_a_command_in_the_documents_can_be_typed(
     document: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "client.json").write_text("{}")
+    for name in _FILES:
+        (tmp_path / name).write_text("{}")
     program, verb, *arguments = shlex.split(line, comments=True)
     if program == "make":
         assert verb in TARGETS, document

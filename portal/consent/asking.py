@@ -36,6 +36,10 @@ HOW = {
 }
 
 
+# Other steps show other pages, such as what happens if one stops.
+_ANSWERS = frozenset({"given", "changed", "countered"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One detail as it is asked for.
@@ -364,7 +368,7 @@ def _answered(session: Session, held: Grant | None) -> list[dict[str, Any]]:
     if held is None:
         return []
     versions = queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)
-    return [one.shown for one in versions if one.shown]
+    return [one.shown for one in versions if one.shown and one.step in _ANSWERS]
 
 
 def _last(answered: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

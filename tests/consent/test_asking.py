@@ -10,8 +10,9 @@ import pytest
 from flask import render_template_string
 from sqlalchemy import update
 
+from portal import db
 from portal.companies.models import Company
-from portal.consent import asking, services, terms
+from portal.consent import asking, renewing, services, terms
 from portal.consent.forms import AskForm
 from tests.consent.offers import NOW, Offer
 
@@ -172,3 +173,22 @@ def test_durations_keep_to_the_purposes_longest(mode: str, longest: int, values:
     assert [one.value for one in offered] == values
     for one in offered:
         terms.expiry(mode=one.mode, days=one.days, longest_days=longest, open_ended=open_ended, now=NOW)
+
+
+def test_saying_that_it_goes_on_does_not_widen_what_was_asked(
+    session: Session, keys: Keyring, offer: Offer, person: Callable[..., UUID]
+) -> None:
+    """What was answered last is what stood on the consent screen, not on the page that asks whether it goes on."""
+    narrow = terms.Wanted(
+        attributes=("name.full", "email.main"), mode="asked", retention_days=7, longest_days=60, open_ended=False
+    )
+    who = person()
+    ask = build(session, keys, offer, who, wanted=narrow)
+    held = offer.give(session, who, mode="asked", days=60, wanted=narrow, shown=asking.shown(ask), asked_at=db.now())
+    mine: dict[str, Any] = {"person_id": who, "grant_id": held.grant_id}
+    before = asking.agreed(session, held=held)
+    renewing.renew(session, **mine, level=1, shown={"title": "Is this still right?"}, now=db.now(), wanted=before)
+    assert asking.agreed(session, held=held) == before
+    assert (before.mode, before.longest_days, before.retention_days) == ("asked", 60, 7)
+    again = build(session, keys, offer, who)
+    assert [item.attribute for item in again.chooses if item.new] == ["phone.mobile"]

@@ -83,10 +83,10 @@ def of(rows: Sequence[Deletion]) -> DeletionForm:
 
 
 def _fields(place: int, row: Deletion) -> dict[str, Field]:
-    name = label(row.attribute)
+    name = label(row.attribute).lower()
     words = f"Use at most {rules.LONGEST_WORDS} characters."
     return {
-        f"answer_{place}": RadioField(name, choices=_ANSWERS, default=LATER),
+        f"answer_{place}": RadioField(f"What did you do with it ({name})?", choices=_ANSWERS, default=LATER),
         f"reason_{place}": SelectField("Why you must keep it", choices=_REASONS, default=""),
         f"until_{place}": DayField("The day on which you will delete it", [Optional()]),
         f"words_{place}": StringField(

@@ -253,16 +253,20 @@ def operator_remove(email: str, data: Path) -> None:
 @portal.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--verifier", help="The log's key, from elsewhere than the file: it must have signed what is in it.")
-def verify(file: Path, verifier: str | None) -> None:
+@click.option(
+    "--older", type=pem_option, help="A file of the same log that you fetched before: all of it must be in this."
+)
+def verify(file: Path, verifier: str | None, older: Path | None) -> None:
     """Check a person's log as they downloaded it; needs neither settings nor the portal, exits with 1 if it is wrong.
 
-    What it cannot know is whether the newest entries were left out: check your older files, too.
+    That the newest entries were left out can be known by --older alone.
     """
     from portal.ledger import verifying  # noqa: PLC0415 - the other commands do not need it
     from portal.vault.notes import Verifier  # noqa: PLC0415 - the other commands do not need it
 
     known = Verifier.read(verifier) if verifier else None
-    found = verifying.verify(verifying.read(file), known=known)
+    before = verifying.read(older) if older else None
+    found = verifying.verify(verifying.read(file), known=known, older=before)
     for line in verifying.words(found, given=known is not None):
         click.echo(line)
     sys.exit(1 if found.wrong else 0)
@@ -285,6 +289,7 @@ def reconcile_log(data: Path) -> None:
 
 portal.add_command(commands.keys)
 portal.add_command(commands.verify_receipt)
+portal.add_command(commands.consent_void)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ import click
 from portal import config, db
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from portal.config import Settings
     from portal.vault.signing import KeyFacts
 
@@ -115,3 +117,19 @@ def verify_receipt(file: Path, keys: Path | None) -> None:
         click.echo(f"{kid} was withdrawn: it proves only what the log of disclosures confirms.", err=True)
     if keys is None:
         click.echo(f"It was checked with its own keys. Compare them with {found.keys_url}: {' '.join(found.kids)}")
+
+
+@click.command("consent-void")
+@click.argument("grant_id", type=click.UUID)
+@click.option("--reason", required=True, help="One sentence that the person and the company read.")
+@data_option
+def consent_void(grant_id: UUID, reason: str, data: Path) -> None:
+    """Declare void a consent that should not have begun: nothing more leaves, and what left is to be deleted."""
+    from portal import wiring  # noqa: PLC0415 - the other commands do not need it
+    from portal.consent import queries, renewing  # noqa: PLC0415 - the other commands do not need it
+
+    wiring.wire()
+    with db.transaction(settings_of(data).database_url) as session:
+        held = queries.by_id(session, grant_id=grant_id)
+        renewing.invalidate(session, person_id=held.person_id, grant_id=grant_id, reason=reason, now=db.now())
+    click.echo(f"{grant_id} is void. The person and the company are told.")

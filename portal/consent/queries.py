@@ -42,6 +42,14 @@ def grant(session: Session, *, person_id: UUID, grant_id: UUID) -> Grant | None:
     return session.get(Grant, (person_id, grant_id))
 
 
+def by_id(session: Session, *, grant_id: UUID) -> Grant:
+    """Return a grant by its id alone, for an operator who was shown it; raise NotFoundError."""
+    held = session.scalars(select(Grant).where(Grant.grant_id == grant_id)).one_or_none()
+    if held is None:
+        raise NotFoundError
+    return held
+
+
 def of_client(session: Session, *, client_id: str, grant_id: UUID) -> Grant | None:
     """Return a client's grant by its id alone, whoever gave it and whatever its state; None when it is not its own."""
     theirs = select(Grant).where(Grant.grant_id == grant_id, Grant.client_id == client_id)

@@ -65,7 +65,7 @@ def attempt(asker: Asker, row: UUID, act: str, now: datetime) -> None:
 
 
 @tried(
-    max_examples=25, deadline=None, derandomize=True, database=None,
+    max_examples=15, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(acts=st.lists(ACTS, min_size=1, max_size=12))

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,8 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal import db
-from portal.sync import jobs, services
+from portal.ledger import published
+from portal.sync import jobs, reconciliation, services
 from portal.sync.models import Stream
 from portal.vault import keyring
 from tests.chaos import verdict
@@ -36,6 +37,7 @@ from tests.chaos.pollers import Poller
 from tests.chaos.site import Site, site
 from tests.sync import cast
 from tests.sync.receiver import new_key
+from tests.timing import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +100,7 @@ class Chaos:
             "work": (3, lambda: self._kill("work")),
             "serve": (5, lambda: self._kill("serve")),
             "reconciler": (10, lambda: self._kill("reconciler")),
+            "sequencer": (10, lambda: self._kill("sequencer")),
             "hang": (12, self._hang),
             "postgres": (8, lambda: self._count("postgres killed", self.here.kill_postgres)),
             "valkey": (8, lambda: self._count("valkey killed", self.here.kill_valkey)),
@@ -165,6 +168,7 @@ class Run:
         # Before doubts are settled: who may believe what is over is told again then, and rightly under another id.
         seen = verdict.arrivals(self.world, self.journal, self.firms)
         self._settle()
+        self._look_at_the_log()
         return verdict.judge(
             self.world, self.actors, seen, self.chaos.hung, sent_again=self.sent_again, minutes=self.seconds / 60
         )  # fmt: skip
@@ -242,6 +246,17 @@ class Run:
         later = db.now() + timedelta(hours=1)
         self.world.transact(lambda session: jobs.settle_stale(session, later))
 
+    def _look_at_the_log(self) -> None:
+        """Let the night come, and what is settled be in the log before."""
+        began = db.now()
+        until(lambda: self._signed_at() > began, _CALM_SECONDS, what="the log did not grow")
+        self.world.transact(lambda session: reconciliation.begin(session, now=db.now() + timedelta(hours=1)))
+        self.night = reconciliation.run(self.here.settings.database_url)
+
+    def _signed_at(self) -> datetime:
+        log = self.world.transact(published.newest)
+        return log.grown_at if log and log.grown == log.checkpoint.size else datetime.min.replace(tzinfo=UTC)
+
 
 def once(seed: int, seconds: float) -> list[str]:
     """Run chaos with `seed`, print the report, and return in words what went wrong."""
@@ -253,6 +268,7 @@ def once(seed: int, seconds: float) -> list[str]:
             run.close()
         _report(run, found)
         wrong = found.wrong
+        wrong += reconciliation.said(run.night)
         if run.drained_after == float("inf"):
             wrong.append("the backlog did not drain")
         return wrong
@@ -276,6 +292,7 @@ def _report(run: Run, found: Verdict) -> None:
         f"  stops {found.stops}: started after one {found.after_a_stop}, had set out {found.in_flight_at_a_stop}"
         f" (the latest {found.latest:.2f} s)"
     )
+    print(f"  the night looked at {', '.join(f'{count} {name}' for name, count in run.night.counts.items() if count)}")
     for name in run.sizes[-1] if run.sizes else ():
         longest, lives = _longest_life([each[name] for each in run.sizes if name in each])
         # Warm after a quarter of it.

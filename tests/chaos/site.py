@@ -24,7 +24,7 @@ from portal.embedded.lifeline import tied
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.sync import services
-from portal.vault import keyring, signing
+from portal.vault import keyring, log_key, signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,12 +38,13 @@ PROCESSES = {
     "push 2": ("worker", "--queue", queue.PUSH),
     "work": ("worker", "--queue", queue.WORK),
     "reconciler": ("reconciler",),
+    "sequencer": ("sequencer",),
     "serve": ("serve", "--workers", "1", "--blocking-threads", "4", "--port"),
 }
 
 
 class Site:
-    """PostgreSQL with fsync, Valkey, the workers and the reconciler; `settings` are this process's as well."""
+    """PostgreSQL with fsync, Valkey, the workers, reconciler and sequencer; `settings` are this process's as well."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -124,10 +125,12 @@ class Site:
             "DATABASE_OWNER_URL": self.postgres.url(OWNER),
             "REDIS_URL": self.valkey.url,
             "KEYRING_FILE": str(self.folder / "keyring.json"),
+            "LOG_KEY_FILE": str(self.folder / "log.key"),
             "PORTAL_URL": f"http://localhost:{self.port}",
         }
         config.current.cache_clear()
         settings = config.current()
+        log_key.create(self.folder / "log.key", name=settings.log_name)
         schema.migrate(settings.database_owner_url, app_url=settings.database_url)
         with db.transaction(settings.database_url) as session:
             signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())

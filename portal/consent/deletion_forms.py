@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LATER, DELETED, HELD = "later", "deleted", "held"
 _ANSWERS = {LATER: "Nothing to say yet", DELETED: "We deleted it", HELD: "We must keep it for now"}
 # What they read is about themselves, so it is turned round for whoever chooses.
-_REASONS = {
+REASONS = {
     "": "Choose a reason",
     "accounts": "The law makes us keep our accounts and tax papers",
     "other-law": "Another law makes us keep it",
@@ -87,7 +87,7 @@ def _fields(place: int, row: Deletion) -> dict[str, Field]:
     words = f"Use at most {rules.LONGEST_WORDS} characters."
     return {
         f"answer_{place}": RadioField(f"What did you do with it ({name})?", choices=_ANSWERS, default=LATER),
-        f"reason_{place}": SelectField("Why you must keep it", choices=_REASONS, default=""),
+        f"reason_{place}": SelectField("Why you must keep it", choices=REASONS, default=""),
         f"until_{place}": DayField("The day on which you will delete it", [Optional()]),
         f"words_{place}": StringField(
             "The law, in a few words", [Optional(), Length(max=rules.LONGEST_WORDS, message=words)]

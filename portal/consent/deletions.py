@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from portal.events import GrantChanged
 
 OPEN, OVERDUE, DONE, SOON = "open", "overdue", "done", "soon"
-_AT_ONCE: Final = 500
+# Each takes some ten statements, with its grant held.
+_AT_ONCE: Final = 100
 _OPEN: Final = tuple(str(state) for state in rules.OPEN)
 _PLACE: Final = {name: number for number, name in enumerate(CATALOGUE)}
 _IS_OPEN: Final = Deletion.state.in_(_OPEN)
@@ -212,7 +213,7 @@ def counts(
 
 
 def call_due(session: Session, *, now: datetime) -> int:
-    """Call in what was held until a day that has come, of at most 500 grants at once; return of how many.
+    """Call in what was held until a day that has come, of at most 100 grants at once; return of how many.
 
     Whoever looks sees it as due from that moment itself: this makes the record and the company's list say so.
     """

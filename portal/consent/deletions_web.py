@@ -126,7 +126,7 @@ def overview() -> Response:
         older=url_for("deletions.overview", state=state, after=str(behind)) if behind else None,
         first_page=after is None,
         now=now(),
-        reasons=rules.REASONS,
+        reasons=deletion_forms.REASONS,
     )
 
 
@@ -151,7 +151,7 @@ def one(grant_id: UUID) -> ResponseReturnValue:
         held=held,
         sub=queries.sub_of(session(), person_id=held.person_id, company_id=held.company_id),
         standing=Standing(rows=rows, moment=now()),
-        reasons=rules.REASONS,
+        reasons=deletion_forms.REASONS,
         now=now(),
     )
 

@@ -241,7 +241,7 @@ def _answer(
                 level=current_user.level,
                 **mine,
             )
-    except approvals.AnsweredError as error:
+    except (approvals.AnsweredError, freezing.FrozenError) as error:
         flash(error.public, "hold")
     return redirect(here, 303)
 

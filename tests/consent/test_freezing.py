@@ -18,6 +18,8 @@ from portal.consent.models import Grant
 from portal.identity.models import BrowserSession
 from portal.ledger import queries as ledger
 from tests.consent.offers import NOW, Offer
+from tests.consent.questions import kept as asking_state
+from tests.consent.questions import put
 from tests.consent.test_races import kept, together
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
+    from portal.vault.keyring import Keyring
     from tests.consent.browser import Browser
 
 
@@ -231,6 +234,23 @@ def test_the_page_freezes_and_the_strip_is_everywhere(settings: Settings, held: 
     assert refused.status_code == 409
     assert "All sharing is frozen." in refused.text
     assert browser.get(f"/sharing/{held[0].grant_id}/change").status_code == 409
+
+
+def test_a_question_from_afar_waits_while_it_lasts(
+    settings: Settings, keys: Keyring, browser: Browser, lasting: Offer
+) -> None:
+    request_id = put(settings, keys, browser.person_id, lasting)
+    asked = f"/sharing/requests/{request_id}"
+    browser.send("/sharing/freeze")
+    found = re.search(r'name="seen"[^>]*value="([^"]+)"', browser.get(asked).text)
+    assert found
+    answer: dict[str, Any] = {"answer": "share", "duration": "year", "seen": found[1]}
+    assert browser.send(asked, **answer).headers["Location"] == asked
+    assert "All sharing is frozen." in browser.get(asked).text
+    assert asking_state(settings, browser.person_id, request_id).state == "waiting"
+    browser.send("/sharing/unfreeze", which="all")
+    browser.send(asked, **answer)
+    assert asking_state(settings, browser.person_id, request_id).state == "approved"
 
 
 def test_what_goes_on_is_chosen_and_nothing_is_ticked(settings: Settings, held: list[Grant], browser: Browser) -> None:

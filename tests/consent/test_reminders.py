@@ -14,6 +14,7 @@ from portal.consent import chain, queries, reminders, services
 from portal.consent.models import ConsentWatch, ReminderLetter
 from portal.identity import services as identity
 from portal.ledger import services as ledger
+from portal.sync import jobs
 from tests.consent.offers import Offer
 from tests.identity.conftest import Mailbox, mail_settings, mailbox
 
@@ -196,6 +197,12 @@ def test_a_step_that_is_under_way_is_not_waited_for(settings: Settings, somebody
         assert noted(settings, held_up) is None
     look(settings)
     assert noted(settings, held_up) == "half"
+
+
+def test_the_reconciler_looks(settings: Settings, somebody: UUID) -> None:
+    grant = give(settings, somebody, 51 * DAY, days=100)
+    jobs.tidy(settings, now=db.now())
+    assert noted(settings, grant) == "half"
 
 
 def test_a_sweep_of_a_million_reads_what_is_due(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jws
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import ProgrammingError
@@ -22,6 +23,7 @@ from sqlalchemy.exc import ProgrammingError
 from portal import cli, config, db
 from portal.companies import particulars
 from portal.companies.models import Company
+from portal.config import asset_folder
 from portal.consent import chain, queries, receipts, renewing, services, verifying
 from portal.errors import InvalidError
 from portal.ledger import queries as ledger
@@ -296,3 +298,15 @@ def test_anybody_finds_the_keys(browser: Browser) -> None:
     assert all(jwk.keys() >= {"kty", "crv", "x", "y", "kid", "iat"} and "d" not in jwk for jwk in keys)
     same = browser.client.get("/.well-known/consent-keys", headers={"If-None-Match": answer.headers["ETag"]})
     assert same.status_code == 304
+
+
+def test_the_lines_in_the_guide_check_a_receipt(session: Session, keys: Keyring, grant: Grant) -> None:
+    guide = (asset_folder("docs") / "companies" / "receipts.md").read_text()
+    names: dict[str, Any] = {}
+    exec(guide.partition("```python\n")[2].partition("```")[0], names)  # noqa: S102 - the document's own program
+    told, published = receipt(session, grant, keys), record_keys.public_jwks(session)
+    steps = names["check_receipt"](told, published)
+    assert [step["step"] for step in steps] == ["requested", "given", "paused", "resumed", "renewed"]
+    for how in FORGERIES:
+        with pytest.raises((ValueError, JoseError)):
+            names["check_receipt"](_forged(receipt(session, grant, keys), how, keys), published)

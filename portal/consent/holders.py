@@ -148,6 +148,13 @@ def of_detail(session: Session, *, person_id: UUID, attribute: str, now: datetim
     return Row(attribute, _read(session, person_id=person_id, now=now).holders(attribute))
 
 
+def of_grant(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> list[Holder]:
+    """Return what one organisation has by one consent, in the catalogue's order; nothing of what it never got."""
+    known = _read(session, person_id=person_id, now=now)
+    found = [one for name in CATALOGUE for one in known.holders(name)]
+    return [one for one in found if one.card.id == grant_id and one.version is not None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Known:
     """All that is known of one person's details, as read at one moment; `current` maps a detail to its version."""

@@ -147,18 +147,19 @@ def change(grant_id: UUID) -> ResponseReturnValue:
 def stop(grant_id: UUID) -> AnyResponse:
     held = _mine(grant_id)
     card = cards.of_grant(session(), held=held, now=now())
+    has = holders.of_grant(session(), person_id=person_id(), grant_id=grant_id, now=now())
     words = stopping.of_stop(card, stop_effect=_stop_effect(held), holds=queries.holds(session(), held), now=now())
     if request.method == "POST":
         erase = bool(words.question) and "erase" in request.form
         services.withdraw(
             session(), person_id=person_id(), grant_id=grant_id, now=_steady(grant_id), erase=erase,
-            shown=words.shown(erase=erase),
+            shown=words.shown(erase=erase) | {"has": [one.attribute for one in has]},
         )  # fmt: skip
         flash(f"You stopped sharing with {card.company_name}{' and asked them to delete what they have' * erase}.")
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
     if not card.live:
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
-    return page("consent/stop.html", card=card, words=words)
+    return page("consent/stop.html", card=card, words=words, has=has)
 
 
 @pages.post("/sharing/<uuid:grant_id>/ask-deletion")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from portal import db, events
-from portal.consent import deletions, holders, services
+from portal.consent import deletions, holders, queries, services
 from portal.consent.deletions import Said
 from portal.consumer import services as consumer
 from portal.ledger import services as ledger
@@ -165,6 +165,18 @@ def test_who_holds_my_old_number(
     overview = browser.get("/sharing?view=detail").text
     assert "1 organisation has the current one, 1 has an older one" in overview
     assert "765 4321" not in overview
+
+
+def test_who_stops_reads_what_they_have(
+    settings: Settings, shared: Grant, browser: Browser, save: Callable[[str], None]
+) -> None:
+    tell(settings, shared, 1)
+    save(NEW)
+    assert "They have now: Mobile phone number (an older one)." in browser.get(f"/sharing/{shared.grant_id}/stop").text
+    browser.send(f"/sharing/{shared.grant_id}/stop", erase="1")
+    with db.transaction(settings.database_url) as session:
+        step = queries.versions(session, person_id=shared.person_id, grant_id=shared.grant_id)[-1]
+    assert step.shown["has"] == ["phone.mobile"]
 
 
 def test_nobody_else_sees_it_and_unknown_details_are_none(browser: Browser, shared: Grant) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text, update
+from sqlalchemy.exc import ProgrammingError
 
 from portal import config, db, doctor, queue
 from portal.app import create_app
@@ -105,6 +106,14 @@ def test_one_that_was_left_goes_on_where_it_was(place: Place) -> None:
         night = reconciliation.newest(session, finished=True)
     assert night
     assert (night.counts["entries"], night.counts["rows"], night.counts["tiles"]) == (3, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM reconciliation", "TRUNCATE reconciliation", "DELETE FROM log_witness"]
+)
+def test_what_was_found_is_not_deleted(place: Place, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"), db.transaction(place.url) as session:
+        session.execute(text(statement))
 
 
 def test_two_never_do_the_same_step(place: Place) -> None:

@@ -14,8 +14,8 @@ HOW = MappingProxyType(
         "drift": "They checked whether their copy is up to date (yes or no)",
         "consent": "You decided",
         "notice": "We told them what you decided",
-        "staff": "A member of their staff looked up what was sent to them",
-        "operator": "Somebody who looks after this service looked it up",
+        "staff": "A member of their staff looked at a page about you",
+        "operator": "Somebody who looks after this service looked at a page about you",
     }
 )
 # Who did it, by channel; of staff the role is known, and not the name.
@@ -148,6 +148,8 @@ def how(channel: str, reason: str | None) -> str:
         return "Sharing ended"
     if channel == "consent" and reason in {"accepted", "declined"}:
         return "They decided"
+    if channel == "consent" and reason == "unused":
+        return "By itself"
     if channel == "notice" and reason is not None and reason in _NOTICES:
         return _NOTICES[reason]
     return HOW.get(channel, channel)

@@ -34,6 +34,7 @@ _WORDS: Final = {
     "moved": "{which} not where the log has it.",
     "gone": "{which} gone: the log has it, and nobody says any more what it was.",
     "changed": "Entry {n} was changed: it is not what the log has.",
+    "forgotten": "Entry {n} of the older file is not in this one, or not as it was.",
     "unproved": "The file's proof does not lead to the log that was signed.",
 }
 
@@ -53,7 +54,7 @@ class HeadRefusedError(NoteRefusedError):
 class Finding(NamedTuple):
     """What is wrong with the entries `n` to `last`, or with the file as a whole, where `n` is 0.
 
-    `kind` is `missing`, `moved`, `gone`, `changed` or `unproved`; `about` is what the entry says of itself.
+    `kind` is `missing`, `moved`, `gone`, `changed`, `forgotten` or `unproved`; `about` is what it says of itself.
     """
 
     kind: str
@@ -81,13 +82,16 @@ class Verified:
     wrong: Sequence[Finding]
 
 
-def verify(exported: Mapping[str, Any], *, known: Verifier | None = None) -> Verified:
+def verify(
+    exported: Mapping[str, Any], *, known: Verifier | None = None, older: Mapping[str, Any] | None = None
+) -> Verified:
     """Check what `exports.written` wrote; `known` is whose signature it must bear, else whom the file itself names.
 
-    Raises `ExportUnreadableError`, or `HeadRefusedError` where the log's head is not signed by them.
+    An `older` file of the same log must be how this one begins.  Raises `ExportUnreadableError`, or `HeadRefusedError`
+    where the log's head is not signed by them.
     """
     try:
-        listed = _Export.read(exported)
+        listed, before = _Export.read(exported), _Export.read(older) if older else None
     except (KeyError, TypeError, ValueError, AttributeError, PortalError) as error:
         raise ExportUnreadableError from error
     by = known or listed.verifier
@@ -95,7 +99,8 @@ def verify(exported: Mapping[str, Any], *, known: Verifier | None = None) -> Ver
         found = Checkpoint.read(notes.opened(listed.note, by).text)
     except (NoteRefusedError, CheckpointUnreadableError) as error:
         raise HeadRefusedError(private=error.private) from error
-    return Verified(len(listed.entries), found, by, listed.signed_at, _wrong(listed, found))
+    forgotten = _forgotten(listed, before) if before else []
+    return Verified(len(listed.entries), found, by, listed.signed_at, [*_wrong(listed, found), *forgotten])
 
 
 def read(file: Path) -> Mapping[str, Any]:
@@ -196,6 +201,13 @@ def _missing(file: _Export) -> Iterator[Finding]:
     for before, n in pairwise([0, *numbers, max([file.total, *numbers]) + 1]):
         if n > before + 1:
             yield Finding("missing", before + 1, n - 1)
+
+
+def _forgotten(file: _Export, older: _Export) -> list[Finding]:
+    """Return what was in an older file and is not in this one: the newest entries can be left out of a file unseen."""
+    hashes = {each.n: each.hash for each in file.entries}
+    lost = [each for each in older.entries if hashes.get(each.n) != each.hash]
+    return [Finding("forgotten", each.n, about=each.about) for each in lost]
 
 
 def _moved(listed: list[_Entry]) -> Iterator[Finding]:

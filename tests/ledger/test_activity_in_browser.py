@@ -46,7 +46,7 @@ def site(place: Place, settings: Settings, keys: Keyring, tmp_path: Path) -> Ite
 
 def check(page: Page) -> None:
     page.get_by_role("button", name="Check my log").click()
-    expect(page.locator("#log-check-result .note").first).to_be_visible()
+    expect(page.locator("#log-check-result .note").first).to_be_visible(timeout=30_000)
 
 
 def wrong(page: Page) -> dict[object, list[str]]:

@@ -66,6 +66,17 @@ def test_it_names_every_entry_that_is_wrong(place_with_rows: Place, file: Path) 
     assert "Entry 4 is gone: the log has it, and nobody says any more what it was." in words
 
 
+def test_an_older_file_is_held_against_the_new_one(place_with_rows: Place, file: Path, tmp_path: Path) -> None:
+    assert verify(file, "--older", str(file))[0] == 0
+    place_with_rows.log(place_with_rows.new(test_verifying.PERSON))
+    test_verifying.publish(place_with_rows, tmp_path)
+    newer = tmp_path / "newer.json"
+    newer.write_text(json.dumps(exported(place_with_rows)))
+    status, words, _ = verify(file, "--older", str(newer))
+    assert status == 1
+    assert "Entry 7 of the older file is not in this one, or not as it was. It says: Zoë" in words
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[]", b"null", b"\xff", b'{"format":"ucm-log-1"}', b"[" * 100_000, b'"\\ud800"']
 )

@@ -156,6 +156,19 @@ def test_entries_that_took_each_others_words_were_changed(file: dict[str, Any], 
     assert wrong(file) == [f"Entry {each} was changed: it is not what the log has." for each in (n, n + 1)]
 
 
+def test_what_an_older_file_has_must_be_in_the_newer_one(place_with_rows: Place, tmp_path: Path) -> None:
+    older = exported(place_with_rows)
+    place_with_rows.log(place_with_rows.new(PERSON))
+    publish(place_with_rows, tmp_path)
+    newer = exported(place_with_rows)
+    assert verifying.verify(newer, older=older).wrong == []
+    # With the newest one left out all that is there is right.
+    assert verifying.verify(older).wrong == []
+    [found] = verifying.verify(older, older=newer).wrong
+    assert str(found) == "Entry 7 of the older file is not in this one, or not as it was."
+    assert found.about.startswith("Zoë & Söhne, sending, 20")
+
+
 def test_a_hash_made_to_fit_does_not_lead_to_what_was_signed(file: dict[str, Any]) -> None:
     file["entries"][1]["hash"] = base64.b64encode(bytes(32)).decode()
     assert wrong(file)[-1] == "The file's proof does not lead to the log that was signed."

@@ -44,7 +44,7 @@ def test_a_look_is_logged_without_a_name_or_a_detail(place: Place) -> None:
     assert (entry.channel, entry.outcome, entry.reason) == ("staff", "completed", "developer")
     assert (entry.asked, entry.given, entry.company_name) == ([], {}, "Brightwell")
     assert str(ONE) not in repr(entry)
-    assert rules.how(entry.channel, entry.reason) == "A member of their staff looked up what was sent to them"
+    assert rules.how(entry.channel, entry.reason) == "A member of their staff looked at a page about you"
     assert rules.actor(entry.channel, entry.reason) == "a member of their staff (developer)"
     assert rules.outcome(entry.channel, entry.outcome, entry.reason) == "Seen, without what your details say"
 

@@ -109,6 +109,12 @@ class Card:
         return self.state in queries.LIVE
 
     @property
+    def ended_at(self) -> datetime:
+        """When sharing was over; of what goes on, when it was changed last."""
+        held = self.grant
+        return min(held.changed_at, held.expires_at or held.changed_at)
+
+    @property
     def delete_by(self) -> datetime:
         """When what they received must be gone, once sharing is over."""
         held = self.grant

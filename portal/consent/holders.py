@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
 
 from portal.consent import cards, deletion_rules, deletions
 from portal.consumer import queries as consumer
@@ -24,6 +27,22 @@ if TYPE_CHECKING:
     from portal.ledger.holdings import Given
 
 
+# Since when a sharing that goes on is without a detail that it had.
+_TAKEN_BACK = text("""
+    SELECT g.grant_id, had.attribute, min(v.at) AS at
+      FROM "grant" g
+     CROSS JOIN LATERAL (
+           SELECT e.name AS attribute, max(v.version) AS version
+             FROM grant_version v CROSS JOIN jsonb_array_elements_text(v.attributes) AS e(name)
+            WHERE v.person_id = g.person_id AND v.grant_id = g.grant_id AND v.state IN ('active', 'paused')
+            GROUP BY e.name) had
+      JOIN grant_version v ON v.person_id = g.person_id AND v.grant_id = g.grant_id AND v.version > had.version
+     WHERE g.person_id = :person_id AND g.state IN ('active', 'paused')
+       AND NOT jsonb_exists(g.attributes, had.attribute)
+     GROUP BY g.grant_id, had.attribute
+""")
+
+
 class Holds(StrEnum):
     """What an organisation has of a detail, and whether it may have it still."""
 
@@ -31,6 +50,7 @@ class Holds(StrEnum):
     OLD = "old"
     NOTHING = "nothing"
     LEFT = "left"
+    PAST = "past"
     ASKED = "asked"
     KEPT = "kept"
     OVERDUE = "overdue"
@@ -50,6 +70,7 @@ _LOOKS = {
     Holds.OLD: _Look("Has an older one", "hold", "old"),
     Holds.NOTHING: _Look("Nothing sent yet", "", "none"),
     Holds.LEFT: _Look("May have it still", "stop", "left"),
+    Holds.PAST: _Look("Had to delete it", "", "none"),
     Holds.ASKED: _Look("Asked to delete it", "stop", "left"),
     Holds.KEPT: _Look("Keeps it by law", "stop", "left"),
     Holds.OVERDUE: _Look("Deletion is overdue", "stop", "left"),
@@ -62,7 +83,8 @@ class Holder:
     """One organisation and use, and what it has of one detail.
 
     `version` is the newest that is known to have arrived, held since `since`; `on_its_way` that a newer one was sent
-    and nobody has said yet whether it came.  `due_at` is by when it is to be deleted, or until when it is kept.
+    and nobody has said yet whether it came.  `left_at` is since when it is not shared any more, `due_at` by when
+    it is to be deleted, or until when it is kept.
     """
 
     card: Card
@@ -71,6 +93,7 @@ class Holder:
     version: int | None
     since: datetime | None
     on_its_way: bool
+    left_at: datetime | None
     due_at: datetime | None
 
     @property
@@ -104,6 +127,7 @@ class Holder:
 
 _DATED = {
     Holds.LEFT: "You no longer share it. They must delete it by {}.",
+    Holds.PAST: "You no longer share it. They had to delete it by {}.",
     Holds.ASKED: "You asked them to delete it, by {}.",
     Holds.KEPT: "They say that a law makes them keep it until {}.",
     Holds.OVERDUE: "They had to delete it by {}, and have not said that they did.",
@@ -163,6 +187,7 @@ class _Known:
     current: Mapping[str, int]
     given: Mapping[tuple[UUID, str], Sequence[Given]]
     deletions: Mapping[tuple[UUID, str], Deletion]
+    taken_back: Mapping[tuple[UUID, str], datetime]
     now: datetime
 
     def holders(self, name: str) -> list[Holder]:
@@ -176,7 +201,9 @@ class _Known:
             return None
         arrived = next((one for one in given if one.arrived), None)
         asked = None if shared else self.deletions.get((card.id, name))
-        holds = self._holds(name, arrived) if shared else _gone(asked, self.now)
+        left_at = None if shared else self.taken_back.get((card.id, name), card.ended_at)
+        due_at = asked.due_at if asked else left_at and left_at + timedelta(days=card.grant.retention_days)
+        holds = self._holds(name, arrived) if due_at is None else _gone(asked, due_at, self.now)
         return Holder(
             card=card,
             attribute=name,
@@ -184,7 +211,8 @@ class _Known:
             version=arrived.version if arrived else None,
             since=arrived.at if arrived else None,
             on_its_way=any(not one.arrived for one in given),
-            due_at=asked.due_at if asked else card.delete_by,
+            left_at=left_at,
+            due_at=due_at,
         )
 
     def _holds(self, name: str, arrived: Given | None) -> Holds:
@@ -193,9 +221,9 @@ class _Known:
         return Holds.CURRENT if arrived.version >= self.current.get(name, 0) else Holds.OLD
 
 
-def _gone(asked: Deletion | None, now: datetime) -> Holds:
+def _gone(asked: Deletion | None, due_at: datetime, now: datetime) -> Holds:
     if asked is None or asked.state == deletion_rules.State.LIFTED:
-        return Holds.LEFT
+        return Holds.LEFT if due_at > now else Holds.PAST
     if asked.state == deletion_rules.State.DELETED:
         return Holds.DELETED
     if deletion_rules.overdue(state=asked.state, due_at=asked.due_at, now=now):
@@ -212,6 +240,9 @@ def _read(session: Session, *, person_id: UUID, now: datetime) -> _Known:
         current={name: entry["version"] for name, entry in entries.items()},
         given=_by_place(holdings.of_person(session, person_id=person_id)),
         deletions={(row.grant_id, row.attribute): row for rows in asked.values() for row in rows},
+        taken_back={
+            (row.grant_id, row.attribute): row.at for row in session.execute(_TAKEN_BACK, {"person_id": person_id})
+        },
         now=now,
     )
 

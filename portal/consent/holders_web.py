@@ -105,7 +105,7 @@ def _span(one: Holder, past: PastValue, oldest: datetime) -> Span:
     since = one.since or oldest
     turned = None
     if one.look.shape == "left":
-        turned = one.card.grant.changed_at
+        turned = one.left_at
     elif past.replaced_at is not None:
         turned = past.replaced_at
     turned = max(since, turned) if turned else None

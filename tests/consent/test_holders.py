@@ -134,6 +134,14 @@ def test_taken_back_stopped_asked_and_deleted(settings: Settings, shared: Grant,
     assert left
     assert left.holds == "left"
     assert "You no longer share it. They must delete it by" in left.more
+    act(services.pause, **mine, now=db.now() + 10 * DAY)
+    act(services.resume, **mine, now=db.now() + 10 * DAY)
+    again = of(settings, shared)
+    assert again
+    assert again.due_at == left.due_at, "a pause gives nobody more time"
+    past = of(settings, shared, db.now() + 31 * DAY)
+    assert past
+    assert (past.holds, "They had to delete it by" in past.more) == ("past", True)
     act(services.withdraw, **mine, erase=True, now=db.now())
     asked = of(settings, shared)
     assert asked

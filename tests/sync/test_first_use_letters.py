@@ -12,7 +12,7 @@ from portal import db
 from portal.identity import services as identity
 from portal.ledger import first_uses, services
 from portal.ledger.services import NewDisclosure
-from portal.sync import first_use_letters
+from portal.sync import first_use_letters, jobs
 from tests.identity.conftest import Mailbox, mail_settings, mailbox
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def person(settings: Settings, keys: Keyring) -> tuple[UUID, str]:
     return made.person_id, email
 
 
-def used(settings: Settings, person_id: UUID, company: str) -> None:
+def log_use(settings: Settings, person_id: UUID, company: str) -> None:
     facts: dict[str, Any] = {
         "channel": "pull",
         "outcome": "completed",
@@ -44,8 +44,19 @@ def used(settings: Settings, person_id: UUID, company: str) -> None:
         words: dict[str, Any] = {"company_id": uuid4(), "client_id": "c", "company_name": company, "purpose": "p"}
         context_id = services.context(session, **words)
         services.record(session, NewDisclosure(person_id=person_id, at=db.now(), context_id=context_id, **facts))
+
+
+def used(settings: Settings, person_id: UUID, company: str) -> None:
+    log_use(settings, person_id, company)
     with db.transaction(settings.database_url) as session:
         first_uses.look(session)
+
+
+def test_the_reconciler_finds_it(settings: Settings, person: tuple[UUID, str]) -> None:
+    log_use(settings, person[0], "Gym")
+    jobs.tidy(settings, now=db.now())
+    with db.transaction(settings.database_url) as session:
+        assert len(first_uses.of_person(session, person_id=person[0])) == 1
 
 
 def send(settings: Settings) -> None:

@@ -17,9 +17,6 @@ from portal.consent import (
     answers_web,
     check_web,
     deletions_web,
-    dispute_answers_web,
-    dispute_decisions_web,
-    disputes_web,
     freezing_web,
     holders_web,
     of_company_web,
@@ -30,6 +27,9 @@ from portal.consent import (
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
+from portal.disputes import answers_web as dispute_answers_web
+from portal.disputes import decisions_web as dispute_decisions_web
+from portal.disputes import web as disputes_web
 from portal.identity import browser, operators_web, second_proof
 from portal.identity import web as identity_web
 from portal.ledger import api as log_api

@@ -17,7 +17,7 @@ from portal.db import Base
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-SLICES = ("vault", "ledger", "identity", "companies", "consumer", "consent", "oauth", "sync")
+SLICES = ("vault", "ledger", "identity", "companies", "consumer", "consent", "disputes", "oauth", "sync")
 
 
 def metadata() -> MetaData:

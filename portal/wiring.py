@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.companies import letters
-from portal.consent import deletion_letters, deletions, dispute_letters, reminders
+from portal.consent import deletion_letters, deletions, reminders
 from portal.consumer import services as consumer
+from portal.disputes import letters as dispute_letters
 from portal.oauth import grant_management, ping
 from portal.sync import endpoint_letters, key_turns, stream_events
 from portal.sync import services as sync

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from portal import config, db, mail, queue
-from portal.consent import approvals, dispute_letters, letters, reminders
+from portal.consent import approvals, letters, reminders
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
 
@@ -30,14 +30,6 @@ def send_letters() -> None:
     queue.answer(settings.redis_url, letters.SEND)
     if letters.send_due(settings):
         queue.ring_once(settings.redis_url, queue.WORK, letters.SEND)
-
-
-def tell_of_questions() -> None:
-    """Write to people that there is news of what they asked about their activity, a few at a time."""
-    settings = config.current()
-    queue.answer(settings.redis_url, dispute_letters.TELL)
-    if dispute_letters.send_some(settings):
-        queue.ring_once(settings.redis_url, queue.WORK, dispute_letters.TELL)
 
 
 def send_reminders() -> None:

@@ -15,6 +15,7 @@ from portal import faults
 from portal.consent import freezing, grants, queries, steps, terms
 from portal.consent.models import Grant, Subject
 from portal.consent.terms import Effect
+from portal.db import now as clock
 from portal.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -183,6 +184,17 @@ def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -
     if held.state == "paused":
         return held
     return steps.take(session, held, "paused", "person", {"state": "paused", "changed_at": now})
+
+
+def pause_with(session: Session, *, person_id: UUID, company_id: UUID) -> None:
+    """Pause everything a person shares with a company; what is over or paused stays as it is."""
+    theirs = select(Grant).where(Grant.person_id == person_id, Grant.company_id == company_id, Grant.state == "active")
+    steady = theirs.order_by(Grant.grant_id).with_for_update().execution_options(populate_existing=True)
+    held = session.scalars(steady).all()
+    # From the moment they are held nothing sets out any more, and that is the moment of the pause.
+    moment = clock()
+    going_on = [grant for grant in held if not queries.over(session, grant, now=moment)]
+    steps.take_all(session, going_on, "paused", "person", {"state": "paused", "changed_at": moment})
 
 
 def resume(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> Grant:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
-from portal.consent import dispute_queries
+from portal.disputes import queries as dispute_queries
 
 if TYPE_CHECKING:
     from uuid import UUID

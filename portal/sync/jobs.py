@@ -14,10 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals, counters, deletion_letters, deletions, dispute_letters, disputes, reminders
+from portal.consent import approvals, counters, deletion_letters, deletions, reminders
 from portal.consent import letters as consent_letters
 from portal.consent import services as consent
 from portal.db import after_commit
+from portal.disputes import letters as dispute_letters
+from portal.disputes import services as disputes
 from portal.identity import services as identity
 from portal.ledger import first_uses, witnessing
 from portal.ledger import services as ledger

@@ -12,11 +12,10 @@ from apiflask import APIBlueprint
 from flask import g
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from portal.consent import dispute_queries as queries
-from portal.consent import dispute_rules as rules
-from portal.consent import disputes
 from portal.consent import queries as consents
 from portal.consumer import text
+from portal.disputes import queries, rules
+from portal.disputes import services as disputes
 from portal.errors import NotFoundError
 from portal.ledger import queries as ledger
 from portal.oauth.protection import token_required
@@ -27,7 +26,7 @@ from portal.web import context, openapi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portal.consent.models import Dispute
+    from portal.disputes.models import Dispute
 
 api = APIBlueprint("questions_api", __name__, url_prefix="/api/v1", tag="Questions")
 _NONE: Final = {404: "Nobody asks your app about this."}

@@ -18,8 +18,8 @@ from portal.companies import client_keys, registration, versions
 from portal.companies import queries as company_queries
 from portal.companies import services as companies
 from portal.companies.models import Client
-from portal.consent import disputes
 from portal.consent.models import ApprovalRequest, Deletion
+from portal.disputes import services as disputes
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from portal.ledger import queries as ledger

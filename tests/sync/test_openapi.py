@@ -14,9 +14,9 @@ from schemathesis.specs.openapi import checks as conformance
 from sqlalchemy import select
 
 from portal import db
-from portal.consent import disputes
 from portal.consent import queries as consents
 from portal.consent.models import Deletion, Grant
+from portal.disputes import services as disputes
 from portal.ledger import queries as ledger
 from portal.sync import jobs, polling
 from tests.sync.caller import Caller

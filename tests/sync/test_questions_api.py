@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from portal import db
-from portal.consent import dispute_queries, disputes
+from portal.disputes import queries as dispute_queries
+from portal.disputes import services as disputes
 from portal.ledger import queries as ledger
 from tests.sync.caller import Caller
 

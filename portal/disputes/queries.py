@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, tuple_
 
-from portal.consent import dispute_rules as rules
-from portal.consent.models import Dispute, DisputeStep
+from portal.disputes import rules
+from portal.disputes.models import Dispute, DisputeStep
 from portal.vault import persons
 
 if TYPE_CHECKING:

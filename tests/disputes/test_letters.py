@@ -13,12 +13,13 @@ from sqlalchemy import delete, update
 from portal import db
 from portal.companies import letters
 from portal.companies.models import CompanyLetter
-from portal.consent import dispute_letters, disputes
-from portal.consent import dispute_rules as rules
-from portal.consent.models import Dispute
+from portal.disputes import letters as dispute_letters
+from portal.disputes import rules
+from portal.disputes import services as disputes
+from portal.disputes.models import Dispute
 from portal.identity import services as identity
 from portal.wiring import wire
-from tests.consent.disputing import WORDS, Asker
+from tests.disputes.asking import WORDS, Asker
 from tests.identity.conftest import Mailbox, mail_settings, mailbox
 
 if TYPE_CHECKING:

@@ -13,13 +13,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, text
 
 from portal.companies import clients
-from portal.consent import dispute_letters as letters
-from portal.consent import dispute_queries as queries
-from portal.consent import dispute_rules as rules
-from portal.consent import queries as consents
-from portal.consent import steps as consent_steps
-from portal.consent.models import Dispute, DisputeStep, Grant
-from portal.db import now as clock
+from portal.consent import services as consent
+from portal.disputes import letters, queries, rules
+from portal.disputes.models import Dispute, DisputeStep
 from portal.errors import NotFoundError, RefusedError
 from portal.vault import persons
 
@@ -121,20 +117,8 @@ def ask(
         _keep(session, found, step, keyring=keyring)
         letters.to_company(session, found, letters.ASKED)
     if pause:
-        pause_with(session, person_id=entry.person_id, company_id=entry.company_id)
+        consent.pause_with(session, person_id=entry.person_id, company_id=entry.company_id)
     return found
-
-
-def pause_with(session: Session, *, person_id: UUID, company_id: UUID) -> None:
-    """Pause everything a person shares with a company; what is over or paused stays as it is."""
-    theirs = select(Grant).where(Grant.person_id == person_id, Grant.company_id == company_id, Grant.state == "active")
-    steady = theirs.order_by(Grant.grant_id).with_for_update().execution_options(populate_existing=True)
-    held = session.scalars(steady).all()
-    # From the moment they are held nothing sets out any more, and that is the moment of the pause.
-    moment = clock()
-    going_on = [grant for grant in held if not consents.over(session, grant, now=moment)]
-    content = {"state": "paused", "changed_at": moment}
-    consent_steps.take_all(session, going_on, "paused", rules.PERSON, content)
 
 
 def answer(

@@ -11,16 +11,17 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from portal import db
-from portal.consent import dispute_queries, disputes
+from portal.disputes import queries as dispute_queries
+from portal.disputes import services as disputes
 from portal.errors import RefusedError
-from tests.consent.disputing import Asker
+from tests.disputes.asking import Asker
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
     from portal.config import Settings
-    from portal.consent.dispute_queries import Said
+    from portal.disputes.queries import Said
     from portal.vault.keyring import Keyring
 
 ACTS = st.sampled_from(["answer", "escalate", "settle", "unfounded", "mend", "suspended", "wait", "wait long"])

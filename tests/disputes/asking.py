@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portal import db
-from portal.consent import dispute_queries, disputes
 from portal.consumer import services as consumer
+from portal.disputes import queries as dispute_queries
+from portal.disputes import services as disputes
 from portal.ledger import queries as ledger_queries
 from portal.ledger import services as ledger
 from portal.vault import persons
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
-    from portal.consent.dispute_queries import Said
-    from portal.consent.models import Dispute
+    from portal.disputes.models import Dispute
+    from portal.disputes.queries import Said
     from portal.ledger.queries import Entry
     from portal.vault.keyring import Keyring
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from portal.consent import dispute_rules as rules
+from portal.disputes import rules
 from portal.web import dates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from portal.consent.dispute_queries import Said
-    from portal.consent.models import Dispute
+    from portal.disputes.models import Dispute
+    from portal.disputes.queries import Said
 
 # How somebody at the company, or an operator, reads of a row how the details went.
 CHANNELS: Final = MappingProxyType(

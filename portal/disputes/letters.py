@@ -17,8 +17,7 @@ from portal import config, db, mail, queue
 from portal.companies import letters
 from portal.companies import queries as companies
 from portal.companies.letters import Words
-from portal.consent import dispute_queries as queries
-from portal.consent import dispute_rules as rules
+from portal.disputes import queries, rules
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
 
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
-    from portal.consent.models import Dispute
+    from portal.disputes.models import Dispute
 
 log = logging.getLogger(__name__)
 
-TELL: Final = "portal.consent.jobs.tell_of_questions"
+TELL: Final = "portal.disputes.jobs.tell_of_questions"
 ASKED: Final = "question_asked"
 DUE: Final = "question_due"
 OVERDUE: Final = "question_overdue"

@@ -12,16 +12,19 @@ from sqlalchemy import select, text, update
 from portal import db
 from portal.companies import clients
 from portal.companies import queries as companies
-from portal.consent import chain, dispute_queries, disputes
-from portal.consent import dispute_rules as rules
+from portal.consent import chain
 from portal.consent import queries as consents
 from portal.consent import rules as policy
 from portal.consent import services as consent
-from portal.consent.models import Dispute, DisputeStep, Grant
+from portal.consent.models import Grant
+from portal.disputes import queries as dispute_queries
+from portal.disputes import rules
+from portal.disputes import services as disputes
+from portal.disputes.models import Dispute, DisputeStep
 from portal.errors import NotFoundError, RefusedError
 from portal.vault.keyring import SealBrokenError
-from tests.consent.disputing import WORDS, Asker
 from tests.consent.test_races import together
+from tests.disputes.asking import WORDS, Asker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ from sqlalchemy import update
 
 from portal import db
 from portal.companies import services as companies
-from portal.consent import dispute_rules as rules
-from portal.consent import disputes
+from portal.consent import services as consent
+from portal.disputes import rules
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from portal.ledger import queries as ledger
 from tests.consent.browser import Browser
-from tests.consent.disputing import WORDS, Asker
+from tests.disputes.asking import WORDS, Asker
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -145,7 +145,7 @@ def test_pausing_is_offered_where_something_is_shared(three: Three) -> None:
     address = f"/activity/{three.asker.row().disclosure_id}/question"
     assert "Pause sharing with" in three.person.get(address).text
     mine = {"person_id": three.person.person_id, "company_id": three.asker.offer.company_id}
-    three.asker.transact(lambda session: disputes.pause_with(session, **mine))
+    three.asker.transact(lambda session: consent.pause_with(session, **mine))
     assert "Pause sharing with" not in three.person.get(address).text
 
 

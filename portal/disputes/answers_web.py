@@ -10,12 +10,10 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from portal.companies import looks
 from portal.companies import queries as companies
 from portal.companies.access import staff_required
-from portal.consent import dispute_queries as queries
-from portal.consent import dispute_rules as rules
-from portal.consent import dispute_words as words
-from portal.consent import disputes
 from portal.consent import queries as consents
-from portal.consent.dispute_forms import AnswerForm
+from portal.disputes import queries, rules, words
+from portal.disputes import services as disputes
+from portal.disputes.forms import AnswerForm
 from portal.errors import NotFoundError, RefusedError
 from portal.ledger import queries as ledger
 from portal.web import cursor
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
     from flask import Response
     from flask.typing import ResponseReturnValue
 
-    from portal.consent.dispute_words import Tag
-    from portal.consent.models import Dispute
+    from portal.disputes.models import Dispute
+    from portal.disputes.words import Tag
 
 # Why they read it, as its person finds it in their activity.
 _LOOKED_UP: Final = "read your question and answer it"
@@ -57,7 +55,7 @@ def questions() -> Response:
     before = cursor.before()
     found = queries.earlier_of_company(session(), company_id=g.company.company_id, before=before, limit=_PAGE + 1)
     return page(
-        "consent/disputes_org.html",
+        "disputes/org_questions.html",
         open=[] if before else _lines(queries.open_of_company(session(), company_id=g.company.company_id)),
         earlier=_lines(found[:_PAGE]),
         older=_older(found[_PAGE - 1]) if len(found) > _PAGE else None,
@@ -96,7 +94,7 @@ def waiting_slot() -> str:
     if not owed:
         return ""
     soonest = words.time_left(owed[0].due_at, now=now())
-    return render_template("consent/_disputes_waiting.html", count=len(owed), soonest=soonest)
+    return render_template("disputes/_waiting.html", count=len(owed), soonest=soonest)
 
 
 def _page(held: Dispute, form: AnswerForm, status: int) -> Response:
@@ -108,7 +106,7 @@ def _page(held: Dispute, form: AnswerForm, status: int) -> Response:
     looks.record(held.person_id, client_id=held.client_id, purpose=_LOOKED_UP, grant_id=entry.grant_id, again=True)
     may_answer = rules.after(rules.ANSWERED, state=held.state, last_step=held.last_step) is not None
     return page(
-        "consent/dispute_org.html",
+        "disputes/org_question.html",
         status=status,
         held=held,
         entry=entry,

@@ -8,8 +8,8 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, RadioField, SelectField, TextAreaField
 from wtforms.validators import InputRequired, Optional, StopValidation
 
-from portal.consent import dispute_rules as rules
 from portal.consumer import text
+from portal.disputes import rules
 
 if TYPE_CHECKING:
     from wtforms import Field, Form

@@ -9,12 +9,11 @@ from flask import Blueprint, Response, flash, redirect, render_template, url_for
 
 from portal.companies import clients, looks
 from portal.companies import queries as companies
-from portal.consent import chain, disputes
-from portal.consent import dispute_queries as queries
-from portal.consent import dispute_rules as rules
-from portal.consent import dispute_words as words
+from portal.consent import chain
 from portal.consent import queries as consents
-from portal.consent.dispute_forms import DecisionForm
+from portal.disputes import queries, rules, words
+from portal.disputes import services as disputes
+from portal.disputes.forms import DecisionForm
 from portal.errors import NotFoundError, RefusedError
 from portal.ledger import evidence, published
 from portal.ledger import queries as ledger
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
 
     from flask.typing import ResponseReturnValue
 
-    from portal.consent.models import Dispute, Grant, GrantVersion
+    from portal.consent.models import Grant, GrantVersion
+    from portal.disputes.models import Dispute
     from portal.ledger.queries import Entry
 
 # Why an operator reads a question, as its person finds it in their activity.
@@ -71,7 +71,7 @@ class Proved(NamedTuple):
 @operator_required
 def questions() -> Response:
     return page(
-        "consent/disputes_ops.html",
+        "disputes/ops_questions.html",
         lines=_lines(queries.for_operator(session())),
         decided=_lines(queries.decided(session())),
     )
@@ -119,7 +119,7 @@ def proof(disclosure_id: UUID) -> Response:
 def waiting_slot() -> str:
     """Return the line on the operators' first page; empty when no question waits for them."""
     count = queries.escalated(session())
-    return render_template("consent/_disputes_escalated.html", count=count) if count else ""
+    return render_template("disputes/_escalated.html", count=count) if count else ""
 
 
 def _lines(found: Sequence[Dispute]) -> list[Line]:
@@ -150,7 +150,7 @@ def _page(held: Dispute, form: DecisionForm, status: int) -> Response:
     looks.record_of_operator(held.person_id, purpose=_LOOKED_INTO, again=True)
     name = entry.company_name
     return page(
-        "consent/dispute_ops.html",
+        "disputes/ops_question.html",
         status=status,
         held=held,
         entry=entry,

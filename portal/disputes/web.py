@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from portal.companies import queries as companies
-from portal.consent import dispute_queries as queries
-from portal.consent import dispute_rules as rules
-from portal.consent import dispute_words as words
-from portal.consent import disputes
 from portal.consent import queries as consents
-from portal.consent.dispute_forms import ObjectionForm, QuestionForm
+from portal.disputes import queries, rules, words
+from portal.disputes import services as disputes
+from portal.disputes.forms import ObjectionForm, QuestionForm
 from portal.errors import NotFoundError, RefusedError
 from portal.ledger import queries as ledger
 from portal.ledger import rules as ledger_words
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
     from flask import Response
     from flask.typing import ResponseReturnValue
 
-    from portal.consent.dispute_words import Tag
-    from portal.consent.models import Dispute
+    from portal.disputes.models import Dispute
+    from portal.disputes.words import Tag
     from portal.ledger.queries import Entry
 
 pages = Blueprint("disputes", __name__, url_prefix="/activity")
@@ -48,7 +46,7 @@ class Line:
 @pages.get("/questions")
 @person_required
 def mine() -> Response:
-    return page("consent/disputes.html", lines=_lines(queries.of_person(session(), person_id=person_id())))
+    return page("disputes/questions.html", lines=_lines(queries.of_person(session(), person_id=person_id())))
 
 
 @pages.route("/<uuid:disclosure_id>/question", methods=["GET", "POST"])
@@ -108,7 +106,7 @@ def mark_slot(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
         for each in entries
         if each.disclosure_id in g.disputes
     ]
-    return render_template("consent/_dispute_mark.html", entry=entries[0], asked=asked).rstrip()
+    return render_template("disputes/_mark.html", entry=entries[0], asked=asked).rstrip()
 
 
 def thread_slot(entry: Entry) -> str:
@@ -116,19 +114,19 @@ def thread_slot(entry: Entry) -> str:
     held = queries.one(session(), person_id=person_id(), disclosure_id=entry.disclosure_id)
     if held is None:
         return mark_slot([entry], [entry])
-    return render_template("consent/_dispute_thread.html", entry=entry, **_said(entry, held))
+    return render_template("disputes/_thread.html", entry=entry, **_said(entry, held))
 
 
 def list_slot() -> str:
     """Return the way to everything the person asked about; empty while that is nothing."""
     count = queries.count_of_person(session(), person_id=person_id())
-    return render_template("consent/_disputes_link.html", count=count) if count else ""
+    return render_template("disputes/_link.html", count=count) if count else ""
 
 
 def answered_slot() -> str:
     """Return the note on Home about questions that were answered; empty when none waits for the person."""
     found = _lines(queries.answered(session(), person_id=person_id()))
-    return render_template("consent/_disputes_answered.html", lines=found) if found else ""
+    return render_template("disputes/_answered.html", lines=found) if found else ""
 
 
 def _ask(entry: Entry, form: QuestionForm) -> None:
@@ -145,7 +143,7 @@ def _ask(entry: Entry, form: QuestionForm) -> None:
 
 def _ask_page(entry: Entry, form: QuestionForm, status: int) -> Response:
     return page(
-        "consent/dispute_ask.html",
+        "disputes/ask.html",
         status=status,
         **_row(entry),
         form=form,
@@ -156,7 +154,7 @@ def _ask_page(entry: Entry, form: QuestionForm, status: int) -> Response:
 
 def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
     return page(
-        "consent/dispute.html",
+        "disputes/question.html",
         status=422 if form.errors else 200,
         **_row(entry),
         **_said(entry, held),

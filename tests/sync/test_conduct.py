@@ -14,7 +14,7 @@ from portal import db
 from portal.companies.models import Client
 from portal.consent.models import Deletion, Grant
 from portal.consumer.models import Value
-from portal.sync import conduct
+from portal.sync import conduct, jobs
 from portal.sync.conduct_web import in_words
 from portal.sync.models import Conduct, GrantUse, Receipt, Stream
 
@@ -166,6 +166,12 @@ def test_each_company_is_gathered_once_a_day(world: World, firm: Firm) -> None:
     world.transact(lambda session: session.execute(others))
     world.transact(_gather_the_rest)
     assert world.transact(lambda session: conduct.due(session, now=at + timedelta(days=1))) == firm.company_id
+
+
+def test_the_job_gathers_for_whoever_has_nothing_of_today(world: World, firm: Firm) -> None:
+    while world.transact(lambda session: conduct.due(session, now=db.now())):
+        jobs.gather_conduct()
+    assert world.transact(lambda session: session.get(Conduct, firm.company_id)).gathered_at >= NOW
 
 
 def _gather_the_rest(session: Session) -> None:

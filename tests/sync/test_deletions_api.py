@@ -16,6 +16,7 @@ from portal.consent import queries as consents
 from portal.consent import services as consent
 from portal.consent.models import Deletion
 from portal.ledger.services import NewDisclosure, record
+from portal.sync import jobs
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def test_what_a_hold_was_for_is_due_again_when_it_ends(program: Caller, wished: 
     say(program, wished, held(MAIL), deleted(NAME), deleted(PHONE))
     pass_days(world, wished, 365 * 20)
     assert {one["attribute"] for one in program.get(place(wished)).get_json()["details"] if one["overdue"]} == {MAIL}
-    world.transact(lambda session: deletions.call_due(session, now=db.now()))
+    jobs.tidy(world.settings, now=db.now())
     assert states(program.get(place(wished)))[MAIL] == "asked"
     assert steps(world, wished)[-1] == "deletion-due"
     assert world.transact(lambda session: deletions.call_due(session, now=db.now())) == 0

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from portal import db
-from portal.consent import chain, queries, services
+from portal.consent import chain, counters, queries, services
+from portal.errors import PortalError
 from tests.consent.offers import NOW, Offer
 
 if TYPE_CHECKING:
@@ -83,6 +84,35 @@ def test_stopping_and_pausing_at_once_ends_stopped(settings: Settings, lasting: 
 
     together(settings, pause, partial(services.withdraw, **mine))
     assert [one.state for one in kept(settings, person_id)] == ["withdrawn"]
+
+
+def test_an_offer_is_settled_once_whoever_comes_first(settings: Settings, lasting: Offer) -> None:
+    """The company accepts and declines, the person takes it back, offers anew and shares it all: at the same moment."""
+    less: dict[str, Any] = {"attributes": ["email.main"], "mode": "asked", "days": 30, "level": 1, "shown": {}}
+    asked: dict[str, Any] = {"client_id": lasting.client_id, "purpose_id": lasting.purpose_id}
+    for _ in range(6):
+        person_id = uuid4()
+        offer = partial(counters.counter, person_id=person_id, **asked, **less, now=db.now())
+        with db.transaction(settings.database_url) as session:
+            made = offer(session)
+        theirs: dict[str, Any] = {"client_id": lasting.client_id, "grant_id": made.grant_id, "now": db.now()}
+        acts: list[Callable[[Session], object]] = [
+            partial(counters.accept, **theirs), partial(counters.decline, **theirs), offer,
+            partial(counters.take_back, person_id=person_id, grant_id=made.grant_id, now=db.now()),
+            partial(lasting.give, person_id=person_id),
+        ]  # fmt: skip
+        together(settings, *[partial(_unless_refused, act=act) for act in acts])
+        states = [grant.state for grant in kept(settings, person_id)]
+        assert states.count("active") == 1, "whoever gave it all gave it, or added to what was accepted"
+        assert states.count("countered") <= 1
+        assert set(states) <= {"active", "refused", "countered"}
+
+
+def _unless_refused(session: Session, act: Callable[[Session], object]) -> None:
+    try:
+        act(session)
+    except PortalError:
+        session.rollback()
 
 
 def test_a_subject_is_made_once(settings: Settings) -> None:

@@ -10,17 +10,23 @@ import pytest
 from sqlalchemy import text, update
 
 from portal import db
+from portal.companies import particulars
+from portal.companies import queries as companies
+from portal.companies import services as company_services
 from portal.companies.models import Client
 from portal.consent import counters, freezing, queries, services, unwanted
 from portal.consent.models import Grant
 from tests.oauth.afar import make
+from tests.oauth.conftest import make_person
 from tests.oauth.rp import csrf, query
 
 if TYPE_CHECKING:
+    from apiflask import APIFlask
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
+    from portal.vault.keyring import Keyring
     from tests.oauth.afar import Afar
     from tests.oauth.conftest import Person
     from tests.oauth.rp import Answer, RelyingParty
@@ -320,3 +326,50 @@ def test_the_company_hears_of_no_offer_but_by_its_answer(held_of: Any, offered: 
         )
     )
     assert owed == 0
+
+
+@pytest.fixture
+def staff(app: APIFlask, settings: Settings, keys: Keyring, rp: RelyingParty) -> Person:
+    """Somebody who acts for the company."""
+    member = make_person(app, settings, keys)
+    with db.transaction(settings.database_url) as session:
+        client = companies.client(session, rp.client_id)
+        assert client
+        company_services.add_staff(session, company_id=client.company_id, person_id=member.person_id)
+    return member
+
+
+@pytest.mark.parametrize(("act", "state"), [("accept", "active"), ("decline", "refused")])
+def test_staff_answer_an_offer_and_learn_no_name(
+    *, rp: RelyingParty, person: Person, staff: Person, settings: Settings, offered: Grant, act: str, state: str
+) -> None:
+    place = f"/org/apps/{rp.client_id}/offers"
+    assert place in staff.browser.get(f"/org/apps/{rp.client_id}").text
+    page = staff.browser.get(place).text
+    assert "Email address" in page
+    assert "Aoife" not in page
+    assert "aoife@example.org" not in page
+    answered = staff.browser.post(f"{place}/{offered.grant_id}/{act}", data={"csrf_token": csrf(page)})
+    assert answered.status_code == 303
+    assert [held.state for held in grants(settings, person)] == [state]
+    assert "No offer waits for you." in staff.browser.get(place).text
+    staff.browser.post(f"{place}/{offered.grant_id}/{act}", data={"csrf_token": csrf(page)})
+    assert "This offer can no longer be answered" in staff.browser.get(place).text
+
+
+def test_staff_tell_what_receipts_say_and_mend_what_cannot_be_told(
+    staff: Person, settings: Settings, offered: Grant
+) -> None:
+    page = staff.browser.get("/org/particulars").text
+    told = {"address": "1 Main Street", "kind": "ForProfitOrganisation", "storage_locations": "Ireland"}
+    refused = staff.browser.post("/org/particulars", data=told | {"csrf_token": csrf(page)})
+    assert (refused.status_code, "Write countries by their two letters" in refused.text) == (422, True)
+    assert "1 Main Street" in refused.text
+    told |= {"storage_locations": "ie", "no_recipients": "y"}
+    assert staff.browser.post("/org/particulars", data=told | {"csrf_token": csrf(page)}).status_code == 303
+    page = staff.browser.get("/org/particulars").text
+    assert re.search(r'value="IE"', page)
+    assert re.search(r'<option selected value="ForProfitOrganisation"', page)
+    with db.transaction(settings.database_url) as session:
+        told_now = particulars.of_company(session, offered.company_id)
+    assert (told_now.address, told_now.storage_locations, told_now.no_recipients) == ("1 Main Street", ("IE",), True)

@@ -84,7 +84,7 @@ def ask(
         person_id=held.person_id,
         client=client,
         purpose_id=held.purpose_id,
-        asked=_asked(purpose, attributes) | {"level": 1, "grant_id": str(grant_id), "left_out": list(attributes)},
+        asked=_asked(held, purpose, attributes) | {"level": 1, "grant_id": str(grant_id), "left_out": list(attributes)},
         message=None,
         expires_at=now + WAITS,
         now=now,
@@ -176,8 +176,9 @@ def _take_turn(session: Session, held: Grant, attributes: Sequence[str], now: da
         raise AskedLatelyError(max(1, int((again - now).total_seconds())))
 
 
-def _asked(purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, Any]:
-    names = {*attributes, *(name for name, _reason in purpose.required)}
+def _asked(held: Grant, purpose: PurposeFacts, attributes: Collection[str]) -> dict[str, Any]:
+    needed = terms.conceded(purpose, terms.concession(held.concession)).required
+    names = {*attributes, *(name for name, _reason in needed)}
     wanted = replace(terms.whole(purpose), attributes=tuple(name for name in CATALOGUE if name in names))
     return asdict(wanted) | {"attributes": list(wanted.attributes)}
 

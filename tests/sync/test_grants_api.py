@@ -172,6 +172,21 @@ def test_once_in_thirty_days_whatever_was_answered(program: Caller, lacking: Sha
     assert ask(program, lacking, PHONE).status_code == 201
 
 
+def test_what_a_company_agreed_to_do_without_is_not_asked_for_beside_it(
+    program: Caller, world: World, firm: Firm
+) -> None:
+    shared = world.share(world.person(), firm)
+    agreed = {"attributes": [MAIL], "concession": {"without": [NAME], "mode": "kept-up-to-date"}}
+    less = update(Grant).where(Grant.grant_id == shared.grant_id).values(**agreed)
+    world.transact(lambda session: session.execute(less))
+    assert program.get(place(shared)).get_json()["left_out"] == [PHONE]
+    told = ask(program, shared, PHONE).get_json()
+    row = world.transact(
+        lambda session: approvals.find(session, person_id=shared.person_id, request_id=told["request_id"])
+    )
+    assert row.asked["attributes"] == [PHONE]
+
+
 @pytest.mark.parametrize("said", [None, [PHONE]], ids=["no", "yes to another"])
 def test_a_no_stays_a_no(program: Caller, lacking: Shared, world: World, said: list[str] | None) -> None:
     answer(world, lacking, ask(program, lacking, MAIL, PHONE), names=said)

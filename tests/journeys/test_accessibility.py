@@ -27,7 +27,8 @@ PERSON = ("/home", "/details", "/details/address.home/edit", "/details/birth.dat
           "/account/security", "/account/password", "/account/confirm-it-is-you", "/org", "/org/join",
           "/oauth/end-session")  # fmt: skip
 OF_AN_APP = ("/keys", "/keys/address", "/settings", "/purposes/new")
-STAFF = ("/org", "/org/consents", "/org/deletions", "/org/apps", "/org/apps/new", "/org/deliveries", "/org/questions", "/org/registration-tokens")
+STAFF = ("/org", "/org/apps", "/org/apps/new", "/org/deliveries", "/org/consents", "/org/deletions", "/org/questions",
+         "/org/registration-tokens")  # fmt: skip
 COMPANY = ("/", "/connect", "/declined", "/callback?state=made-up")
 
 

@@ -163,6 +163,32 @@ def test_what_is_shared_for_the_same_use_again_need_not_be_deleted(
     assert (refused.status_code, refused.get_json()["errors"][0]["pointer"]) == (409, "/details/0")
 
 
+def test_sharing_again_wins_over_a_hold_at_the_same_moment(
+    app: Flask, program: Caller, world: World, firm: Firm
+) -> None:
+    said: set[int] = set()
+    for _ in range(4):
+        shared = world.share(world.person(), firm)
+        wish(world, shared)
+        barrier, proven = Barrier(2), program.headers("POST", place(shared))
+
+        def hold(barrier: Barrier, proven: dict[str, str], address: str) -> int:
+            client = app.test_client()
+            barrier.wait()
+            return client.post(address, headers=proven, json={"details": [held(NAME)]}).status_code
+
+        def again(barrier: Barrier, shared: Shared) -> None:
+            barrier.wait()
+            world.share(shared.person_id, firm, attributes=(NAME,))
+
+        with ThreadPoolExecutor(2) as pool:
+            answered = pool.submit(hold, barrier, proven, place(shared))
+            pool.submit(again, barrier, shared).result()
+            said.add(answered.result())
+        assert states(program.get(place(shared)))[NAME] == "lifted"
+    assert said <= {200, 409}
+
+
 def test_what_is_shared_again_already_is_not_asked_for(program: Caller, world: World, firm: Firm, app: Flask) -> None:
     assert app
     first = world.share(world.person(), firm)

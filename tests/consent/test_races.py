@@ -92,9 +92,10 @@ def test_an_offer_is_settled_once_whoever_comes_first(settings: Settings, lastin
     asked: dict[str, Any] = {"client_id": lasting.client_id, "purpose_id": lasting.purpose_id}
     for _ in range(6):
         person_id = uuid4()
-        offer = partial(counters.counter, person_id=person_id, **asked, **less, now=db.now())
+        whole: dict[str, Any] = {"person_id": person_id, "now": db.now(), **asked, **less}
+        offer = partial(counters.counter, **whole)
         with db.transaction(settings.database_url) as session:
-            made = offer(session)
+            made = counters.counter(session, **whole)
         theirs: dict[str, Any] = {"client_id": lasting.client_id, "grant_id": made.grant_id, "now": db.now()}
         acts: list[Callable[[Session], object]] = [
             partial(counters.accept, **theirs), partial(counters.decline, **theirs), offer,

@@ -21,7 +21,6 @@ from portal.ledger import rehash
 from portal.sync.models import Reconciliation
 from portal.sync.reconciliation_statements import EVIDENCE, LOG, MONTHS, SOME
 from portal.vault import signing
-from portal.vault import signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -160,8 +159,11 @@ def step(session: Session, *, now: datetime) -> bool:
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     under_way = select(Reconciliation).where(Reconciliation.finished_at.is_(None)).limit(1)
     night = session.scalar(under_way.with_for_update(skip_locked=True))
-    if night is None:
-        return False
+    return night is not None and advance(session, night, now=now)
+
+
+def advance(session: Session, night: Reconciliation, *, now: datetime) -> bool:
+    """Make the next step of a look that the caller holds; False when it was the last one."""
     found = PHASES[night.phase](session, night)
     _add(night, found)
     night.stepped_at = now

@@ -132,6 +132,18 @@ def test_without_a_log_every_row_is_missing(place: Place) -> None:
     assert set(night.wrong) == {"not-in-log"}
 
 
+def test_a_row_that_no_growth_ever_sees_is_found(place: Place) -> None:
+    place.log(place.new(channel="consent", outcome="completed", at=db.now() - timedelta(minutes=5)))
+    place.grow()
+    place.as_owner("""
+        INSERT INTO disclosure SELECT (jsonb_populate_record(d, jsonb_build_object(
+            'disclosure_id', gen_random_uuid(), 'written_by', 1))).* FROM disclosure d
+    """)
+    assert place.grow() == 1
+    night = reconciliation.run(place.url)
+    assert {what: each["count"] for what, each in night.wrong.items()} == {"not-in-log": 1}
+
+
 def test_the_job_goes_through_all_of_it(here: Settings, place: Place) -> None:
     place.log(place.new(channel="consent", outcome="completed"))
     place.grow()

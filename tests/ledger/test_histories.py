@@ -171,7 +171,7 @@ def test_two_sequencers_at_once_and_killed_at_any_moment_make_one_history(place:
     writer = threading.Thread(target=write)
     writer.start()
     said = ""
-    for round_ in range(3):
+    for round_ in range(2):
         both = [program(place, tmp_path, FOR_EVER) for _ in range(2)]
         said += (both[0].stdout or io.StringIO()).readline()
         time.sleep(0.5 + 0.07 * round_)

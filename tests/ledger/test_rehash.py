@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from portal import db
+from portal.embedded.postgres import OWNER
 from portal.ledger import publisher, rehash
 from portal.vault.notes import Signer
 from tests.ledger.log_place import ORIGIN, Place
@@ -16,6 +17,8 @@ from tests.ledger.log_place import ORIGIN, Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy.orm import Session
 
     from portal.embedded.postgres import Postgres
     from portal.ledger.rehash import Part, Wrong
@@ -35,6 +38,16 @@ def grown(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
     place.close()
 
 
+@pytest.fixture
+def session(grown: Place, postgres: Postgres) -> Iterator[Session]:
+    """What the owner of the database does with the triggers out of the way, and takes back."""
+    database = make_url(grown.url).database or ""
+    with db.sessions(postgres.url(OWNER, database).replace("postgresql://", "postgresql+psycopg://"))() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        yield session
+        session.rollback()
+
+
 def fill(place: Place, rows: int, head: Path) -> None:
     place.log(*(place.new(PEOPLE[number % len(PEOPLE)]) for number in range(rows)))
     place.grow()
@@ -42,28 +55,27 @@ def fill(place: Place, rows: int, head: Path) -> None:
         publisher.publish(session, signer=SIGNER, head=head, now=db.now())
 
 
-def everything(place: Place) -> tuple[int, set[str]]:
+def everything(session: Session) -> tuple[int, set[str]]:
     """Return how many entries were looked at, and what is wrong, by kind."""
-    with db.transaction(place.url) as session:
-        parts = [rehash.some_entries(session, log_id=1)]
-        while (after := parts[-1].following) is not None:
-            parts.append(rehash.some_entries(session, log_id=1, after=after))
-        size = session.execute(text("SELECT size FROM log")).scalar_one()
-        tiles, whole = rehash.complete_tiles(session, log_id=1), rehash.whole(session, log_id=1, size=size)
+    parts = [rehash.some_entries(session, log_id=1)]
+    while (after := parts[-1].following) is not None:
+        parts.append(rehash.some_entries(session, log_id=1, after=after))
+    size = session.execute(text("SELECT size FROM log")).scalar_one()
+    tiles, whole = rehash.complete_tiles(session, log_id=1), rehash.whole(session, log_id=1, size=size)
     found: list[Wrong] = [wrong for part in [*parts, tiles] for wrong in part.wrong] + whole
     return sum(part.looked_at for part in parts), {each.what for each in found}
 
 
-def test_a_log_that_nobody_touched_is_as_it_was(grown: Place) -> None:
-    assert everything(grown) == (ROWS, set())
+def test_a_log_that_nobody_touched_is_as_it_was(session: Session) -> None:
+    assert everything(session) == (ROWS, set())
 
 
-@pytest.mark.parametrize("entries", [1, 2, 27, 28, 100, 1099, 1100, 1101])
+@pytest.mark.parametrize("entries", [27, 28, 100, 1099, 1100, 1101])
 def test_however_it_is_cut_into_parts_all_of_it_is_looked_at(
-    grown: Place, monkeypatch: pytest.MonkeyPatch, entries: int
+    session: Session, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:
     monkeypatch.setattr(rehash, "_ENTRIES", entries)
-    assert everything(grown) == (ROWS, set())
+    assert everything(session) == (ROWS, set())
 
 
 def test_the_tree_too_is_looked_at_in_parts(grown: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,26 +115,17 @@ FLIP = "UPDATE log_tile SET hashes = set_byte(hashes, {at}, 255 - get_byte(hashe
         ("UPDATE log SET note = replace(note, E'\\n1100\\n', E'\\n1099\\n')", {"root-differs"}),
     ],
 )  # fmt: skip
-def test_a_hash_that_was_changed_is_found(postgres: Postgres, tmp_path: Path, broken: str, found: set[str]) -> None:
-    place = Place(postgres)
-    fill(place, ROWS, tmp_path / "head")
-    place.as_owner(broken)
-    assert found <= everything(place)[1]
-    place.close()
+def test_a_hash_that_was_changed_is_found(session: Session, broken: str, found: set[str]) -> None:
+    session.execute(text(broken))
+    assert found <= everything(session)[1]
 
 
-def test_one_person_s_rows_that_changed_places_are_found(postgres: Postgres, tmp_path: Path) -> None:
-    place = Place(postgres)
-    fill(place, 90, tmp_path / "head")
-    place.as_owner("UPDATE log_entry SET leaf = 89 - leaf")
-    assert {"entry-changed", "entry-misplaced"} <= everything(place)[1]
-    place.close()
+def test_entries_that_changed_places_are_found(session: Session) -> None:
+    session.execute(text("UPDATE log_entry SET leaf = 1099 - leaf"))
+    assert {"entry-changed", "entry-misplaced"} <= everything(session)[1]
 
 
-def test_an_entry_of_somebody_without_a_secret_is_found(postgres: Postgres, tmp_path: Path) -> None:
-    place = Place(postgres)
-    fill(place, 50, tmp_path / "head")
+def test_an_entry_of_somebody_without_a_secret_is_found(session: Session) -> None:
     last = UUID(int=2**128 - 1)
-    place.as_owner(f"UPDATE log_entry SET person_id = '{last}' WHERE leaf = 3")  # noqa: S608 - a constant
-    assert {"entry-changed", "head-differs"} <= everything(place)[1]
-    place.close()
+    session.execute(text("UPDATE log_entry SET person_id = :last WHERE leaf = 3"), {"last": last})
+    assert {"entry-changed", "head-differs"} <= everything(session)[1]

@@ -196,9 +196,11 @@ def _put(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> Response:
 
 def _take(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> ResponseReturnValue:
     answer = request.form.get("answer", "")
-    if answer == BACK:
+    offers = answer in {OFFER, offering.COUNTER}
+    if answer == BACK or (offers and not ask.can_offer):
+        # Whoever shares for this by now, by another window, reads what that changes instead.
         return _away(_address(pushed))
-    if answer in {OFFER, offering.COUNTER} and ask.can_offer:
+    if offers:
         return _offer(pushed, ask, sent=answer == offering.COUNTER)
     form = _form(ask, pushed)
     if form.declined:

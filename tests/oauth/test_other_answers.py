@@ -237,6 +237,15 @@ def test_all_that_is_asked_is_no_offer(rp: RelyingParty, person: Person, setting
     assert grants(settings, person) == []
 
 
+def test_an_offer_from_an_old_page_is_no_refusal(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    uri = rp.push()
+    assert press(rp, person.browser, uri, "offer").status_code == 200
+    rp.code(person.browser)
+    answer = press(rp, person.browser, uri, "counter", seen="old", **LESS)
+    assert answer.headers["Location"].startswith("/oauth/authorize?")
+    assert [held.state for held in grants(settings, person)] == ["active"]
+
+
 def test_looking_changes_nothing(rp: RelyingParty, person: Person, settings: Settings) -> None:
     """No GET answers anything, whatever stands behind it, and the offer's page itself keeps nothing."""
     uri = rp.push()

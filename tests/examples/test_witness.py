@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from examples.witness import witness as program
 from examples.witness.witness import Key, follows
 from portal.ledger import tree
 from portal.ledger.checkpoints import Checkpoint
@@ -79,6 +80,14 @@ def witness(tmp_path: Path) -> Iterator[Witness]:
     made.stop()
 
 
+@pytest.fixture
+def here(tmp_path: Path) -> program.Witness:
+    """A witness without its process."""
+    key = Key.make("ngo.example/witness", tmp_path / "key")
+    known = [program.Verifier.read(str(SIGNER.verifier()))]
+    return program.Witness(key, program.State(tmp_path / "state"), known)
+
+
 def show(port: int, asked: bytes, *, path: str = "/add-checkpoint") -> Said:
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -132,20 +141,26 @@ def test_a_log_that_grows_is_signed_at_every_step(witness: Witness) -> None:
         (b"", 400),
         (b"\xff\xfe", 400),
         (b"old 0\n\n\n", 400),
-        (b"x" * 40_000, 413),
     ],
 )
 def test_what_it_is_shown_is_signed_or_refused_as_the_protocol_says(
-    witness: Witness, asked: bytes, status: int
+    here: program.Witness, asked: bytes, status: int
 ) -> None:
-    port = witness.start()
-    assert show(port, TRUE.body(0, 100)).status == 200
-    said = show(port, asked)
+    assert here.add_checkpoint(TRUE.body(0, 100)).status == 200
+    said = here.add_checkpoint(asked)
     assert said.status == status
     if status == 409:
-        assert said == Said(409, "text/x.tlog.size", "100\n")
+        assert said == program.Answer(409, "100\n", "text/x.tlog.size")
     stands = 150 if status == 200 and b"\n150\n" in asked else 100
-    assert show(port, TRUE.body(0, 200)).body == f"{stands}\n", "what is refused changes nothing"
+    assert here.add_checkpoint(TRUE.body(0, 200)).body == f"{stands}\n", "what is refused changes nothing"
+
+
+def test_by_http_it_says_the_same(witness: Witness) -> None:
+    port = witness.start()
+    assert signed(witness, TRUE.note(100), show(port, TRUE.body(0, 100)))
+    assert show(port, TRUE.body(99, 150)) == Said(409, "text/x.tlog.size", "100\n")
+    assert show(port, b"x" * 40_000).status == 413
+    assert show(port, TRUE.body(100, 150), path="/elsewhere").status == 404
 
 
 def test_two_histories_that_the_log_has_signed_are_kept_as_evidence(witness: Witness) -> None:

@@ -383,7 +383,7 @@ def test_whatever_is_done_in_whatever_order(place: Place) -> None:
     run_state_machine_as_test(
         story,
         settings=hypothesis(
-            max_examples=20, stateful_step_count=18, deadline=None, derandomize=True, database=None,
+            max_examples=14, stateful_step_count=18, deadline=None, derandomize=True, database=None,
             suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
         ),
     )  # fmt: skip

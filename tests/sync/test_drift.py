@@ -238,7 +238,8 @@ def test_whoever_was_wrong_ten_times_waits_for_weeks(world: World, caller: Calle
 
 def test_guesses_are_forgotten_when_they_count_no_more(world: World, caller: Caller, shared: Shared) -> None:
     ask(caller, (shared.sub, {MAIL: "x"}))
-    for days, left in ((1, {"guess": 1}), (30, {"guess": 1}), (31, {})):
+    both, guessed = {"drift": 1, "guess": 1}, {"guess": 1}
+    for days, left in ((2, both), (3, guessed), (30, guessed), (31, {})):
         later = db.now() + timedelta(days=days)
         world.transact(partial(ceilings.forget, now=later))
         assert uses(world, shared) == left

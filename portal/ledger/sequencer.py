@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import orjson
 from sqlalchemy import text
 
 from portal.errors import PortalError
@@ -39,10 +40,11 @@ _STANDS = text(
 _UNSEEN = "{row}.written_by >= :next OR {row}.written_by = ANY(CAST(:running AS bigint[]))"
 # What became of something comes behind it, though one transaction wrote both.
 _FRESH = text(f"""
-    SELECT d.person_id, d.at, d.disclosure_id, '' AS outcome, {entries.OF_DISCLOSURE} AS said, d.written_by
+    SELECT d.person_id, d.at, d.disclosure_id, '' AS outcome,
+           CAST({entries.OF_DISCLOSURE} AS text) AS said, d.written_by
       FROM disclosure d LEFT JOIN disclosure_context x ON x.context_id = d.context_id WHERE {_UNSEEN.format(row="d")}
     UNION ALL
-    SELECT o.person_id, o.at, o.disclosure_id, o.outcome, {entries.OF_OUTCOME}, o.written_by
+    SELECT o.person_id, o.at, o.disclosure_id, o.outcome, CAST({entries.OF_OUTCOME} AS text), o.written_by
       FROM disclosure_outcome o WHERE {_UNSEEN.format(row="o")}
      ORDER BY written_by, outcome, at, disclosure_id
 """)  # fmt: skip  # noqa: S608 - put together from constants
@@ -50,18 +52,17 @@ _HEADS = text("""
     SELECT person_id, n, leaf_hash, secret FROM log_head
      WHERE log_id = :log_id AND person_id = ANY(CAST(:person_ids AS uuid[]))
 """)
+# One parameter, however many rows: an array costs the driver a look at each of its values.
 _STAND = text("""
     INSERT INTO log_entry (person_id, at, disclosure_id, outcome, log_id, leaf, n)
     SELECT person_id, at, disclosure_id, outcome, :log_id, leaf, n
-      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:disclosure_ids AS uuid[]),
-                  CAST(:outcomes AS text[]), CAST(:leaves AS bigint[]), CAST(:ns AS int[]))
-           AS a(person_id, at, disclosure_id, outcome, leaf, n)
+      FROM json_to_recordset(CAST(:rows AS json))
+           AS a(person_id uuid, at timestamptz, disclosure_id uuid, outcome text, leaf bigint, n int)
 """)
 _LEAD = text("""
     INSERT INTO log_head (person_id, log_id, n, leaf_hash, secret)
-    SELECT person_id, :log_id, n, leaf_hash, secret
-      FROM unnest(CAST(:person_ids AS uuid[]), CAST(:ns AS int[]), CAST(:leaf_hashes AS bytea[]),
-                  CAST(:secrets AS bytea[])) AS a(person_id, n, leaf_hash, secret)
+    SELECT person_id, :log_id, n, decode(leaf_hash, 'hex'), decode(secret, 'hex')
+      FROM json_to_recordset(CAST(:rows AS json)) AS a(person_id uuid, n int, leaf_hash text, secret text)
         ON CONFLICT (person_id, log_id) DO UPDATE SET n = excluded.n, leaf_hash = excluded.leaf_hash
 """)
 _GROWN = text("UPDATE log SET size = :size, seen = :seen, grown_at = :now WHERE log_id = :log_id")
@@ -146,7 +147,7 @@ def _add(session: Session, growth: Growth, rows: Sequence[Row[Any]], *, log_id: 
 
 def _leaf(row: Row[Any], head: _Head) -> bytes:
     blinds = entries.blinds(head.secret, disclosure_id=row.disclosure_id, outcome=row.outcome)
-    said = entries.said_hash(row.said, blind=blinds.said)
+    said = entries.said_hash(orjson.loads(row.said), blind=blinds.said)
     place = entries.place_hash(head.n + 1, previous=head.leaf_hash, blind=blinds.place)
     return tree.leaf_hash(entries.entry(said, place))
 
@@ -158,24 +159,23 @@ def _heads(session: Session, person_ids: set[UUID], *, log_id: int) -> dict[UUID
 
 
 def _keep(session: Session, rows: Sequence[Row[Any]], numbers: list[int], *, first: int, log_id: int) -> None:
-    parameters = {
-        "log_id": log_id,
-        "person_ids": [row.person_id for row in rows],
-        "ats": [row.at for row in rows],
-        "disclosure_ids": [row.disclosure_id for row in rows],
-        "outcomes": [row.outcome for row in rows],
-        "leaves": list(range(first, first + len(rows))),
-        "ns": numbers,
-    }
-    session.execute(_STAND, parameters)
+    stand = [
+        {
+            "person_id": row.person_id,
+            "at": row.at,
+            "disclosure_id": row.disclosure_id,
+            "outcome": row.outcome,
+            "leaf": first + after,
+            "n": n,
+        }
+        for after, (row, n) in enumerate(zip(rows, numbers, strict=True))
+    ]
+    session.execute(_STAND, {"log_id": log_id, "rows": orjson.dumps(stand).decode()})
 
 
 def _lead(session: Session, heads: dict[UUID, _Head], *, log_id: int) -> None:
-    parameters = {
-        "log_id": log_id,
-        "person_ids": list(heads),
-        "ns": [head.n for head in heads.values()],
-        "leaf_hashes": [head.leaf_hash for head in heads.values()],
-        "secrets": [head.secret for head in heads.values()],
-    }
-    session.execute(_LEAD, parameters)
+    lead = [
+        {"person_id": person_id, "n": head.n, "leaf_hash": head.leaf_hash.hex(), "secret": head.secret.hex()}
+        for person_id, head in heads.items()
+    ]
+    session.execute(_LEAD, {"log_id": log_id, "rows": orjson.dumps(lead).decode()})

@@ -138,7 +138,7 @@ def test_the_question_before_sharing(demo: Demo, page: Page) -> None:
     page.goto(demo.company + "/connect")
     page.get_by_role("button", name="Connect your details").click()
     World(demo, lambda: page).stranger(facts).fill_in_sign_in()
-    page.get_by_role("heading", name=BRIGHTWELL).wait_for()
+    page.get_by_role("heading", name=BRIGHTWELL, level=1).wait_for()
     assert browsers.problems(page) == []
     answers = page.locator(".answers .btn").all()
     assert len({(box["width"], box["height"]) for box in (answer.bounding_box() for answer in answers) if box}) == 1

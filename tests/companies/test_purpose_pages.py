@@ -15,6 +15,7 @@ from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from tests.companies.browser import Browser
 from tests.companies.test_pages import APP
+from tests.purposes import let_nobody_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,8 @@ def test_who_only_looks_keeps_nothing(settings: Settings, staff: Browser, live: 
 def test_from_draft_over_sent_back_to_live(
     settings: Settings, staff: Browser, operator: Browser, live: str, own: CompanyFacts
 ) -> None:
+    with db.transaction(settings.database_url) as session:
+        let_nobody_wait(session)
     place = declared(staff, live)
     assert "To send bills to the right address (draft)" in staff.get("/org/apps").text
     assert "before you send it for review" in staff.get(place).text

@@ -9,6 +9,7 @@ import pytest
 from portal import db
 from portal.companies import purpose_queries, versions
 from portal.companies.models import Client
+from tests.purposes import let_nobody_wait
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def test_a_live_app_waits_for_an_operator(world: World, firm: Firm, caller: Call
     put(caller)
     world.transact(lambda session: _make_live(session, firm))
     put(caller, retention_days=9)
+    world.transact(let_nobody_wait)
     sent = caller.post(f"{ADDRESS}/review").get_json()
     assert (sent["version"], sent["state"], sent["in_use"]) == (2, "waiting", False)
     assert caller.post(f"{ADDRESS}/review").get_json()["type"].endswith("/no-draft")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import update
 
 from portal import events
 from portal.app import create_app
 from portal.sync import courier, services
-from portal.sync.models import Stream
 from tests.companies.browser import Browser
 from tests.sync.caller import Caller
 from tests.sync.cast import World
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from portal.vault.keyring import Keyring
     from tests.sync.cast import Firm, Shared
-
-
-_OTHERS_END = update(Stream).where(Stream.state == "enabled").values(state="disabled")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,8 +39,6 @@ def world(settings: Settings, keys: Keyring) -> Iterator[World]:
     events.listen(events.GrantChanged, services.on_grant_changed)
     events.listen(events.ToldInFull, services.on_told_in_full)
     made = World(settings, keys)
-    # What other tests left owed is nobody's here.
-    made.transact(lambda session: session.execute(_OTHERS_END))
     yield made
     made.close()
 

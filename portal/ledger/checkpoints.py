@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from portal.vault.notes import Verifier
 
 _FORMAT = "c2sp.org/tlog-proof@v1"
-_NUMBER, _HASH = r"(?:0|[1-9][0-9]{0,18})", r"[A-Za-z0-9+/]{43}="
+# The last letter of 32 bytes has two bits that say nothing: zeros, so that two texts never say one hash.
+_NUMBER, _HASH = r"(?:0|[1-9][0-9]{0,18})", r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _CHECKPOINT = re.compile(rf"(?P<origin>[^\n]+)\n(?P<size>{_NUMBER})\n(?P<root>{_HASH})\n")
 # What is extra is for whoever wrote it; a tree has no more than 63 levels.
 _PROOF = re.compile(
@@ -48,11 +49,7 @@ class Checkpoint(NamedTuple):
         found = _CHECKPOINT.fullmatch(text)
         if found is None:
             raise CheckpointUnreadableError
-        made = cls(found["origin"], int(found["size"]), b64decode(found["root"]))
-        # Two texts never say one root.
-        if made.text != text:
-            raise CheckpointUnreadableError
-        return made
+        return cls(found["origin"], int(found["size"]), b64decode(found["root"]))
 
     @property
     def text(self) -> str:

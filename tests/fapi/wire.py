@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import secrets
 import socket
@@ -111,15 +112,27 @@ class Wire:
             self.cookies[name] = value
 
 
+def _listener() -> socket.socket:
+    for port in random.sample(_QUIET_PORTS, 50):
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
+    message = "no port is free"
+    raise RuntimeError(message)
+
+
 def _encoded(data: Any) -> bytes:  # noqa: ANN401 - a form in any shape
     return (data if isinstance(data, str) else urlencode(data, doseq=True)).encode()
+
+
+# Below those that the system gives to whoever asks for any: nobody looks here for a server that is gone.
+_QUIET_PORTS = range(20_000, 30_000)
 
 
 class Trap:
     """A port on this machine that counts who comes by."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = _listener()
         self._listener.setblocking(False)  # noqa: FBT003 - the standard library asks for it so
         self.port = int(self._listener.getsockname()[1])
 

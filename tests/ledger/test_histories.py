@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import signal
+import string
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -25,7 +27,7 @@ from portal import db
 from portal.embedded.postgres import APP, OWNER
 from portal.errors import PortalError
 from portal.ledger import published, publisher, sequencer, services
-from portal.ledger.checkpoints import Checkpoint, Proof
+from portal.ledger.checkpoints import Checkpoint, Proof, ProofUnreadableError
 from portal.ledger.publisher import LogForkedError
 from portal.vault import log_key, notes
 from portal.vault.notes import Signer
@@ -295,6 +297,20 @@ def test_no_letter_of_a_proof_can_be_another_one(proofs: list[tuple[str, bytes]]
         return
     path = list(read.path)
     assert not second_verifier.proves_inclusion(leaf, read.index, found.size, found.root, path)
+
+
+def test_no_hash_of_a_proof_is_written_in_two_ways(proofs: list[tuple[str, bytes]]) -> None:
+    """Base64 has two bits over at the end of 32 bytes (RFC 4648 section 3.5)."""
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    written, _ = proofs[7]
+    path = [line for line in written.partition("\n\n")[0].splitlines() if len(line) == 44]
+    assert len(path) > 3
+    for line in path:
+        for over in (1, 2, 3):
+            other = f"{line[:-2]}{letters[letters.index(line[-2]) + over]}="
+            assert b64decode(other) == b64decode(line)
+            with pytest.raises(ProofUnreadableError):
+                Proof.read(written.replace(line, other))
 
 
 def test_a_proof_is_of_its_own_entry_alone(proofs: list[tuple[str, bytes]]) -> None:

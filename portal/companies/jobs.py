@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal import config, db, queue
+from portal import db
 from portal.companies import key_source, letters
 
 
@@ -13,6 +13,4 @@ def fetch_keys(client_id: str) -> None:
 
 def send_letters() -> None:
     """Send the letters to companies that are due; one that is not taken is tried again after a few minutes."""
-    settings = config.current()
-    queue.answer(settings.redis_url, letters.SEND)
-    letters.send_due(settings)
+    letters.TRAY.run()

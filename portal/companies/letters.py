@@ -1,26 +1,23 @@
-"""Letters to a company about its apps: each is kept in a table, leased by one sender, and noted when it is sent.
+"""Letters to a company about its apps, each a row until it is sent.
 
-A sender that dies leaves its lease to run out and the letter is sent again with the same Message-ID, so that a mail
-program shows it once (RFC 5322 section 3.6.4).  What a letter says is settled when it is sent, by the words of its
-kind: those about keys and purposes are here, a slice above says what its own are (`wiring.py`).
+What a letter says is settled when it is sent, by the words of its kind: those about keys and purposes are here, a
+slice above says what its own are (`wiring.py`).
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import time
-from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import select, text
 
-from portal import config, db, mail, queue
+from portal import tray
 from portal.companies.models import Company, CompanyLetter, Staff
 from portal.companies.queries import VERIFIED
 from portal.db import new_id
 from portal.identity import queries as identity
+from portal.tray import Letter, Tray
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
@@ -28,23 +25,18 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import Row, TextClause
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.companies.models import Client
     from portal.config import Settings
-    from portal.vault.keyring import Keyring
 
     # Returns what is filled into which template, None when what the letter is about is over.
     Wording = Callable[[Session, Row[Any], Settings], "Words | None"]
 
-log = logging.getLogger(__name__)
-
-SEND: Final = "portal.companies.jobs.send_letters"
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
 PURPOSE_LIVE, PURPOSE_SENT_BACK = "purpose_live", "purpose_sent_back"
-_LONGEST_SECONDS: Final = 40
 _SHOWN = 10
 _OWNER = "owner"
 # An app that comes and goes is not written about each time: its company can have it come and go as it likes.
@@ -84,16 +76,6 @@ class Words(NamedTuple):
     values: Mapping[str, object]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Letter:
-    """A letter that has been taken to be sent."""
-
-    letter_id: UUID
-    address: str = field(repr=False)
-    subject: str
-    body: str = field(repr=False)
-
-
 def write(
     session: Session, *, company_id: UUID, client_id: str, kind: str, about: Mapping[str, str], now: datetime
 ) -> None:
@@ -112,7 +94,7 @@ def write(
         for person_id in readers
     )  # fmt: skip
     session.flush()
-    _ring(session)
+    TRAY.ring(session)
 
 
 def write_once(session: Session, *, client_id: str, kind: str, about: Mapping[str, str], once: str, most: int) -> None:
@@ -123,7 +105,7 @@ def write_once(session: Session, *, client_id: str, kind: str, about: Mapping[st
     """
     named = {"client_id": client_id, "kind": kind, "about": json.dumps(about), "once": once, "most": most}
     if session.execute(_WRITE, named | {"letter_id": new_id()}).one_or_none() is not None:
-        _ring(session)
+        TRAY.ring(session)
 
 
 def of_keys(session: Session, client: Client, kind: str, *, kids: Sequence[str], at: datetime, now: datetime) -> None:
@@ -145,27 +127,6 @@ def word(kinds: Iterable[str], wording: Wording) -> None:
     _WORDINGS.update(dict.fromkeys(kinds, wording))
 
 
-def send_due(settings: Settings) -> int:
-    """Send letters that are due and return how many went; none is under way twice within five minutes."""
-    keyring, ends, sent = keyrings.load(settings.keyring_file), time.monotonic() + _LONGEST_SECONDS, 0
-    while settings.smtp_url and time.monotonic() < ends:
-        with db.transaction(settings.database_url) as session:
-            row = session.execute(_CLAIM).one_or_none()
-            letter = _worded(settings, session, keyring, row) if row else None
-            if row and letter is None:
-                session.execute(_DROP, {"letter_id": row.letter_id})
-        if row is None:
-            break
-        # The database is not held while a mail server takes its time.
-        sent += letter is not None and _send(settings, letter)
-    return sent
-
-
-def due(session: Session) -> bool:
-    """Say whether a letter waits for somebody to send it."""
-    return bool(session.scalar(_ANY_DUE))
-
-
 def forget(session: Session) -> None:
     """Forget what was written more than a year ago."""
     session.execute(_FORGET)
@@ -179,11 +140,6 @@ def sent(session: Session, *, client_id: str, kinds: Iterable[str]) -> Sequence[
     return session.scalars(mine.order_by(CompanyLetter.sent_at.desc()).limit(_SHOWN)).all()
 
 
-def _ring(session: Session) -> None:
-    # People wait for the codes that the mail worker sends: nothing that a company can pile up stands before those.
-    queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, SEND)
-
-
 def _as_kept(_session: Session, row: Row[Any], _settings: Settings) -> Words:
     return Words(row.kind, row.about)
 
@@ -193,36 +149,35 @@ _WORDINGS: dict[str, Wording] = dict.fromkeys(
 )
 
 
-def _worded(settings: Settings, session: Session, keyring: Keyring, row: Row[Any]) -> _Letter | None:
-    address = _address(session, keyring, row)
+def _due(session: Session) -> bool:
+    return bool(session.scalar(_ANY_DUE))
+
+
+def _take(session: Session) -> Row[Any] | None:
+    return session.execute(_CLAIM).one_or_none()
+
+
+def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
+    address = _address(session, settings, row)
     words = _WORDINGS[row.kind](session, row, settings)
     if not address or words is None:
         return None
-    subject, body = mail.compose(
-        words.template, **({"service_name": settings.service_name, "url": settings.url} | dict(words.values))
-    )
-    return _Letter(letter_id=row.letter_id, address=address, subject=subject, body=body)
+    return tray.letter(settings, to=address, template=words.template, once=row.letter_id.hex, **words.values)
 
 
-def _address(session: Session, keyring: Keyring, row: Row[Any]) -> str | None:
+def _address(session: Session, settings: Settings, row: Row[Any]) -> str | None:
     """Return whom a letter goes to; None when there is nobody left."""
     if row.person_id is None:
         return session.get_one(Company, row.company_id).contact_email
+    keyring = keyrings.load(settings.keyring_file)
     return identity.email_of(session, keyring=keyring, person_id=row.person_id)
 
 
-def _send(settings: Settings, letter: _Letter) -> bool:
-    try:
-        mail.send(settings, to=letter.address, subject=letter.subject, body=letter.body, reference=letter.letter_id.hex)
-    except mail.MailNotSentError as error:
-        log.warning("a letter to a company was not taken: %s", error.private)
-        if error.for_good:
-            _note(settings, _DROP, letter)
-        return False
-    _note(settings, _SENT, letter)
-    return True
+def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 - as a tray says it
+    session.execute(_SENT if sent else _DROP, {"letter_id": row.letter_id})
 
 
-def _note(settings: Settings, statement: TextClause, letter: _Letter) -> None:
-    with db.transaction(settings.database_url) as session:
-        session.execute(statement, {"letter_id": letter.letter_id})
+TRAY: Final = Tray(
+    job="portal.companies.jobs.send_letters", about="a letter to a company", pending=_due, take=_take, word=_worded,
+    done=_done,
+)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from portal import config, db, mail, queue
+from portal import config, db, mail
 from portal.consent import approvals, letters, reminders
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
@@ -26,15 +26,9 @@ def tell_of_request(person_id: str, request_id: str) -> None:
 
 def send_letters() -> None:
     """Send what people are to be told of their consents, or for as long as a job may run."""
-    settings = config.current()
-    queue.answer(settings.redis_url, letters.SEND)
-    if letters.send_due(settings):
-        queue.ring_once(settings.redis_url, queue.WORK, letters.SEND)
+    letters.TRAY.run()
 
 
 def send_reminders() -> None:
-    """Write to people what there is to look at of what they share, a few at a time."""
-    settings = config.current()
-    queue.answer(settings.redis_url, reminders.SEND)
-    if settings.smtp_url and reminders.send_some(settings):
-        queue.ring_once(settings.redis_url, queue.WORK, reminders.SEND)
+    """Write to people what there is to look at of what they share."""
+    reminders.TRAY.run()

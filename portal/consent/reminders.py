@@ -7,20 +7,19 @@ it says how much there is to look at, and where.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from sqlalchemy import select, text, tuple_
 
-from portal import db, mail
+from portal import tray
 from portal.consent import queries, steps, watching
 from portal.consent.models import Grant
 from portal.consent.watching import Facts, Memory
 from portal.identity import queries as identity
 from portal.ledger import holdings
+from portal.tray import Letter, Tray
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
@@ -36,11 +36,7 @@ if TYPE_CHECKING:
 
     Key = tuple[UUID, UUID]
 
-log = logging.getLogger(__name__)
-
-SEND: Final = "portal.consent.jobs.send_reminders"
 LOOKED_AT_ONCE: Final = 500
-_LETTERS_AT_ONCE = 20
 _WATCH = text("""
     INSERT INTO consent_watch AS w (person_id, grant_id, due_at) VALUES (:person_id, :grant_id, :due_at)
         ON CONFLICT (person_id, grant_id) DO UPDATE SET due_at = LEAST(w.due_at, excluded.due_at)
@@ -86,8 +82,8 @@ _UNSENT = """sent_at IS NULL AND (leased_until IS NULL OR leased_until <= clock_
 _PENDING = text(f"SELECT EXISTS (SELECT 1 FROM reminder_letter WHERE {_UNSENT})")  # noqa: S608 - constants
 _TAKE = text(f"""
     UPDATE reminder_letter SET leased_until = clock_timestamp() + interval '5 minutes'
-     WHERE person_id IN (SELECT person_id FROM reminder_letter WHERE {_UNSENT}
-                          ORDER BY about, person_id LIMIT :at_once FOR UPDATE SKIP LOCKED)
+     WHERE person_id = (SELECT person_id FROM reminder_letter WHERE {_UNSENT}
+                         ORDER BY about, person_id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING person_id, about
 """)  # noqa: S608 - put together from constants
 _NOTED = text("""
@@ -107,13 +103,6 @@ _DONE = text("""
                                last_sent_at = CASE WHEN :sent THEN clock_timestamp() ELSE last_sent_at END
      WHERE person_id = :person_id
 """)
-
-
-class _Letter(NamedTuple):
-    """A letter that has been taken: whom it is to, and the newest note it is about."""
-
-    person_id: UUID
-    about: datetime
 
 
 def on_grant_changed(session: Session, fact: GrantChanged) -> None:
@@ -147,24 +136,6 @@ def look(session: Session, *, now: datetime, limit: int = LOOKED_AT_ONCE) -> int
     for person_id, grant_id in due.keys() - held.keys():
         _forget_what_is_over(session, person_id, grant_id)
     return len(due)
-
-
-def pending(session: Session) -> bool:
-    """Say whether somebody is to be written to."""
-    return bool(session.scalar(_PENDING))
-
-
-def send_some(settings: Settings) -> bool:
-    """Send a few letters; False when none is left to send now, or the mail server is away."""
-    with db.transaction(settings.database_url) as session:
-        taken = [_Letter(*row) for row in session.execute(_TAKE, {"at_once": _LETTERS_AT_ONCE})]
-    try:
-        for letter in taken:
-            _send(settings, letter)
-    except mail.MailNotSentError as error:
-        log.warning("reminders to people wait: %s", error.private)
-        return False
-    return bool(taken)
 
 
 def _held(session: Session, keys: Collection[Key]) -> dict[Key, Grant]:
@@ -218,29 +189,32 @@ def _forget_what_is_over(session: Session, person_id: UUID, grant_id: UUID) -> N
         session.execute(_FORGET, {"person_id": person_id, "grant_id": grant_id})
 
 
-def _send(settings: Settings, letter: _Letter) -> None:
+def _pending(session: Session) -> bool:
+    return bool(session.scalar(_PENDING))
+
+
+def _take(session: Session) -> Row[Any] | None:
+    return session.execute(_TAKE).one_or_none()
+
+
+def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
+    found = Counter(session.scalars(_NOTED, row._asdict()))
     keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        found = Counter(session.scalars(_NOTED, letter._asdict()))
-        email = identity.email_of(session, keyring=keyring, person_id=letter.person_id) if found else None
-    try:
-        sent = email is not None and _hand_over(settings, email, letter, found)
-    except mail.MessageRefusedError as error:
-        log.warning("a reminder was refused: %s", error.private)
-        if not error.for_good:
-            # It is tried again when its lease is over; the others wait for none of it.
-            return
-        sent = False
-    with db.transaction(settings.database_url) as session:
-        session.execute(_TOLD, letter._asdict())
-        session.execute(_DONE, letter._asdict() | {"sent": sent})
+    email = identity.email_of(session, keyring=keyring, person_id=row.person_id) if found else None
+    if email is None:
+        return None
+    once = f"reminder {row.person_id} {row.about.isoformat()}"
+    return tray.letter(
+        settings, to=email, template="reminder", once=once, found=found, days=watching.WARNED.days
+    )  # fmt: skip
 
 
-def _hand_over(settings: Settings, email: str, letter: _Letter, found: Mapping[str, int]) -> bool:
-    subject, body = mail.compose(
-        "reminder", service_name=settings.service_name, url=settings.url, found=found, days=watching.WARNED.days
-    )
-    # The same if a job dies before it is noted, and nobody's id.
-    named = f"reminder {letter.person_id} {letter.about.isoformat()}"
-    reference = hashlib.sha256(named.encode()).hexdigest()[:32]
-    return mail.send(settings, to=email, subject=subject, body=body, reference=reference)
+def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 - as a tray says it
+    session.execute(_TOLD, row._asdict())
+    session.execute(_DONE, row._asdict() | {"sent": sent})
+
+
+TRAY: Final = Tray(
+    job="portal.consent.jobs.send_reminders", about="a reminder", pending=_pending, take=_take, word=_worded,
+    done=_done,
+)  # fmt: skip

@@ -6,19 +6,18 @@ they are no longer true.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from sqlalchemy import text
 
-from portal import config, db, mail, queue
+from portal import db, tray
 from portal.companies import letters
 from portal.companies import queries as companies
 from portal.companies.letters import Words
 from portal.disputes import queries, rules
 from portal.identity import queries as identity
+from portal.tray import Letter, Tray
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from portal.disputes.models import Dispute
 
-log = logging.getLogger(__name__)
-
-TELL: Final = "portal.disputes.jobs.tell_of_questions"
 ASKED: Final = "question_asked"
 DUE: Final = "question_due"
 OVERDUE: Final = "question_overdue"
@@ -47,15 +43,14 @@ _TRUE_OF: Final = {
 KINDS: Final = tuple(_TRUE_OF)
 # Whoever is asked more often in a day looks at the list anyway.
 _MOST_A_DAY: Final = 10
-_AT_ONCE = 20
 # News of last week is read where it stands.
 _UNSENT = "letter_at <= clock_timestamp() AND changed_at > clock_timestamp() - interval '7 days'"
 _PENDING = text(f"SELECT EXISTS (SELECT 1 FROM dispute WHERE {_UNSENT})")  # noqa: S608 - a constant
 _TAKE = text(f"""
     UPDATE dispute SET letter_at = clock_timestamp() + interval '5 minutes'
-     WHERE (person_id, disclosure_id) IN (
+     WHERE (person_id, disclosure_id) = (
            SELECT person_id, disclosure_id FROM dispute WHERE {_UNSENT}
-            ORDER BY letter_at LIMIT :at_once FOR UPDATE SKIP LOCKED)
+            ORDER BY letter_at LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING person_id, disclosure_id, steps
 """)  # noqa: S608 - a constant
 # What came meanwhile is another letter's.
@@ -93,48 +88,29 @@ def to_person(session: Session, held: Dispute) -> None:
     """Have the person written to that there is news of a question, once this is committed."""
     held.letter_at = db.now()
     session.flush()
-    queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, TELL)
+    TRAY.ring(session)
 
 
-def pending(session: Session) -> bool:
-    """Say whether somebody is to be written to."""
+def _pending(session: Session) -> bool:
     return bool(session.scalar(_PENDING))
 
 
-def send_some(settings: Settings) -> bool:
-    """Send a few letters to people; False when none is left to send now, or the mail server is away."""
-    if not settings.smtp_url:
-        return False
-    with db.transaction(settings.database_url) as session:
-        taken = session.execute(_TAKE, {"at_once": _AT_ONCE}).all()
-    try:
-        for row in taken:
-            _send(settings, row)
-    except mail.MailNotSentError as error:
-        log.warning("letters about questions wait: %s", error.private)
-        return False
-    return bool(taken)
+def _take(session: Session) -> Row[Any] | None:
+    return session.execute(_TAKE).one_or_none()
 
 
-def _send(settings: Settings, row: Row[Any]) -> None:
+def _news(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        email = identity.email_of(session, keyring=keyring, person_id=row.person_id)
-    try:
-        if email is not None:
-            _hand_over(settings, email, row)
-    except mail.MessageRefusedError as error:
-        log.warning("a letter about a question was refused: %s", error.private)
-        if not error.for_good:
-            # It is tried again when its lease is over; the others wait for none of it.
-            return
-    with db.transaction(settings.database_url) as session:
-        session.execute(_DONE, row._asdict())
+    email = identity.email_of(session, keyring=keyring, person_id=row.person_id)
+    once = f"question {row.person_id} {row.disclosure_id} {row.steps}"
+    return tray.letter(settings, to=email, template="question_news", once=once) if email else None
 
 
-def _hand_over(settings: Settings, email: str, row: Row[Any]) -> None:
-    subject, body = mail.compose("question_news", service_name=settings.service_name, url=settings.url)
-    # The same if a job dies before it is noted, and nobody's id.
-    named = f"question {row.person_id} {row.disclosure_id} {row.steps}"
-    reference = hashlib.sha256(named.encode()).hexdigest()[:32]
-    mail.send(settings, to=email, subject=subject, body=body, reference=reference)
+def _done(session: Session, row: Row[Any], _sent: bool) -> None:  # noqa: FBT001 - as a tray says it
+    session.execute(_DONE, row._asdict())
+
+
+TRAY: Final = Tray(
+    job="portal.disputes.jobs.tell_of_questions", about="a letter about a question", pending=_pending, take=_take,
+    word=_news, done=_done,
+)  # fmt: skip

@@ -14,7 +14,6 @@ from portal.ledger.models import FirstUse
 from portal.ledger.sequencer import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -50,9 +49,8 @@ _WAITING: Final = """told_at IS NULL AND at > clock_timestamp() - interval '1 da
 _PENDING = text(f"SELECT EXISTS (SELECT FROM first_use WHERE {_WAITING})")  # noqa: S608 - a constant
 _TAKE = text(f"""
     UPDATE first_use SET leased_until = clock_timestamp() + interval '5 minutes'
-     WHERE (person_id, company_id) IN (
-        SELECT person_id, company_id FROM first_use WHERE {_WAITING}
-         ORDER BY at LIMIT :most FOR UPDATE SKIP LOCKED)
+     WHERE {_WAITING} AND person_id = (
+        SELECT person_id FROM first_use WHERE {_WAITING} ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING person_id
 """)  # noqa: S608 - a constant
 _TOLD = text("""
@@ -84,9 +82,9 @@ def pending(session: Session) -> bool:
     return bool(session.scalar(_PENDING))
 
 
-def take(session: Session, *, most: int) -> Collection[UUID]:
-    """Take people to write to, for five minutes; whoever dies meanwhile leaves them to the next."""
-    return set(session.scalars(_TAKE, {"most": most}))
+def take(session: Session) -> UUID | None:
+    """Take a person to write to, for five minutes; None when nobody is left."""
+    return session.scalars(_TAKE).first()
 
 
 def told(session: Session, *, person_id: UUID) -> None:

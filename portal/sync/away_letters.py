@@ -6,30 +6,23 @@ one.  Rows are made in steps and handed to the mail server under a lease; nothin
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from portal import db, mail
+from portal import tray
 from portal.identity import queries as identity
 from portal.sync import away
+from portal.tray import Letter, Tray
 from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
-
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
 
-log = logging.getLogger(__name__)
-
-TELL_PEOPLE: Final = "portal.sync.jobs.tell_people"
 STEP: Final = 1000
-_AT_ONCE = 20
 _OFF = "state = 'disabled' AND disabled_at <= now() - interval '1 hour' AND people_told_at IS NULL"
 _UNSENT = """sent_at IS NULL AND about > now() - interval '7 days'
        AND (leased_until IS NULL OR leased_until <= clock_timestamp())
@@ -61,8 +54,8 @@ _STEPPED = text("""
 """)
 _TAKE = text(f"""
     UPDATE away_letter SET leased_until = clock_timestamp() + interval '5 minutes'
-     WHERE person_id IN (SELECT person_id FROM away_letter WHERE {_UNSENT}
-                          ORDER BY about, person_id LIMIT :at_once FOR UPDATE SKIP LOCKED)
+     WHERE person_id = (SELECT person_id FROM away_letter WHERE {_UNSENT}
+                         ORDER BY about, person_id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING person_id, about
 """)  # noqa: S608 - put together from constants
 # An organisation that went away meanwhile is another letter's.
@@ -71,11 +64,6 @@ _DONE = text("""
                            last_sent_at = CASE WHEN :sent THEN clock_timestamp() ELSE last_sent_at END
      WHERE person_id = :person_id AND about = :about
 """)
-
-
-def pending(session: Session) -> bool:
-    """Say whether somebody is to be written to."""
-    return bool(session.scalar(_PENDING))
 
 
 def spread(session: Session) -> bool:
@@ -90,38 +78,27 @@ def spread(session: Session) -> bool:
     return True
 
 
-def send_some(settings: Settings) -> bool:
-    """Send a few letters; False when none is left to send now, or the mail server is away."""
-    with db.transaction(settings.database_url) as session:
-        taken = session.execute(_TAKE, {"at_once": _AT_ONCE}).all()
-    try:
-        for person_id, about in taken:
-            _send(settings, person_id, about)
-    except mail.MailNotSentError as error:
-        log.warning("letters to people wait: %s", error.private)
-        return False
-    return bool(taken)
+def _pending(session: Session) -> bool:
+    return bool(session.scalar(_PENDING))
 
 
-def _send(settings: Settings, person_id: UUID, about: datetime) -> None:
+def _take(session: Session) -> Row[Any] | None:
+    return session.execute(_TAKE).one_or_none()
+
+
+def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
+    still = away.of_person(session, person_id=row.person_id)
     keyring = keyrings.load(settings.keyring_file)
-    with db.transaction(settings.database_url) as session:
-        still = away.of_person(session, person_id=person_id)
-        email = identity.email_of(session, keyring=keyring, person_id=person_id) if still else None
-    try:
-        sent = email is not None and _hand_over(settings, email, person_id, about)
-    except mail.MessageRefusedError as error:
-        log.warning("a letter to a person was refused: %s", error.private)
-        if not error.for_good:
-            # It is tried again when its lease is over; the others wait for none of it.
-            return
-        sent = False
-    with db.transaction(settings.database_url) as session:
-        session.execute(_DONE, {"person_id": person_id, "about": about, "sent": sent})
+    email = identity.email_of(session, keyring=keyring, person_id=row.person_id) if still else None
+    once = f"away {row.person_id} {row.about.isoformat()}"
+    return tray.letter(settings, to=email, template="away", once=once) if email else None
 
 
-def _hand_over(settings: Settings, email: str, person_id: UUID, about: datetime) -> bool:
-    subject, body = mail.compose("away", service_name=settings.service_name, url=settings.url)
-    # The same if a job dies before it is noted, and nobody's id.
-    reference = hashlib.sha256(f"away {person_id} {about.isoformat()}".encode()).hexdigest()[:32]
-    return mail.send(settings, to=email, subject=subject, body=body, reference=reference)
+def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 - as a tray says it
+    session.execute(_DONE, row._asdict() | {"sent": sent})
+
+
+TRAY: Final = Tray(
+    job="portal.sync.jobs.tell_people", about="a letter to a person", pending=_pending, take=_take, word=_worded,
+    done=_done,
+)  # fmt: skip

@@ -168,29 +168,25 @@ def gather_conduct() -> None:
 
 
 def tell_people() -> None:
-    """Write to people whose details an organisation no longer takes, or for as long as a job may run."""
+    """Write to people whose details an organisation no longer takes."""
     settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
     more = bool(settings.smtp_url)
     while more and time.monotonic() < ends:
         with db.transaction(settings.database_url) as session:
             more = away_letters.spread(session)
-        more = away_letters.send_some(settings) or more
+    away_letters.TRAY.run()
 
 
 def tell_of_first_uses() -> None:
-    """Write to people whose details an organisation has got for the first time, or for as long as a job may run."""
-    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
-    while time.monotonic() < ends and first_use_letters.send_some(settings):
-        pass
+    """Write to people whose details an organisation has got for the first time."""
+    first_use_letters.TRAY.run()
 
 
 def _take_turns(settings: Settings) -> None:
     # Whoever reads at this moment sees a key come into use by the clock; this tells those who have to know.
     with db.transaction(settings.database_url) as session:
         proofs.announce_due(session, now=db.now())
-        unsent = bool(settings.smtp_url) and letters.due(session)
-    if unsent:
-        queue.ring_once(settings.redis_url, queue.WORK, letters.SEND, within=10)
+        letters.TRAY.see_to(session)
 
 
 def reconcile() -> None:
@@ -288,13 +284,9 @@ def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - 
     health.warn_of_silence(session)
     letters.forget(session)
     consent_letters.forget(session)
-    if config.current().smtp_url and consent_letters.due(session):
-        queue.ring_once(config.current().redis_url, queue.WORK, consent_letters.SEND, within=10)
-    if away_letters.pending(session):
-        queue.ring_once(config.current().redis_url, queue.WORK, away_letters.TELL_PEOPLE, within=60)
     first_uses.look(session)
-    if config.current().smtp_url and first_uses.pending(session):
-        queue.ring_once(config.current().redis_url, queue.WORK, first_use_letters.TELL, within=10)
+    for tray in (consent_letters.TRAY, away_letters.TRAY, first_use_letters.TRAY):
+        tray.see_to(session)
 
 
 def _expire_grants(session: Session, now: datetime) -> None:
@@ -304,9 +296,7 @@ def _expire_grants(session: Session, now: datetime) -> None:
 
 def _look_at_consents(session: Session, now: datetime) -> None:
     reminders.look(session, now=now)
-    settings = config.current()
-    if settings.smtp_url and reminders.pending(session):
-        queue.ring_once(settings.redis_url, queue.WORK, reminders.SEND, within=60)
+    reminders.TRAY.see_to(session)
 
 
 def _expire_approvals(session: Session, now: datetime) -> None:
@@ -323,10 +313,8 @@ def _see_to_deletions(session: Session, now: datetime) -> None:
 
 
 def _see_to_questions(session: Session, now: datetime) -> None:
-    settings = config.current()
     disputes.see_to(session, now=now)
-    if settings.smtp_url and dispute_letters.pending(session):
-        queue.ring_once(settings.redis_url, queue.WORK, dispute_letters.TELL, within=60)
+    dispute_letters.TRAY.see_to(session)
 
 
 def _expire_pulls(session: Session, now: datetime) -> None:

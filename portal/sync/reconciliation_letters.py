@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from portal import db, mail
+from portal import db, mail, tray
 from portal.companies.letters import moment
 from portal.identity import queries as identity
 from portal.sync import reconciliation
@@ -49,14 +48,13 @@ def tell(settings: Settings) -> None:
 
 
 def _send(settings: Settings, alarm: _Alarm, address: str) -> bool:
-    subject, body = mail.compose(
-        "log_alarm", service_name=settings.service_name, url=settings.url, began=moment(alarm.began_at),
-        wrong=alarm.wrong,
-    )  # fmt: skip
     # Sent again to all where one could not be reached: to a mail program it is the same letter.
-    reference = sha256(f"{alarm.began_at.isoformat()} {address}".encode()).hexdigest()
+    letter = tray.letter(
+        settings, to=address, template="log_alarm", once=f"{alarm.began_at.isoformat()} {address}",
+        began=moment(alarm.began_at), wrong=alarm.wrong,
+    )  # fmt: skip
     try:
-        mail.send(settings, to=address, subject=subject, body=body, reference=reference)
+        tray.send(settings, letter)
     except mail.MailNotSentError as error:
         log.warning("an alarm was not taken: %s", error.private)
         return error.for_good

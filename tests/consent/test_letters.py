@@ -55,8 +55,8 @@ def test_each_step_that_counts_has_its_letter(
     act(mail_settings, lambda session: services.change(session, **mine, **less, now=db.now()))
     act(mail_settings, lambda session: renewing.renew(session, **mine, level=1, shown={}, now=db.now()))
     act(mail_settings, lambda session: services.withdraw(session, **mine, now=db.now()))
-    assert letters.send_due(mail_settings) == 4
-    assert letters.send_due(mail_settings) == 0
+    assert letters.TRAY.empty(mail_settings) == 4
+    assert letters.TRAY.empty(mail_settings) == 0
     name = lasting.name
     assert [letter["Subject"] for letter in mailbox.mails] == [
         f"You share with {name}", f"You changed what {name} gets", f"You go on sharing with {name}",
@@ -77,11 +77,11 @@ def test_what_is_not_taken_is_tried_again_under_the_same_name(
 ) -> None:
     act(mail_settings, lambda session: lasting.give(session, browser.person_id))
     monkeypatch.setattr(mailbox, "handle_RCPT", _answers("450 try later"), raising=False)
-    assert letters.send_due(mail_settings) == 0
+    assert letters.TRAY.empty(mail_settings) == 0
     monkeypatch.undo()
     for _ in range(2):
         again(mail_settings)
-        assert letters.send_due(mail_settings) == 1
+        assert letters.TRAY.empty(mail_settings) == 1
     first, second = mailbox.mails
     assert first["Message-ID"] == second["Message-ID"]
     assert str(browser.person_id) not in str(first)
@@ -92,7 +92,7 @@ def test_what_will_never_be_taken_is_dropped(
 ) -> None:
     act(mail_settings, lambda session: lasting.give(session, browser.person_id))
     monkeypatch.setattr(mailbox, "handle_RCPT", _answers("550 nobody here"), raising=False)
-    assert letters.send_due(mail_settings) == 0
+    assert letters.TRAY.empty(mail_settings) == 0
     with db.transaction(mail_settings.database_url) as session:
         assert session.scalars(select(ConsentLetter)).all() == []
 
@@ -103,7 +103,7 @@ def test_a_no_and_a_not_now_make_no_letter(settings: Settings, lasting: Offer, b
     act(settings, lambda session: services.defer(session, person_id=browser.person_id, **said, now=db.now()))
     with db.transaction(settings.database_url) as session:
         assert session.scalars(select(ConsentLetter)).all() == []
-        assert not letters.due(session)
+        assert not letters.TRAY.pending(session)
 
 
 def _answers(words: str) -> Callable[..., Any]:

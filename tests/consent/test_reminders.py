@@ -64,7 +64,7 @@ def look(settings: Settings, now: datetime | None = None) -> int:
 
 
 def post(settings: Settings) -> None:
-    while reminders.send_some(settings):
+    while reminders.TRAY.empty(settings):
         pass
 
 
@@ -134,7 +134,7 @@ def test_what_ended_meanwhile_is_not_written_about(
     post(mail_settings)
     assert not mailbox.mails
     with db.transaction(settings.database_url) as session:
-        assert not reminders.pending(session)
+        assert not reminders.TRAY.pending(session)
 
 
 def test_unused_for_a_year_is_paused_between_two_letters(

@@ -53,9 +53,9 @@ def bodies(mailbox: Mailbox, to: str) -> list[str]:
 
 
 def send(settings: Settings) -> None:
-    while letters.send_due(settings):
+    while letters.TRAY.empty(settings):
         continue
-    while dispute_letters.send_some(settings):
+    while dispute_letters.TRAY.empty(settings):
         continue
 
 
@@ -122,9 +122,9 @@ def test_the_person_is_told_of_each_news_once_and_not_of_what(
     asker: Asker, mail_settings: Settings, mailbox: Mailbox
 ) -> None:
     row = asker.ask()
-    assert not asker.transact(dispute_letters.pending)
+    assert not asker.transact(dispute_letters.TRAY.pending)
     asker.answer(row)
-    assert asker.transact(dispute_letters.pending)
+    assert asker.transact(dispute_letters.TRAY.pending)
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(send, [mail_settings] * 3))
     [body] = bodies(mailbox, "@example.org")
@@ -142,7 +142,7 @@ def test_the_person_is_told_of_each_news_once_and_not_of_what(
 def test_a_letter_that_was_not_taken_is_sent_later(asker: Asker, mail_settings: Settings, mailbox: Mailbox) -> None:
     row = asker.ask()
     asker.answer(row)
-    assert not dispute_letters.send_some(replace(mail_settings, smtp_url="smtp://127.0.0.1:9"))
+    assert not dispute_letters.TRAY.empty(replace(mail_settings, smtp_url="smtp://127.0.0.1:9"))
     send(mail_settings)
     assert bodies(mailbox, "@example.org") == [], "it is put off for five minutes"
     let_time_pass(asker, row)

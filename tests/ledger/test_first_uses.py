@@ -116,14 +116,14 @@ def test_a_person_is_taken_to_be_written_to_once_for_all_of_theirs(place: Place)
     look(place)
     with db.transaction(place.url) as session:
         assert first_uses.pending(session)
-        assert first_uses.take(session, most=20) == {person_id}
-        assert first_uses.take(session, most=20) == set()
+        assert first_uses.take(session) == person_id
+        assert first_uses.take(session) is None
         session.execute(text("UPDATE first_use SET leased_until = now() - interval '1 second'"))
-        assert first_uses.take(session, most=20) == {person_id}
+        assert first_uses.take(session) == person_id
         first_uses.told(session, person_id=person_id)
         session.execute(text("UPDATE first_use SET leased_until = NULL"))
         assert not first_uses.pending(session)
-        assert first_uses.take(session, most=20) == set()
+        assert first_uses.take(session) is None
 
 
 def test_nobody_is_written_to_about_what_is_long_past(place: Place) -> None:

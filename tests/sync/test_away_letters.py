@@ -57,7 +57,7 @@ def work(world: World, settings: Settings) -> None:
     """What the job does, with a mail server."""
     while world.transact(away_letters.spread):
         pass
-    while away_letters.send_some(settings):
+    while away_letters.TRAY.empty(settings):
         pass
 
 
@@ -78,7 +78,7 @@ def test_everybody_who_shares_is_written_to_once(
     assert firm.name not in body + str(mailbox.mails[0]["Subject"])
     assert "/sharing" in body
     assert "Ada" not in body
-    assert not world.transact(away_letters.pending)
+    assert not world.transact(away_letters.TRAY.pending)
 
 
 def test_several_organisations_make_one_letter(
@@ -142,7 +142,7 @@ def test_a_job_that_died_leaves_its_letters_to_the_next(
     assert mailbox.mails == []
     over = leased.values(leased_until=db.now() - timedelta(seconds=1))
     world.transact(lambda session: session.execute(over))
-    assert world.transact(away_letters.pending)
+    assert world.transact(away_letters.TRAY.pending)
     monkeypatch.setattr(config, "current", lambda: mail_settings)
     jobs.tell_people()
     assert len(mailbox.mails) == 1

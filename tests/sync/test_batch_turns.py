@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.sync.cast import Firm, Shared, World
 
-RUN, LETTERS = "portal.sync.jobs.run_pulls", away_letters.TELL_PEOPLE
+RUN, LETTERS = "portal.sync.jobs.run_pulls", away_letters.TRAY.job
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,7 @@ def test_a_warning_says_since_when_and_why_and_where_to_look(
 ) -> None:
     firm = world.firm()
     fail_for(world, firm, hours)
-    letters.send_due(mail_settings)
+    letters.TRAY.empty(mail_settings)
     (letter,) = mailbox.mails
     assert letter["To"] == "privacy@example.org"
     assert firm.name in letter["Subject"]
@@ -101,13 +101,13 @@ def test_that_it_is_off_and_that_messages_are_held_is_written_too(
 ) -> None:
     gone, refusing = world.firm(), world.firm()
     note(world, gone, GONE)
-    letters.send_due(mail_settings)
+    letters.TRAY.empty(mail_settings)
     assert "answered 410" in mailbox.text()
     world.share(world.person(), refusing)
     note(world, refusing, REFUSES)
     held = update(Delivery).where(Delivery.client_id == refusing.client_id).values(held=True)
     world.transact(lambda session: session.execute(held))
-    letters.send_due(mail_settings)
+    letters.TRAY.empty(mail_settings)
     assert "1 message is held back" in mailbox.text()
     assert len(mailbox.mails) == 2
 
@@ -118,12 +118,12 @@ def test_a_letter_is_sent_once_however_many_jobs_are_rung(
     firm = world.firm()
     note(world, firm, GONE)
     letter_id = letter_of(world, firm)
-    threads = [threading.Thread(target=letters.send_due, args=(mail_settings,)) for _ in range(6)]
+    threads = [threading.Thread(target=letters.TRAY.empty, args=(mail_settings,)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    letters.send_due(mail_settings)
+    letters.TRAY.empty(mail_settings)
     assert len(mailbox.mails) == 1
     done = kept(world, letter_id)
     assert done
@@ -137,13 +137,13 @@ def test_a_letter_whose_mail_server_is_away_is_rung_for_again(
     firm = world.firm()
     note(world, firm, GONE)
     letter_id = letter_of(world, firm)
-    assert letters.send_due(replace(mail_settings, smtp_url="smtp://127.0.0.1:9")) == 0
-    assert not world.transact(letters.due)
+    assert letters.TRAY.empty(replace(mail_settings, smtp_url="smtp://127.0.0.1:9")) == 0
+    assert not world.transact(letters.TRAY.pending)
     make_old(world, letter_id)
-    assert world.transact(letters.due)
-    letters.send_due(mail_settings)
+    assert world.transact(letters.TRAY.pending)
+    letters.TRAY.empty(mail_settings)
     assert len(mailbox.mails) == 1
-    assert not world.transact(letters.due)
+    assert not world.transact(letters.TRAY.pending)
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("portal")]
     assert "privacy@example.org" not in " ".join(ours)
 
@@ -156,7 +156,7 @@ def test_a_job_that_died_after_sending_sends_the_same_message_again(
     note(world, firm, GONE)
     letter_id = letter_of(world, firm)
     for _ in range(2):
-        letters.send_due(mail_settings)
+        letters.TRAY.empty(mail_settings)
         undone = update(CompanyLetter).where(CompanyLetter.letter_id == letter_id).values(sent_at=None)
         world.transact(partial(_run, undone))
         make_old(world, letter_id)
@@ -169,7 +169,7 @@ def test_what_is_over_is_not_written_about(world: World, mail_settings: Settings
     fail_for(world, firm, 2)
     letter_id = letter_of(world, firm)
     note(world, firm, judge(202, milliseconds=1))
-    letters.send_due(mail_settings)
+    letters.TRAY.empty(mail_settings)
     assert mailbox.mails == []
     assert kept(world, letter_id) is None
 
@@ -180,4 +180,4 @@ def test_a_letter_nobody_could_send_for_a_day_is_left(world: World) -> None:
     letter_id = letter_of(world, firm)
     old = update(CompanyLetter).where(CompanyLetter.letter_id == letter_id)
     world.transact(partial(_run, old.values(written_at=db.now() - timedelta(hours=25))))
-    assert not world.transact(letters.due)
+    assert not world.transact(letters.TRAY.pending)

@@ -10,7 +10,7 @@ from flask_login import current_user
 from portal.consent import asking, cards, freezing, queries, services
 from portal.consent.forms import AskForm
 from portal.errors import NotFoundError
-from portal.web.access import has_two_proofs, person_id, person_required, to_second_proof
+from portal.web.access import person_id, person_required
 from portal.web.context import keyring, now, session
 from portal.web.pages import page
 
@@ -41,30 +41,17 @@ def again(grant_id: UUID) -> ResponseReturnValue:
             return redirect(place, 303)
         return page("consent/not_again.html", card=card, living=living is not None, place=place)
     freezing.check(session(), person_id=person_id())
-    ask = asking.build(
-        session(),
-        keyring=keyring(),
-        person_id=person_id(),
-        client_id=held.client_id,
-        purpose_id=held.purpose_id,
-        wanted=asking.agreed(session(), held=held),
-    )
+    ask = asking.of_grant(session(), keyring=keyring(), held=held)
     form = AskForm(ask).as_chosen()
     if request.method == "POST" and form.declined:
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
     if form.validate_on_submit():
-        return _second_proof_first(ask, form) or _begin(ask, form)
+        return form.second_proof_first(request.path) or _begin(ask, form)
     return page("consent/again.html", status=422 if form.errors else 200, ask=ask, form=form, card=card)
 
 
 def _living(held: Grant) -> Grant | None:
     return queries.live_for_purpose(session(), person_id=held.person_id, purpose_id=held.purpose_id)
-
-
-def _second_proof_first(ask: Ask, form: AskForm) -> ResponseReturnValue | None:
-    if not ask.needs_second_proof(form.choice().attributes) or has_two_proofs():
-        return None
-    return to_second_proof(f"{request.path}?{form.as_query()}")
 
 
 def _begin(ask: Ask, form: AskForm) -> ResponseReturnValue:

@@ -206,11 +206,11 @@ def deny(
     With `for_good` the company may not ask for the purpose again (`unwanted`).
     """
     row = take(session, person_id=person_id, request_id=request_id, state=DENIED, now=now)
-    refuse = unwanted.refuse_for_good if for_good else services.refuse
-    refuse(
-        session, person_id=person_id, client_id=row.client_id, purpose_id=row.purpose_id,
-        shown=shown | ({"for_good": True} if for_good else {}), asked_at=row.asked_at, now=now,
+    reply = services.Reply(
+        person_id=person_id, client_id=row.client_id, purpose_id=row.purpose_id, shown=shown, asked_at=row.asked_at,
+        now=now,
     )  # fmt: skip
+    (unwanted.refuse_for_good if for_good else services.refuse)(session, reply)
 
 
 def cancel(session: Session, *, person_id: UUID, request_id: UUID, now: datetime) -> None:

@@ -269,6 +269,17 @@ def agreed(session: Session, *, held: Grant) -> Wanted:
     )
 
 
+def of_grant(session: Session, *, keyring: Keyring, held: Grant, version: int | None = None) -> Ask:
+    """Return what to ask a person who comes back to what they share, or shared: within the terms they last answered.
+
+    `version` and what is raised are as in `build`.
+    """
+    return build(
+        session, keyring=keyring, person_id=held.person_id, client_id=held.client_id, purpose_id=held.purpose_id,
+        wanted=agreed(session, held=held), version=version,
+    )  # fmt: skip
+
+
 def as_now(held: Grant) -> str:
     """Return how long a person shares now, as a choice that leaves it so."""
     if held.mode == terms.ONCE:

@@ -6,7 +6,7 @@ receipt are those of what comes of it.  What the company takes it can do without
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import PurposeFacts
+    from portal.consent.services import Reply
     from portal.consent.terms import Wanted
 
 ANSWER_WITHIN: Final = timedelta(days=30)
@@ -63,42 +64,40 @@ class OfferOverError(RefusedError):
     public = "This offer can no longer be answered: it was settled, has lapsed, or your purpose has changed since."
 
 
-def counter(
-    session: Session,
-    *,
-    person_id: UUID,
-    client_id: str,
-    purpose_id: UUID,
-    attributes: Collection[str],
-    mode: str,
-    days: int | None,
-    level: int,
-    shown: dict[str, Any],
-    now: datetime,
-    wanted: Wanted | None = None,
-    asked_at: datetime | None = None,
-) -> Grant:
+@dataclass(frozen=True, kw_only=True)
+class Less:
+    """What a person would share instead: which details, in which way, and for how many days (None: until they stop it).
+
+    `level` is how surely they have proved who they are.
+    """
+
+    attributes: Collection[str]
+    mode: str
+    days: int | None
+    level: int
+
+
+def counter(session: Session, reply: Reply, less: Less) -> Grant:
     """Keep what a person offers instead of what was asked; it takes the place of an earlier offer for the purpose.
 
-    They may leave out what the purpose requires, choose a lesser way (`mode`) or a shorter time (`days`, None until
-    they stop it).  Arguments are as in `services.give`.  Raises what `terms` refuses, FrozenError,
-    NothingOfferedError, NothingLessError and SharedAlreadyError.
+    They may leave out what the purpose requires, choose a lesser way or a shorter time.  Raises what `terms` refuses,
+    FrozenError, NothingOfferedError, NothingLessError and SharedAlreadyError.
     """
+    person_id, purpose_id, now = reply.person_id, reply.purpose_id, reply.now
     freezing.check_giving(session, person_id=person_id)
-    client, purpose = queries.offer(session, client_id, purpose_id)
-    asked = terms.within(wanted or terms.whole(purpose), purpose)
+    client, purpose = queries.offer(session, reply.client_id, purpose_id)
+    asked = reply.asked(purpose)
     services.subject(session, person_id=person_id, company_id=client.company_id)
     held = grants.live(session, person_id, purpose_id)
     if held is not None and not queries.over(session, held, now=now):
         raise SharedAlreadyError
-    content = _content(purpose, asked, attributes=attributes, mode=mode, days=days, level=level, now=now)
+    content = _content(purpose, asked, less, now)
     services.take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)
     made = grants.begin(session, person_id, client, purpose, content)
     if made is None:
         raise services.BusyError
-    if asked_at is not None:
-        steps.note_request(session, made, asked, at=asked_at)
-    return steps.take(session, made, "countered", "person", {}, shown=shown)
+    steps.note_request(session, made, asked, at=reply.asked_at)
+    return steps.take(session, made, "countered", "person", {}, shown=reply.shown)
 
 
 def accept(session: Session, *, client_id: str, grant_id: UUID, now: datetime) -> Grant:
@@ -183,34 +182,25 @@ def left_out(held: Grant, purpose: PurposeFacts) -> list[str]:
     return [name for name, _reason in purpose.required if name not in held.attributes]
 
 
-def _content(
-    purpose: PurposeFacts,
-    asked: Wanted,
-    *,
-    attributes: Collection[str],
-    mode: str,
-    days: int | None,
-    level: int,
-    now: datetime,
-) -> dict[str, Any]:
-    offered = [name for name, _ in (*purpose.required, *purpose.optional) if name in set(attributes)]
-    if set(attributes) - set(asked.attributes):
+def _content(purpose: PurposeFacts, asked: Wanted, less: Less, now: datetime) -> dict[str, Any]:
+    offered = [name for name, _ in (*purpose.required, *purpose.optional) if name in set(less.attributes)]
+    if set(less.attributes) - set(asked.attributes):
         raise terms.NotAskedError
     if not offered:
         raise NothingOfferedError
-    mode = terms.check_mode(offered=asked.mode, wanted=mode)
+    mode, days = terms.check_mode(offered=asked.mode, wanted=less.mode), less.days
     ends = terms.expiry(mode=mode, days=days, longest_days=asked.longest_days, open_ended=asked.open_ended, now=now)
     shorter = days is not None and days < asked.longest_days
     if {name for name, _ in purpose.required} <= set(offered) and mode == asked.mode and not shorter:
         raise NothingLessError
-    terms.check_proofs(offered, level=level)
+    terms.check_proofs(offered, level=less.level)
     return {
         "state": STATE,
         "mode": mode,
         "attributes": offered,
         "expires_at": ends,
         "purpose_version": purpose.version,
-        "level": level,
+        "level": less.level,
         "changed_at": now,
         **terms.stricter(asked, purpose),
     }

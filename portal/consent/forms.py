@@ -17,10 +17,12 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.vault.keyring import SESSION
 from portal.web import context
-from portal.web.access import person_id
+from portal.web.access import has_two_proofs, person_id, to_second_proof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from flask.typing import ResponseReturnValue
 
     from portal.consent.asking import Ask
 
@@ -115,6 +117,15 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         attributes, duration = list(self.attributes.data or ()), str(self.duration.data)
         answer = {"attributes": attributes, "duration": duration, "by": self._by(attributes, duration)}
         return urlencode(answer, doseq=True)
+
+    def second_proof_first(self, place: str, *, always: bool = False) -> ResponseReturnValue | None:
+        """Return the way to the second proof and back to `place` with what was chosen; None where none is needed.
+
+        It is needed where a detail takes it, or `always`.
+        """
+        if has_two_proofs() or not (always or self.ask.needs_second_proof(self.choice().attributes)):
+            return None
+        return to_second_proof(f"{place}{'&' if '?' in place else '?'}{self.as_query()}")
 
     def as_chosen(self) -> Self:
         """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it.

@@ -12,6 +12,7 @@ from wtforms import HiddenField, RadioField, SelectField
 from wtforms.validators import InputRequired
 
 from portal.consent import asking, terms
+from portal.consent.counters import Less
 from portal.consent.forms import Details
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ class OfferForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotati
             self.attributes.errors = ["Choose at least one detail to offer."]
         return valid and bool(self.attributes.data)
 
-    def offered(self) -> dict[str, Any]:
-        """Return what is offered, as `counters.counter` takes it; ask only after `validate_on_submit`."""
+    def offered(self, *, level: int) -> Less:
+        """Return what is offered by somebody who proved so surely who they are; ask only after `validate_on_submit`."""
         days = self.times[self.duration.data].days
-        return {"attributes": list(self.attributes.data or ()), "mode": self.mode.data, "days": days}
+        return Less(attributes=list(self.attributes.data or ()), mode=self.mode.data, days=days, level=level)
 
 
 def items(ask: Ask) -> list[Item]:

@@ -6,6 +6,7 @@ Whoever comes second waits: a step locks its grant, and the database allows one 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -49,6 +50,27 @@ class BusyError(RefusedError):
     code = "busy"
     status = 409
     public = "You answered in another window at the same time. Look at Sharing to see what holds."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A person's reply to a company's question: who replies to what, and when.
+
+    `shown` is the exact text they answered, never a value; `wanted` what was asked where that is less than the
+    purpose; `asked_at` when the company asked: a new grant begins with that.
+    """
+
+    person_id: UUID
+    client_id: str
+    purpose_id: UUID
+    shown: dict[str, Any]
+    now: datetime
+    wanted: Wanted | None = None
+    asked_at: datetime | None = None
+
+    def asked(self, purpose: PurposeFacts) -> Wanted:
+        """Return what was asked; raises what `terms.within` refuses."""
+        return terms.within(self.wanted or terms.whole(purpose), purpose)
 
 
 def give(
@@ -97,47 +119,23 @@ def give(
             return steps.take(session, held, "given", "person", content, shown=shown)
         made = grants.begin(session, person_id, client, purpose, content)
         if made is not None:
-            _note_request(session, made, asked, asked_at)
+            steps.note_request(session, made, asked, at=asked_at)
             return steps.take(session, made, "given", "person", {}, shown=shown)
     raise BusyError
 
 
-def refuse(
-    session: Session,
-    *,
-    person_id: UUID,
-    client_id: str,
-    purpose_id: UUID,
-    shown: dict[str, Any],
-    now: datetime,
-    wanted: Wanted | None = None,
-    asked_at: datetime | None = None,
-) -> Grant:
+def refuse(session: Session, reply: Reply) -> Grant:
     """Record that a person declined; what they may already share for this purpose stays as it is.
 
     Nothing is announced: the company learns it from the answer to its own request.
     """
-    take_offer_back(session, person_id=person_id, purpose_id=purpose_id, now=now)
-    return _say_no(
-        session, "refused", person_id, client_id, purpose_id, shown=shown, now=now, wanted=wanted, asked_at=asked_at
-    )
+    take_offer_back(session, person_id=reply.person_id, purpose_id=reply.purpose_id, now=reply.now)
+    return _say_no(session, "refused", reply)
 
 
-def defer(
-    session: Session,
-    *,
-    person_id: UUID,
-    client_id: str,
-    purpose_id: UUID,
-    shown: dict[str, Any],
-    now: datetime,
-    wanted: Wanted | None = None,
-    asked_at: datetime | None = None,
-) -> Grant:
+def defer(session: Session, reply: Reply) -> Grant:
     """Record that a person put off their answer ("Not now"): nothing is shared, and they may be asked again."""
-    return _say_no(
-        session, "deferred", person_id, client_id, purpose_id, shown=shown, now=now, wanted=wanted, asked_at=asked_at
-    )
+    return _say_no(session, "deferred", reply)
 
 
 def take_offer_back(session: Session, *, person_id: UUID, purpose_id: UUID, now: datetime) -> Grant | None:
@@ -267,25 +265,9 @@ def subject(session: Session, *, person_id: UUID, company_id: UUID) -> str:
     return session.scalars(mine).one()
 
 
-def _note_request(session: Session, made: Grant, asked: Wanted, asked_at: datetime | None) -> None:
-    if asked_at is not None:
-        steps.note_request(session, made, asked, at=asked_at)
-
-
-def _say_no(
-    session: Session,
-    step: str,
-    person_id: UUID,
-    client_id: str,
-    purpose_id: UUID,
-    *,
-    shown: dict[str, Any],
-    now: datetime,
-    wanted: Wanted | None,
-    asked_at: datetime | None,
-) -> Grant:
-    client, purpose = queries.offer(session, client_id, purpose_id)
-    asked = terms.within(wanted or terms.whole(purpose), purpose)
+def _say_no(session: Session, step: str, reply: Reply) -> Grant:
+    client, purpose = queries.offer(session, reply.client_id, reply.purpose_id)
+    asked = reply.asked(purpose)
     content: dict[str, Any] = {
         "state": step,
         "mode": purpose.mode,
@@ -293,13 +275,13 @@ def _say_no(
         "expires_at": None,
         "purpose_version": purpose.version,
         "retention_days": purpose.retention_days,
-        "changed_at": now,
+        "changed_at": reply.now,
     }
-    made = grants.begin(session, person_id, client, purpose, content)
+    made = grants.begin(session, reply.person_id, client, purpose, content)
     if made is None:  # Unreachable while only live grants and offers are unique; said so that nothing passes silently.
         raise BusyError
-    _note_request(session, made, asked, asked_at)
-    return steps.take(session, made, step, "person", {}, shown=shown, asked=asked.attributes)
+    steps.note_request(session, made, asked, at=reply.asked_at)
+    return steps.take(session, made, step, "person", {}, shown=reply.shown, asked=asked.attributes)
 
 
 def _to_step_on(

@@ -52,11 +52,14 @@ def take(
     return grant
 
 
-def note_request(session: Session, grant: Grant, asked: Wanted, *, at: datetime) -> None:
+def note_request(session: Session, grant: Grant, asked: Wanted, *, at: datetime | None) -> None:
     """Keep what a company asked for, and when, as the first version of the grant that answers it.
 
-    Nobody is told, and nothing is logged: the answer, which follows in the same transaction, is.
+    Nobody is told, and nothing is logged: the answer, which follows in the same transaction, is.  Without a moment
+    nobody asked: the person began by themselves.
     """
+    if at is None:
+        return
     grant.version += 1
     session.flush()
     shown = {"terms": asdict(asked)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.consent.models import Grant
-    from portal.consent.terms import Wanted
+    from portal.consent.services import Reply
 
 
 class NotWantedError(RefusedError):
@@ -28,24 +29,11 @@ class NotWantedError(RefusedError):
     public = "This person does not want to be asked for this purpose again. They can change that under Sharing."
 
 
-def refuse_for_good(
-    session: Session,
-    *,
-    person_id: UUID,
-    client_id: str,
-    purpose_id: UUID,
-    shown: dict[str, Any],
-    now: datetime,
-    wanted: Wanted | None = None,
-    asked_at: datetime | None = None,
-) -> Grant:
+def refuse_for_good(session: Session, reply: Reply) -> Grant:
     """Record that a person declined and does not want to be asked for the purpose again."""
-    refused = services.refuse(
-        session, person_id=person_id, client_id=client_id, purpose_id=purpose_id, shown=shown, now=now,
-        wanted=wanted, asked_at=asked_at,
-    )  # fmt: skip
+    refused = services.refuse(session, replace(reply, shown=reply.shown | {"for_good": True}))
     wish = insert(UnwantedRequest).values(
-        person_id=person_id, purpose_id=purpose_id, grant_id=refused.grant_id, since=now
+        person_id=reply.person_id, purpose_id=reply.purpose_id, grant_id=refused.grant_id, since=reply.now
     )
     key = ["person_id", "purpose_id"]
     session.execute(wish.on_conflict_do_update(index_elements=key, set_={"grant_id": refused.grant_id}))

@@ -95,7 +95,7 @@ def approval(request_id: UUID) -> ResponseReturnValue:
         return _settled(replace(question, state=approvals.CANCELLED))
     form = approving.form_of(ask, now=now())
     if request.method == "POST" and (form.declined or form.validate_on_submit()):
-        return _second_proof_first(question, ask, form) or _answer(question, ask, form)
+        return _second_proof_first(question, form) or _answer(question, ask, form)
     return page(
         "consent/request.html",
         status=422 if form.errors else 200,
@@ -123,19 +123,11 @@ def change(grant_id: UUID) -> ResponseReturnValue:
     if not card.live:
         raise services.StoppedError
     freezing.check(session(), person_id=person_id())
-    ask = asking.build(
-        session(),
-        keyring=keyring(),
-        person_id=person_id(),
-        client_id=held.client_id,
-        purpose_id=held.purpose_id,
-        wanted=asking.agreed(session(), held=held),
-        version=held.purpose_version,
-    )
+    ask = asking.of_grant(session(), keyring=keyring(), held=held, version=held.purpose_version)
     form = AskForm(ask, ends=asking.as_now(held)).as_chosen()
     if form.validate_on_submit():
-        if ask.needs_second_proof(form.choice().attributes) and not has_two_proofs():
-            return to_second_proof(f"{request.path}?{form.as_query()}")
+        if to_proof := form.second_proof_first(request.path):
+            return to_proof
         _keep(held, ask, form)
         flash(f"Saved. {card.company_name} now gets what you chose.")
         return redirect(url_for("consent.receipt", grant_id=grant_id), 303)
@@ -212,7 +204,7 @@ def _settled(question: approvals.Question) -> Response:
 
 
 def _second_proof_first(
-    question: approvals.Question, ask: asking.Ask, form: AskForm | approving.ConfirmForm
+    question: approvals.Question, form: AskForm | approving.ConfirmForm
 ) -> ResponseReturnValue | None:
     # Whoever says no need not prove anything more.
     if form.declined or has_two_proofs():
@@ -220,10 +212,7 @@ def _second_proof_first(
     here = url_for("consent.approval", request_id=question.id)
     if isinstance(form, approving.ConfirmForm):
         return to_second_proof(here) if question.wants_two_proofs else None
-    if not question.wants_two_proofs and not ask.needs_second_proof(form.choice().attributes):
-        return None
-    # The page they come back to still has what they chose.
-    return to_second_proof(f"{here}?{form.as_query()}")
+    return form.second_proof_first(here, always=question.wants_two_proofs)
 
 
 def _answer(

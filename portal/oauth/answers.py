@@ -6,19 +6,16 @@ says what it may do next, and `offer` names the grant that the person offers ins
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from portal.consent import counters, services, unwanted
 from portal.consent.forms import LATER, NEVER
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
-
     from sqlalchemy.orm import Session
 
-    from portal.consent.asking import Ask
-    from portal.oauth.models import PushedRequest
+    from portal.consent.counters import Less
+    from portal.consent.services import Reply
 
 DENIED: Final = "access_denied"
 DECLINED: Final = "The person declined."
@@ -26,43 +23,15 @@ PUT_OFF: Final = "The person will decide another time. You may ask again."
 OFFERED: Final = "The person offers less than you asked for. Nothing is shared until you accept the offer."
 
 
-def refuse(
-    session: Session,
-    answer: str,
-    *,
-    pushed: PushedRequest,
-    ask: Ask,
-    person_id: UUID,
-    shown: dict[str, Any],
-    asked_at: datetime,
-    now: datetime,
-) -> dict[str, str]:
+def refuse(session: Session, answer: str, reply: Reply) -> dict[str, str]:
     """Keep a no, a "not now" or a "never again", and return what the client is told; any other answer is a no."""
     acts = {LATER: (services.defer, PUT_OFF), NEVER: (unwanted.refuse_for_good, unwanted.NotWantedError.public)}
     act, sentence = acts.get(answer, (services.refuse, DECLINED))
-    act(
-        session, person_id=person_id, client_id=pushed.client_id, purpose_id=ask.purpose_id,
-        shown=shown | ({"for_good": True} if answer == NEVER else {}), wanted=ask.wanted, asked_at=asked_at,
-        now=now,
-    )  # fmt: skip
+    act(session, reply)
     return {"error": DENIED, "error_description": sentence}
 
 
-def counter(
-    session: Session,
-    *,
-    pushed: PushedRequest,
-    ask: Ask,
-    person_id: UUID,
-    level: int,
-    offered: dict[str, Any],
-    shown: dict[str, Any],
-    asked_at: datetime,
-    now: datetime,
-) -> dict[str, str]:
+def counter(session: Session, reply: Reply, less: Less) -> dict[str, str]:
     """Keep an offer of less, and return what the client is told; raises as `counters.counter`."""
-    made = counters.counter(
-        session, person_id=person_id, client_id=pushed.client_id, purpose_id=ask.purpose_id, level=level,
-        shown=shown, wanted=ask.wanted, asked_at=asked_at, now=now, **offered,
-    )  # fmt: skip
+    made = counters.counter(session, reply, less)
     return {"error": DENIED, "error_description": OFFERED, "offer": str(made.grant_id)}

@@ -207,9 +207,8 @@ def _take(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> ResponseRetur
         return _declined(pushed, ask, form)
     if not form.validate_on_submit():
         return _screen(pushed, client, ask, form, status=422)
-    if isinstance(form, AskForm) and ask.needs_second_proof(form.choice().attributes) and not has_two_proofs():
-        return to_second_proof(f"{_address(pushed)}&{form.as_query()}")
-    return _shared(pushed, ask, form)
+    proof = form.second_proof_first(_address(pushed)) if isinstance(form, AskForm) else None
+    return proof or _shared(pushed, ask, form)
 
 
 def _ask(pushed: PushedRequest) -> Ask:
@@ -253,12 +252,8 @@ def _screen(
 
 
 def _declined(pushed: PushedRequest, ask: Ask, form: AskForm | ConfirmForm) -> Response:
-    session, now = context.session(), context.now()
-    authorization.answer(session, pushed, now=now)
-    outcome = answers.refuse(
-        session, form.answer, pushed=pushed, ask=ask, person_id=current_user.person_id, shown=_shown(ask, form),
-        asked_at=authorization.pushed_at(pushed), now=now,
-    )  # fmt: skip
+    authorization.answer(context.session(), pushed, now=context.now())
+    outcome = answers.refuse(context.session(), form.answer, _reply(pushed, ask, _shown(ask, form)))
     return _back(pushed, **outcome)
 
 
@@ -267,18 +262,15 @@ def _offer(pushed: PushedRequest, ask: Ask, *, sent: bool) -> ResponseReturnValu
     form = offering.OfferForm(ask)
     if not sent or not form.validate_on_submit():
         return _offer_page(pushed, ask, form, status=422 if sent else 200)
-    if terms.sensitive(form.offered()["attributes"]) and not has_two_proofs():
+    less = form.offered(level=current_user.level)
+    if terms.sensitive(less.attributes) and not has_two_proofs():
         return to_second_proof(_address(pushed))
-    session, now = context.session(), context.now()
     try:
-        outcome = answers.counter(
-            session, pushed=pushed, ask=ask, person_id=current_user.person_id, level=current_user.level,
-            offered=form.offered(), shown=offering.shown(ask, form), asked_at=authorization.pushed_at(pushed), now=now,
-        )  # fmt: skip
+        outcome = answers.counter(context.session(), _reply(pushed, ask, offering.shown(ask, form)), less)
     except InvalidError as error:
         form.form_errors.append(error.public)
         return _offer_page(pushed, ask, form, status=422)
-    authorization.answer(session, pushed, now=now)
+    authorization.answer(context.session(), pushed, now=context.now())
     return _back(pushed, **outcome)
 
 
@@ -286,6 +278,13 @@ def _offer_page(pushed: PushedRequest, ask: Ask, form: offering.OfferForm, *, st
     g.form_action_origins = authorization.origins(pushed)
     hidden = {"client_id": pushed.client_id, "request_uri": _request_uri()}
     return page("oauth/offer.html", status=status, title=offering.title(ask), ask=ask, form=form, hidden=hidden)
+
+
+def _reply(pushed: PushedRequest, ask: Ask, shown: dict[str, Any]) -> consent.Reply:
+    return consent.Reply(
+        person_id=current_user.person_id, client_id=pushed.client_id, purpose_id=ask.purpose_id, shown=shown,
+        wanted=ask.wanted, asked_at=authorization.pushed_at(pushed), now=context.now(),
+    )  # fmt: skip
 
 
 def _shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:

@@ -137,10 +137,10 @@ def test_what_the_organisation_ended_begins_with_it(
             services.end(session, person_id=browser.person_id, grant_id=held.grant_id, now=db.now())
         else:
             services.withdraw(session, person_id=browser.person_id, grant_id=held.grant_id, now=db.now())
+            asked: dict[str, Any] = {"client_id": lasting.client_id, "purpose_id": lasting.purpose_id}
             held = services.refuse(
-                session, person_id=browser.person_id, client_id=lasting.client_id, purpose_id=lasting.purpose_id,
-                shown={}, now=db.now(),
-            )  # fmt: skip
+                session, services.Reply(person_id=browser.person_id, shown={}, now=db.now(), **asked)
+            )
     assert "start on their own site" in browser.get(f"/sharing/{held.grant_id}/again").text
 
 

@@ -99,8 +99,9 @@ def test_what_will_never_be_taken_is_dropped(
 
 def test_a_no_and_a_not_now_make_no_letter(settings: Settings, lasting: Offer, browser: Browser) -> None:
     said: dict[str, Any] = {"client_id": lasting.client_id, "purpose_id": lasting.purpose_id, "shown": {}}
-    act(settings, lambda session: services.refuse(session, person_id=browser.person_id, **said, now=db.now()))
-    act(settings, lambda session: services.defer(session, person_id=browser.person_id, **said, now=db.now()))
+    said |= {"person_id": browser.person_id, "now": db.now()}
+    act(settings, lambda session: services.refuse(session, services.Reply(**said)))
+    act(settings, lambda session: services.defer(session, services.Reply(**said)))
     with db.transaction(settings.database_url) as session:
         assert session.scalars(select(ConsentLetter)).all() == []
         assert not letters.TRAY.pending(session)

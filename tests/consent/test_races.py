@@ -88,14 +88,14 @@ def test_stopping_and_pausing_at_once_ends_stopped(settings: Settings, lasting: 
 
 def test_an_offer_is_settled_once_whoever_comes_first(settings: Settings, lasting: Offer) -> None:
     """The company accepts and declines, the person takes it back, offers anew and shares it all: at the same moment."""
-    less: dict[str, Any] = {"attributes": ["email.main"], "mode": "asked", "days": 30, "level": 1, "shown": {}}
+    less = counters.Less(attributes=["email.main"], mode="asked", days=30, level=1)
     asked: dict[str, Any] = {"client_id": lasting.client_id, "purpose_id": lasting.purpose_id}
     for _ in range(6):
         person_id = uuid4()
-        whole: dict[str, Any] = {"person_id": person_id, "now": db.now(), **asked, **less}
-        offer = partial(counters.counter, **whole)
+        reply = services.Reply(person_id=person_id, shown={}, now=db.now(), **asked)
+        offer = partial(counters.counter, reply=reply, less=less)
         with db.transaction(settings.database_url) as session:
-            made = counters.counter(session, **whole)
+            made = counters.counter(session, reply, less)
         theirs: dict[str, Any] = {"client_id": lasting.client_id, "grant_id": made.grant_id, "now": db.now()}
         acts: list[Callable[[Session], object]] = [
             partial(counters.accept, **theirs), partial(counters.decline, **theirs), offer,

@@ -101,14 +101,9 @@ def test_declining_is_recorded_and_leaves_what_is_shared(
 ) -> None:
     person_id = uuid4()
     held = offer.give(session, person_id)
-    refused = services.refuse(
-        session,
-        person_id=person_id,
-        client_id=offer.client_id,
-        purpose_id=offer.purpose_id,
-        shown={"title": "Share?"},
-        now=NOW + timedelta(hours=1),
-    )
+    asked: dict[str, Any] = {"client_id": offer.client_id, "purpose_id": offer.purpose_id}
+    said: dict[str, Any] = {"shown": {"title": "Share?"}, "now": NOW + timedelta(hours=1)}
+    refused = services.refuse(session, services.Reply(person_id=person_id, **asked, **said))
     assert (refused.state, refused.attributes, steps(session, refused)) == ("refused", [], ["refused"])
     assert activity(session, person_id)[0] == ("consent", "denied", "refused")
     assert queries.live_for_purpose(session, person_id=person_id, purpose_id=offer.purpose_id) == held
@@ -273,9 +268,8 @@ def test_naming_recipients_costs_three_queries_however_many_there_are(session: S
 def test_who_declines_more_of_what_they_share_still_shares(session: Session, offer: Offer) -> None:
     person_id = uuid4()
     held = offer.give(session, person_id)
-    services.refuse(
-        session, person_id=person_id, client_id=offer.client_id, purpose_id=offer.purpose_id, shown={}, now=NOW
-    )
+    asked: dict[str, Any] = {"client_id": offer.client_id, "purpose_id": offer.purpose_id}
+    services.refuse(session, services.Reply(person_id=person_id, shown={}, now=NOW, **asked))
     [card] = cards.of_person(session, person_id=person_id, now=NOW)
     assert (card.id, card.state) == (held.grant_id, "active")
     services.withdraw(session, person_id=person_id, grant_id=held.grant_id, now=NOW)

@@ -197,10 +197,12 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.living() is None)
     @rule()
     def offer_less(self) -> None:
-        offered: dict[str, Any] = {"attributes": ("email.main",), "mode": "asked", "days": 30, "level": 1, "shown": {}}
+        less = counters.Less(attributes=("email.main",), mode="asked", days=30, level=1)
         purpose: dict[str, Any] = {"client_id": self.firm.client_id, "purpose_id": self.firm.purpose_id}
         made = self._try(
-            lambda session: counters.counter(session, person_id=self.person_id, now=db.now(), **purpose, **offered)
+            lambda session: counters.counter(
+                session, services.Reply(person_id=self.person_id, shown={}, now=db.now(), **purpose), less
+            )
         )
         if made is None:
             return

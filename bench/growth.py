@@ -42,10 +42,10 @@ _COPY_GRANTS = """
 """
 _LOG = """
     INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel, outcome, asked,
-                            given, message_id)
+                            given, message_id, sealed_to)
     SELECT md5('copy' || i %% %(people)s)::uuid, %(from)s::timestamptz + make_interval(secs => i * 0.0001),
            gen_random_uuid(), d.context_id, d.grant_id, d.grant_version, d.channel, d.outcome, d.asked, d.given,
-           md5(i::text)
+           md5(i::text), d.sealed_to
       FROM (SELECT * FROM disclosure WHERE person_id = %(person_id)s LIMIT 1) d, generate_series(1, %(count)s) i
 """
 _OWE = """

@@ -40,10 +40,11 @@ _ONE = UUID("018f0000-0000-7000-8000-000000000001")
 _SOMEBODY = f"md5('person' || (random() * {_PEOPLE})::int)::uuid"
 _LOG = """
     INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel, outcome, asked,
-                            given, message_id)
+                            given, message_id, sealed_to)
     SELECT {person}, now() + make_interval(secs => 0.0001 * i), gen_random_uuid(), %(context_id)s,
            md5('grant' || i)::uuid, 3, 'push', 'completed', '["email.main", "name.full", "address.home"]',
-           '{{"email.main": 4, "name.full": 1, "address.home": 2}}', md5(i::text)
+           '{{"email.main": 4, "name.full": 1, "address.home": 2}}', md5(i::text),
+           '["enc-2026-01"]'
       FROM generate_series(1, %(count)s) i
 """
 _SOME = text("""

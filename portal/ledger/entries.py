@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 # What is said of a row, member by member: a column that is added later must not change what was said before, and what
-# is said otherwise gets another `v`.
-OF_DISCLOSURE: Final = """jsonb_build_object(
+# is said otherwise gets another `v`.  The second one says which keys the values were sealed to.
+OF_DISCLOSURE: Final = """(jsonb_build_object(
     'v', 1, 'disclosure_id', d.disclosure_id, 'at', d.at, 'outcome', d.outcome,
     'company_id', x.company_id, 'client_id', x.client_id, 'company_name', x.company_name, 'purpose', x.purpose,
     'grant_id', d.grant_id, 'grant_version', d.grant_version, 'channel', d.channel, 'reason', d.reason,
-    'asked', d.asked, 'given', d.given, 'message_id', d.message_id)"""
+    'asked', d.asked, 'given', d.given, 'message_id', d.message_id)
+    || CASE WHEN d.sealed_to IS NULL THEN jsonb_build_object()
+            ELSE jsonb_build_object('v', 2, 'sealed_to', d.sealed_to) END)"""
 OF_OUTCOME: Final = """jsonb_build_object(
     'v', 1, 'disclosure_id', o.disclosure_id, 'at', o.at, 'outcome', o.outcome, 'reported_at', o.reported_at,
     'detail', o.detail, 'milliseconds', o.milliseconds)"""

@@ -31,7 +31,8 @@ class Disclosure(Base):
     company was told whether its copies of `asked` are up to date and got none of them, `consent` for a step of the
     person's own; `outcome` is `sending` until its
     `DisclosureOutcome` says more, or at once `completed`, `denied`, `suppressed`.  `asked` lists attribute
-    names, `given` maps each disclosed attribute to its version; a value never stands here.
+    names, `given` maps each disclosed attribute to its version; a value never stands here.  `sealed_to` has the `kid`
+    of each key of the company that the values were sealed to, None where none was, or nobody kept it.
     """
 
     __tablename__ = "disclosure"
@@ -54,6 +55,7 @@ class Disclosure(Base):
     asked: Mapped[list[str]]
     given: Mapped[dict[str, Any]]
     message_id: Mapped[str | None]
+    sealed_to: Mapped[list[str] | None]
     # The number of the transaction that wrote it, by which the sequencer knows what it has not seen.
     written_by: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
 

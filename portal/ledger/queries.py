@@ -66,6 +66,7 @@ class Entry:
     grant_id: UUID | None
     grant_version: int | None
     message_id: str | None
+    sealed_to: Sequence[str] | None
     reported_at: datetime | None
     detail: str | None
     milliseconds: int | None
@@ -99,7 +100,7 @@ _COLUMNS = (
     Disclosure.person_id, Disclosure.at, Disclosure.disclosure_id, DisclosureContext.company_id,
     DisclosureContext.client_id, DisclosureContext.company_name, DisclosureContext.purpose, Disclosure.channel,
     Disclosure.reason, Disclosure.asked, Disclosure.given, Disclosure.grant_id, Disclosure.grant_version,
-    Disclosure.message_id,
+    Disclosure.message_id, Disclosure.sealed_to,
 )  # fmt: skip
 _outcome = case(
     (Disclosure.outcome == "completed", Disclosure.outcome),

@@ -28,12 +28,13 @@ MONTHS_AHEAD = 3
 # A refusal by the person is a step of theirs, and never one too many.
 _RECORD = Prepared("record_disclosures", f"""
     INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version,
-                            channel, outcome, reason, asked, given, message_id)
+                            channel, outcome, reason, asked, given, message_id, sealed_to)
     SELECT person_id, at, disclosure_id, context_id, grant_id, grant_version,
-           channel, outcome, reason, asked, given, message_id
+           channel, outcome, reason, asked, given, message_id, NULLIF(sealed_to, '[]')
       FROM json_to_recordset(CAST(:rows AS json)) AS n(
            person_id uuid, at timestamptz, disclosure_id uuid, context_id uuid, grant_id uuid, grant_version int,
-           channel text, outcome text, reason text, asked jsonb, given jsonb, message_id text)
+           channel text, outcome text, reason text, asked jsonb, given jsonb, message_id text,
+           sealed_to jsonb)
      WHERE outcome <> 'denied' OR channel = 'consent' OR
            {ROOM.format(person_id="n.person_id", context_id="n.context_id", at="n.at")}
 """)  # fmt: skip  # noqa: S608 - put together from constants
@@ -53,7 +54,7 @@ class NewDisclosure:
 
     `channel` is as `Disclosure` says.  `outcome` is `sending` when a
     `NewOutcome` follows, else `completed`, `denied` or `suppressed`.  `at` and `disclosure_id` together
-    find the row again.
+    find the row again.  `sealed_to` names the keys that what is given is sealed to.
     """
 
     person_id: UUID
@@ -67,6 +68,7 @@ class NewDisclosure:
     grant_version: int | None = None
     reason: str | None = None
     message_id: str | None = None
+    sealed_to: Sequence[str] = ()
     disclosure_id: UUID = field(default_factory=new_id)
 
 

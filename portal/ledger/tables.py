@@ -81,6 +81,7 @@ def _members(entry: Entry) -> dict[str, Any]:
         "grant_id": entry.grant_id,
         "grant_version": entry.grant_version,
         "message_id": entry.message_id,
+        "sealed_to": entry.sealed_to,
     }
 
 

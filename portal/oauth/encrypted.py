@@ -5,7 +5,7 @@ One algorithm for all: `ECDH-ES+A256KW` with `A256GCM` (RFC 7518 sections 4.6 an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from portal.companies import queries as companies
 from portal.oauth.errors import InvalidRequestError
@@ -13,8 +13,6 @@ from portal.vault import envelope
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-    from portal.companies.queries import ClientFacts
 
 ALGORITHM: Final = "ECDH-ES+A256KW"
 ENCODING: Final = "A256GCM"
@@ -26,23 +24,21 @@ class EncryptionKeyMissingError(InvalidRequestError):
     public = "The client has no encryption key registered."
 
 
-def seal(session: Session, client: ClientFacts, jws: str) -> str:
-    """Return `jws` as a compact JWE (RFC 7516) to the client's newest encryption key.
+class Recipient(NamedTuple):
+    """A client's public key that something is sealed to."""
 
-    Its header is `{alg, enc, kid, cty: JWT, epk}`.  Raises `EncryptionKeyMissingError`.
-    """
-    return seal_to(session, client.client_id, jws)
-
-
-def seal_to(session: Session, client_id: str, jws: str) -> str:
-    """Do what `seal` does where only the client's id is known."""
-    kid, jwk = recipient(session, client_id)
-    return envelope.seal_whole(jws.encode(), cty="JWT", kid=kid, jwk=jwk)
+    kid: str
+    jwk: dict[str, Any]
 
 
-def recipient(session: Session, client_id: str) -> tuple[str, dict[str, Any]]:
-    """Return (kid, public JWK) of the client's newest encryption key; raise `EncryptionKeyMissingError`."""
+def recipient(session: Session, client_id: str) -> Recipient:
+    """Return the client's newest encryption key; raise `EncryptionKeyMissingError`."""
     found = companies.encryption_key(session, client_id)
     if found is None:
         raise EncryptionKeyMissingError
-    return found
+    return Recipient(*found)
+
+
+def seal(jws: str, to: Recipient) -> str:
+    """Return `jws` as a compact JWE (RFC 7516), whose header is `{alg, enc, kid, cty: JWT, epk}`."""
+    return envelope.seal_whole(jws.encode(), cty="JWT", kid=to.kid, jwk=to.jwk)

@@ -69,7 +69,7 @@ def issue(
         claims["nonce"] = nonce
     signed = signing.current(session, keyring=keyring).sign(claims, typ="JWT")
     wants_sealed = client.metadata.id_token_encrypted_response_alg is not None
-    return encrypted.seal(session, client, signed) if wants_sealed else signed
+    return encrypted.seal(signed, encrypted.recipient(session, client.client_id)) if wants_sealed else signed
 
 
 def read(session: Session, text: str, *, issuer: str) -> Hint:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from portal.consent import services as consent
 from portal.identity import levels
-from portal.oauth import resource_indicators, rich_authorization, signed_answer, statements, tokens
+from portal.oauth import encrypted, resource_indicators, rich_authorization, signed_answer, statements, tokens
 from portal.oauth.about_token import AboutTokenEndpoint
 from portal.oauth.token_endpoint import ConsentEndedError, check_in_force
 
@@ -112,12 +112,12 @@ def _signed(asked: AboutToken, said: dict[str, Any]) -> SignedAnswer:
         "iat": int(request.now.timestamp()),
         "token_introspection": said,
     }
+    wants_sealed = asked.client.metadata.introspection_encrypted_response_alg is not None
     return signed_answer.make(
         request.session,
         keyring=request.keyring,
-        client_id=asked.client.client_id,
         claims=claims,
         typ="token-introspection+jwt",
         media_type=MEDIA_TYPE,
-        sealed=asked.client.metadata.introspection_encrypted_response_alg is not None,
+        to=encrypted.recipient(request.session, asked.client.client_id) if wants_sealed else None,
     )

@@ -11,6 +11,7 @@ from portal.vault import signing
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from portal.oauth.encrypted import Recipient
     from portal.vault.keyring import Keyring
 
 
@@ -26,12 +27,11 @@ def make(
     session: Session,
     *,
     keyring: Keyring,
-    client_id: str,
     claims: dict[str, Any],
     typ: str,
     media_type: str,
-    sealed: bool,
+    to: Recipient | None,
 ) -> SignedAnswer:
-    """Return `claims` signed with ES256 and, if `sealed`, encrypted to the client (`encrypted.seal`)."""
+    """Return `claims` signed with ES256 and, if there is such a key, encrypted `to` it."""
     jws = signing.current(session, keyring=keyring).sign(claims, typ=typ)
-    return SignedAnswer(media_type, encrypted.seal_to(session, client_id, jws) if sealed else jws)
+    return SignedAnswer(media_type, encrypted.seal(jws, to) if to else jws)

@@ -71,9 +71,10 @@ def logging(channel: str) -> str:
          WHERE person_id = :person_id AND grant_id = :grant_id AND version = :grant_version FOR SHARE), {COUNTED},
     logged AS (
         INSERT INTO disclosure (person_id, at, disclosure_id, context_id, grant_id, grant_version, channel,
-                                outcome, reason, asked, given, message_id)
+                                outcome, reason, asked, given, message_id, sealed_to)
         SELECT :person_id, :at, :disclosure_id, :context_id, :grant_id, :grant_version, '{channel}',
-               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id
+               :outcome, :reason, CAST(:asked AS jsonb), CAST(:given AS jsonb), :message_id,
+               NULLIF(CAST(:sealed_to AS jsonb), '[]')
           FROM counted)
     SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM unchanged) AS unchanged,
            (SELECT used FROM counted) AS used

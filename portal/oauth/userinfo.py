@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.consent.rules import Refusal
+    from portal.oauth.encrypted import Recipient
     from portal.oauth.protection import Credentials
     from portal.oauth.signed_answer import SignedAnswer
     from portal.vault.keyring import Keyring
@@ -68,10 +69,14 @@ class ClientNotActiveError(InvalidTokenError):
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a client is told, `sub` among the claims; `metadata` says how the client wants to read them."""
+    """What a client is told, `sub` among the claims; `metadata` says how the client wants to read them.
+
+    Who wants it sealed reads it with the key `to`.
+    """
 
     client_id: str
     metadata: ClientMetadata
+    to: Recipient | None
     claims: dict[str, Any] = field(repr=False)
 
     @property
@@ -83,11 +88,15 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """Who asks, proven by what, and when; `most` looks a day are allowed where the consent says no less."""
+    """Who asks, proven by what, and when; `most` looks a day are allowed where the consent says no less.
+
+    The answer is sealed `to` a key where its client wants that.
+    """
 
     credentials: Credentials
     most: int
     now: datetime
+    to: Recipient | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +130,15 @@ def tell(url: str, *, keyring: Keyring, credentials: Credentials, most: int, now
     question = _Question(credentials=credentials, most=most, now=now)
     row = _admitted(statements.USERINFO.one(url, {"token_hash": credentials.token_hash}), question)
     metadata = ClientMetadata.of(row.metadata)
-    _check_key(url, row, metadata)
+    # Before the log says that something left.
+    question = replace(question, to=_recipient(url, row, metadata))
     answer = _once(url, row, question) if row.mode == _ONCE else _answered(url, row, question)
     if answer.refusal is rules.Refusal.NOT_PROVED:
         raise InsufficientAuthenticationError
     if answer.refusal is not None:
         raise NotSharedError(answer.refusal)
     claims = {"sub": _sub(url, answer.row), **_claims(keyring, answer)}
-    return Told(client_id=row.token_client, metadata=metadata, claims=claims)
+    return Told(client_id=row.token_client, metadata=metadata, to=question.to, claims=claims)
 
 
 def signed(session: Session, told: Told, *, keyring: Keyring, issuer: str) -> SignedAnswer:
@@ -136,11 +146,10 @@ def signed(session: Session, told: Told, *, keyring: Keyring, issuer: str) -> Si
     return signed_answer.make(
         session,
         keyring=keyring,
-        client_id=told.client_id,
         claims={"iss": issuer, "aud": told.client_id, **told.claims},
         typ="JWT",
         media_type=MEDIA_TYPE,
-        sealed=told.metadata.userinfo_encrypted_response_alg is not None,
+        to=told.to,
     )
 
 
@@ -160,11 +169,11 @@ def _admitted(row: Row[Any] | None, question: _Question) -> Row[Any]:
     return row
 
 
-def _check_key(url: str, row: Row[Any], metadata: ClientMetadata) -> None:
-    # Before the log says that something left.
-    if metadata.userinfo_encrypted_response_alg is not None:
-        with db.transaction(url) as session:
-            encrypted.recipient(session, row.token_client)
+def _recipient(url: str, row: Row[Any], metadata: ClientMetadata) -> Recipient | None:
+    if metadata.userinfo_encrypted_response_alg is None:
+        return None
+    with db.transaction(url) as session:
+        return encrypted.recipient(session, row.token_client)
 
 
 def _decided(row: Row[Any], now: datetime, *, used: bool = False) -> _Answer:
@@ -192,17 +201,17 @@ def _answered(url: str, row: Row[Any], question: _Question) -> _Answer:
     if answer.refusal is not None:
         with db.transaction(url) as session:
             dpop.use(session, proof)
-            ledger.record(session, _row(answer, question.now))
+            ledger.record(session, _row(answer, question))
         return answer
     counted = ceilings.of(row.pulls_a_day, question.most).parameters(question.now)
-    done = statements.USERINFO_LOG.one(url, spent | counted | _logged(answer, question.now))
+    done = statements.USERINFO_LOG.one(url, spent | counted | _logged(answer, question))
     _check_fresh(done)
     if not done.unchanged:
         return _anew(url, row, question)
     if done.used is None:
         answer = replace(answer, too_often=True)
         with db.transaction(url) as session:
-            ledger.record(session, _row(answer, question.now))
+            ledger.record(session, _row(answer, question))
     return _in_time(answer, question)
 
 
@@ -247,30 +256,31 @@ def _recorded(session: Session, question: _Question) -> _Answer:
         counted = ceilings.count(session, [row], most=question.most, now=question.now)
         answer = replace(answer, too_often=row.grant_id not in counted)
     if answer.disclosure:
-        ledger.record(session, _row(answer, question.now))
+        ledger.record(session, _row(answer, question))
     return answer
 
 
-def _row(answer: _Answer, now: datetime) -> ledger.NewDisclosure:
-    row = answer.row
+def _row(answer: _Answer, question: _Question) -> ledger.NewDisclosure:
+    row, given = answer.row, {} if answer.too_often else answer.given
     return ledger.NewDisclosure(
         person_id=row.person_id,
-        at=now,
+        at=question.now,
         context_id=row.context_id,
         channel="userinfo",
         outcome="denied" if answer.refusal or answer.too_often else "completed",
         reason=ceilings.REASON if answer.too_often else answer.refusal,
         asked=answer.asked,
-        given={} if answer.too_often else answer.given,
+        given=given,
+        sealed_to=[question.to.kid] if given and question.to else [],
         grant_id=row.grant_id,
         grant_version=row.grant_version,
     )
 
 
-def _logged(answer: _Answer, now: datetime) -> dict[str, Any]:
-    row = _row(answer, now)
+def _logged(answer: _Answer, question: _Question) -> dict[str, Any]:
+    row = _row(answer, question)
     plain = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    return plain | {"asked": json.dumps(row.asked), "given": json.dumps(row.given)}
+    return plain | {name: json.dumps(plain[name]) for name in ("asked", "given", "sealed_to")}
 
 
 def _claims(keyring: Keyring, answer: _Answer) -> dict[str, Any]:

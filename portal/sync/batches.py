@@ -207,7 +207,8 @@ def _sealed(case: _Case, logged: ledger.NewDisclosure, desk: Desk) -> _Answer:
         message = pulls.message(row, case.names, desk, to=case.to, jti=logged.disclosure_id.hex)
     except SealBrokenError as error:
         return _Answer(_item(row, problem=error.code), None)
-    logged = replace(logged, given={name: row.entries[name]["version"] for name in case.names})
+    given = {name: row.entries[name]["version"] for name in case.names}
+    logged = replace(logged, given=given, sealed_to=messages.sealed_to(case.to, case.names))
     return _Answer(_item(row, message=message) | _place(logged), logged)
 
 

@@ -63,6 +63,13 @@ class Addressee(NamedTuple):
     one_time: Mapping[str, Any] | None = None
 
 
+def sealed_to(to: Addressee, names: Iterable[str]) -> list[str]:
+    """Return the `kid` of each key that details of these names are sealed to."""
+    groups = {to.groups.get(name, "") for name in names}
+    kids = {to.keys[group]["kid"] for group in groups if group in to.keys}
+    return sorted(kids | {to.one_time["kid"]} if kids and to.one_time else kids)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """Values to tell; `entries` are opened, so they stay out of every `repr`."""

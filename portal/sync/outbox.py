@@ -290,6 +290,7 @@ def _ledger_row(row: Any, parcel: Parcel) -> ledger.NewDisclosure:  # noqa: ANN4
         asked=parcel.news.names,
         given={name: entry.version for name, entry in entries.items()},
         message_id=parcel.jti,
+        sealed_to=messages.sealed_to(parcel.to, entries),
     )
 
 

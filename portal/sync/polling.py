@@ -286,8 +286,11 @@ def _hand_out_rows(session: Session, rows: Sequence[Row[Any]], desk: _Desk, answ
 
 
 def _message(row: Row[Any], told: News, desk: _Desk) -> Message:
-    to = Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups)
-    return messages.build(desk.signer, issuer=desk.issuer, to=to, jti=_jti(row), now=desk.now, news=told)
+    return messages.build(desk.signer, issuer=desk.issuer, to=_to(row), jti=_jti(row), now=desk.now, news=told)
+
+
+def _to(row: Row[Any]) -> Addressee:
+    return Addressee(client_id=row.client_id, sub=row.sub, keys=row.keys or {}, groups=row.key_groups)
 
 
 def _jti(row: Row[Any]) -> str:
@@ -316,7 +319,7 @@ def _disclosure(row: Row[Any], told: News, now: datetime) -> ledger.NewDisclosur
         person_id=row.person_id, at=now, context_id=row.context_id, grant_id=row.grant_id,
         grant_version=row.grant_version, channel="poll" if entries else "notice", outcome="sending",
         reason=told.reason, asked=told.names, given={name: entry.version for name, entry in entries.items()},
-        message_id=_jti(row),
+        message_id=_jti(row), sealed_to=messages.sealed_to(_to(row), entries),
     )  # fmt: skip
 
 

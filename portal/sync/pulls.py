@@ -126,6 +126,7 @@ class _Log:
     refusal: Refusal | None
     validator: str
     ceiling: Ceiling
+    sealed_to: Sequence[str]
     disclosure_id: UUID = field(default_factory=new_id)
 
     @property
@@ -146,7 +147,7 @@ class _Log:
             "grant_version": row.grant_version, "at": now, "disclosure_id": self.disclosure_id,
             "outcome": outcome, "reason": reason,
             "asked": json.dumps(self.asked), "given": json.dumps(given),
-            "message_id": self.disclosure_id.hex,
+            "message_id": self.disclosure_id.hex, "sealed_to": json.dumps([] if self.unchanged else self.sealed_to),
             **self.ceiling.parameters(now),
         }  # fmt: skip
 
@@ -327,7 +328,13 @@ def _log(case: _Case, decision: Decision) -> _Log:
     kind = ceilings.CHECK if current else ceilings.PULL
     ceiling = ceilings.of(row.pulls_a_day, case.settings.grant_pulls, kind)
     return _Log(
-        row=row, question=case.question, names=names, refusal=decision.refusal, validator=validator, ceiling=ceiling
+        row=row,
+        question=case.question,
+        names=names,
+        refusal=decision.refusal,
+        validator=validator,
+        ceiling=ceiling,
+        sealed_to=messages.sealed_to(to, names),
     )
 
 

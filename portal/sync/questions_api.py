@@ -72,6 +72,7 @@ class QuestionOut(BaseModel):
     grant_id: UUID | None
     grant_version: int | None
     jti: str | None = Field(description="The message it was, if it was one.")
+    sealed_to: list[str] | None = Field(description="The `kid` of each key that its values were sealed to.")
 
 
 class QuestionList(BaseModel):
@@ -163,4 +164,5 @@ def _facts(held: Dispute, sub: str | None) -> dict[str, Any]:
         "grant_id": entry.grant_id,
         "grant_version": entry.grant_version,
         "jti": entry.message_id,
+        "sealed_to": entry.sealed_to,
     }

@@ -210,7 +210,8 @@ def test_no_cell_begins_as_a_formula_does(begins: str) -> None:
         person_id=uuid4(), at=NOON, disclosure_id=uuid4(), company_id=GYM, client_id="g",
         company_name=f"{begins}1+1", purpose="p", channel="pull", outcome="completed", reason=None,
         asked=[f"{begins}x"],
-        given={}, grant_id=None, grant_version=None, message_id=None, reported_at=None, detail=None, milliseconds=None,
+        given={}, grant_id=None, grant_version=None, message_id=None, sealed_to=None, reported_at=None, detail=None,
+        milliseconds=None,
     )  # fmt: skip
     written = b"".join(tables.as_csv([entry], label=str)).decode("utf-8-sig")
     [_, row] = csv.reader(io.StringIO(written, newline=""), strict=True)

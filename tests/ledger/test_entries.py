@@ -54,3 +54,17 @@ def test_what_a_company_may_be_shown_does_not_say_who_the_person_is(place: Place
     for each in log_place.check(place):
         assert str(person_id) not in json.dumps(each.said)
         assert not {"n", "previous"} & each.said.keys()
+
+
+def test_a_row_says_the_keys_it_was_sealed_to_and_an_older_one_what_it_said_before(place: Place) -> None:
+    """What was said of a row when it came to the log is what is said of it for ever."""
+    older, newer = place.new(), place.new(sealed_to=["enc-1", "enc-2"])
+    place.log(older, newer)
+    place.grow()
+    said = {each.disclosure_id: each.said for each in log_place.check(place)}
+    assert said[older.disclosure_id]["v"] == 1
+    assert "sealed_to" not in said[older.disclosure_id]
+    assert said[newer.disclosure_id] == said[older.disclosure_id] | {
+        "v": 2, "sealed_to": ["enc-1", "enc-2"], "disclosure_id": str(newer.disclosure_id),
+        "at": said[newer.disclosure_id]["at"],
+    }  # fmt: skip

@@ -90,9 +90,9 @@ def test_each_row_says_who_what_why_how_and_what_became_of_it(
 
 
 def test_one_row_in_full_is_only_for_its_person(browser: Browser, log: Callable[..., NewDisclosure]) -> None:
-    mine, theirs = log(browser.person_id, became="completed"), log(uuid4())
+    mine, theirs = log(browser.person_id, became="completed", sealed_to=["enc-7"]), log(uuid4())
     text = browser.get(f"/activity/{mine.disclosure_id}").text
-    assert all(words in text for words in ("Brightwell", "Full name", "To send bills", "Received"))
+    assert all(words in text for words in ("Brightwell", "Full name", "To send bills", "Received", "enc-7"))
     assert browser.get(f"/activity/{theirs.disclosure_id}").status_code == 404
 
 

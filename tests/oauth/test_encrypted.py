@@ -11,7 +11,6 @@ from joserfc.jwk import ECKey, OKPKey
 from sqlalchemy import update
 
 from portal import db
-from portal.companies import queries as companies
 from portal.companies.models import ClientKey
 from portal.oauth import encrypted
 
@@ -38,9 +37,7 @@ def give_key(session: Session, client_id: str, key: ECKey | OKPKey, *, minutes: 
 
 
 def seal(session: Session, rp: RelyingParty) -> str:
-    client = companies.client(session, rp.client_id)
-    assert client is not None
-    return encrypted.seal(session, client, JWS)
+    return encrypted.seal(JWS, encrypted.recipient(session, rp.client_id))
 
 
 @pytest.mark.parametrize("key", [ECKey.generate_key("P-256"), OKPKey.generate_key("X25519")], ids=["P-256", "X25519"])

@@ -45,6 +45,12 @@ def token(rp: RelyingParty, person: Person, scope: str = SCOPE) -> dict[str, Any
     return found
 
 
+def sealed_to(settings: Settings, person: Person) -> list[Any]:
+    with db.transaction(settings.database_url) as session:
+        found = ledger.of_person(session, person_id=person.person_id)
+        return [entry.sealed_to for entry in found if entry.channel == "userinfo"]
+
+
 def call(rp: RelyingParty, access_token: str, *, method: str = "GET", **options: Any) -> Answer:  # noqa: ANN401
     proof = rp.proof(PATH, method=method, token=access_token)
     headers = {"Authorization": f"DPoP {access_token}", "DPoP": proof}
@@ -104,6 +110,13 @@ def test_what_is_sealed_is_signed_first(
     assert opened.headers()["cty"] == "JWT"
     assert opened.plaintext is not None
     assert verified(rp, opened.plaintext.decode()).claims["sub"] == given["sub"]
+    assert sealed_to(settings, person) == [[opened.headers()["kid"]]]
+
+
+def test_what_is_not_sealed_names_no_key(rp: RelyingParty, person: Person, settings: Settings) -> None:
+    choose(settings, rp, SIGNED)
+    assert call(rp, token(rp, person)["access_token"]).status_code == 200
+    assert sealed_to(settings, person) == [None]
 
 
 def test_without_a_key_nothing_is_told_and_nothing_logged(rp: RelyingParty, person: Person, settings: Settings) -> None:

@@ -195,7 +195,7 @@ def test_the_client_is_told_which_key_may_go(world: World, firm: Firm) -> None:
 def test_a_detail_of_a_department_is_sealed_to_nobody_else(world: World, firm: Firm, pulling: Caller) -> None:
     """And the one signature holds every department's part: none can be handed another set."""
     billing = add(world, firm, "billing-1", group="billing")
-    world.transact(lambda session: _choose(session, firm, {"email.main": "billing"}))
+    world.transact(lambda session: choose(session, firm, {"email.main": "billing"}))
     shared = world.share(world.person(), firm)
     refused = pulling.get(f"/api/v1/people/{shared.sub}")
     assert refused.status_code == 409, "a department without a key that may be used is waited for"
@@ -211,7 +211,7 @@ def test_a_detail_of_a_department_is_sealed_to_nobody_else(world: World, firm: F
     _opens_only_its_own(_claims(pulled.text)["events"][messages.PROFILE], firm.receiver.key, billing)
 
 
-def _choose(session: Session, firm: Firm, groups: dict[str, str]) -> None:
+def choose(session: Session, firm: Firm, groups: dict[str, str]) -> None:
     found = companies.purpose(session, firm.purpose_id)
     assert found
     departments.choose(session, client_id=firm.client_id, code=found.code, groups=groups)
@@ -238,7 +238,7 @@ def _kids(sealed: str, key: ECKey) -> set[str]:
 def test_a_department_must_be_there_and_the_detail_asked_for(world: World, firm: Firm, groups: dict[str, str]) -> None:
     add(world, firm, "spare-1", group="spare")
     with pytest.raises(departments.DepartmentError):
-        world.transact(lambda session: _choose(session, firm, groups))
+        world.transact(lambda session: choose(session, firm, groups))
 
 
 def test_polls_and_batches_wait_for_a_department_too(app: APIFlask, world: World) -> None:
@@ -247,7 +247,7 @@ def test_polls_and_batches_wait_for_a_department_too(app: APIFlask, world: World
     pulling = Caller(app.test_client(), world, firm)
     world.transact(lambda session: open_stream(session, firm))
     billing = add(world, firm, "billing-1", group="billing")
-    world.transact(lambda session: _choose(session, firm, {"email.main": "billing"}))
+    world.transact(lambda session: choose(session, firm, {"email.main": "billing"}))
     shared = world.share(world.person(), firm)
     assert _polled(pulling) == []
     assert _pulled(pulling, shared.sub)["problem"] == "no-encryption-key"

@@ -126,7 +126,7 @@ FORMS = {
         "ada", lambda _cast: {"duration": "year", "attributes": "email.main"}, ("duration",), _grant,
         optional=("attributes",),
     ),
-    "consent.approval": Form(
+    "approvals.one": Form(
         "ada", lambda _cast: {"answer": "share", "duration": "year", "attributes": "email.main"}, ("duration",),
         lambda cast: {"request_id": cast.asked()}, optional=("attributes",),
     ),
@@ -179,6 +179,10 @@ FORMS = {
     ),
     "dispute_decisions.lift": Form(
         "operator", arguments=lambda cast: {"disclosure_id": cast.disputed("escalated")},
+    ),
+    "voiding.one": Form(
+        "operator", lambda _cast: {"act": "ask", "reason": "Somebody else agreed."}, ("reason",),
+        lambda cast: {"grant_id": cast.wished_id}, status=200,
     ),
     "oauth.answer": Form(
         "ada",

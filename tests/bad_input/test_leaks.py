@@ -116,7 +116,7 @@ def test_markup_is_shown_as_it_was_written(app: Flask, fresh: Cast, settings: Se
             if "GET" not in (rule.methods or ()) or not rule.arguments <= known.keys():
                 continue
             address = path(app, rule.endpoint, {name: known[name] for name in rule.arguments})
-            answer = visitor.client.get(address)
+            answer = visitor.client.get(address, buffered=True)
             assert answer.status_code < 500
             if answer.content_type.startswith("text/html"):
                 assert "<script>alert" not in answer.text, address

@@ -26,6 +26,7 @@ QUESTION, PURPOSE, KEY, REVIEW = "question", "purpose", "key", "review"
 TOLD, REPLAY, MESSAGE, LOGGED = "told app", "replay", "message", "logged message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
+VOIDING = "consent, by an operator"
 ASKED = "dispute, by the company's server"
 LATER, GIVEN = "question by a program", "consent as its company sees it"
 OFFERED = "app with an offer"
@@ -46,7 +47,7 @@ GUARDED = {
     "offers.decline": OFFERED,
     "consent.receipt": GRANT,
     "consent.receipt_file": GRANT,
-    "consent.approval": QUESTION,
+    "approvals.one": QUESTION,
     "ledger.entry": DISCLOSURE,
     "disputes.question": DISCLOSURE,
     "disputes.settle": DISPUTE,
@@ -70,6 +71,7 @@ GUARDED = {
     "purposes.change": PURPOSE,
     "purposes.review": PURPOSE,
     "reviews.one": REVIEW,
+    "voiding.one": VOIDING,
     "companies.app_settings": APP,
     "telling.choose": PURPOSE,
     "company_keys.address": APP,
@@ -120,6 +122,7 @@ OWNERS = {
     ANSWERING: "staff",
     DECIDING: "operator",
     PROVING: "operator",
+    VOIDING: "operator",
     QUESTION: "ada",
     APP: "staff",
     GIVEN: "staff",
@@ -173,6 +176,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         CONSENT: {"grant_id": cast.shared.grant_id},
         LATER: {"grant_id": cast.shared.grant_id, "request_id": cast.question_id},
         GIVEN: {"grant_id": cast.wished_id},
+        VOIDING: {"grant_id": cast.shared.grant_id},
         QUESTION: {"request_id": cast.question_id},
         PURPOSE: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
         REVIEW: cast.reviewed,
@@ -191,7 +195,7 @@ def _methods(app: Flask, endpoint: str) -> list[str]:
 
 def _open(visitor: Visitor, cast: Cast, endpoint: str, address: str, method: str) -> TestResponse:
     if method in SAFE:
-        return visitor.client.open(address, method=method)
+        return visitor.client.open(address, method=method, buffered=True)
     return visitor.send(address, FORMS[endpoint].fields(cast).items())
 
 

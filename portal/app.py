@@ -24,6 +24,7 @@ from portal.consent import (
     record_keys_api,
     slots_web,
 )
+    voiding_web,
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
@@ -81,7 +82,7 @@ PAGES = (
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web, dispute_decisions_web,
-    purposes_web, reviews_web,
+    purposes_web, reviews_web, voiding_web,
     nights_web,
     operators_web, freezing_web, holders_web, check_web, again_web, answers_web,
     offers_web, particulars_web,
@@ -185,5 +186,6 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "log_wrong", nights_web.log_wrong_slot)
     slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)
+    slots.fill(app, "find_consent", voiding_web.find_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)
     slots.fill(app, "endpoints_away", health_web.endpoints_away_slot)

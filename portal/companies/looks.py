@@ -31,10 +31,10 @@ def record(person_id: UUID, *, client_id: str, purpose: str, grant_id: UUID | No
     _record(viewer, person_id, purpose, grant_id, again=again)
 
 
-def record_of_operator(person_id: UUID, *, purpose: str, again: bool = False) -> None:
+def record_of_operator(person_id: UUID, *, purpose: str, grant_id: UUID | None = None, again: bool = False) -> None:
     """Log that an operator opens a page about this person; `again` as for staff."""
     viewer = views.operator(viewer_id(), service_name=settings().service_name)
-    _record(viewer, person_id, purpose, None, again=again)
+    _record(viewer, person_id, purpose, grant_id, again=again)
 
 
 def _record(viewer: Viewer, person_id: UUID, purpose: str, grant_id: UUID | None, *, again: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, func, select
 
 from portal.companies import queries as companies
-from portal.consent import rules, terms
+from portal.consent import numbers, rules, terms
 from portal.consent.models import Grant, GrantVersion, Subject
 from portal.db import now as clock
 from portal.errors import NotFoundError
@@ -17,7 +18,6 @@ from portal.ledger import queries as ledger
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -48,6 +48,22 @@ def by_id(session: Session, *, grant_id: UUID) -> Grant:
     if held is None:
         raise NotFoundError
     return held
+
+
+def quoted(session: Session, *, quoted: str) -> Grant | None:
+    """Return the grant that somebody quotes to an operator, by its id or the number of a receipt (`numbers.of`).
+
+    None where there is none, or a number, which is shorter than an id, is that of two.
+    """
+    try:
+        by = Grant.grant_id == UUID(quoted)
+    except ValueError:
+        tail = numbers.tail(quoted)
+        if tail is None:
+            return None
+        by = func.right(cast(Grant.grant_id, Text), len(tail)) == tail
+    found = session.scalars(select(Grant).where(by).limit(2)).all()
+    return found[0] if len(found) == 1 else None
 
 
 def of_client(session: Session, *, client_id: str, grant_id: UUID) -> Grant | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from portal.consent import freezing, grants, queries, steps, terms
 from portal.errors import InvalidError, RefusedError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portal.consent.models import Grant
     from portal.consent.terms import Wanted
 
-_LONGEST_REASON = 200
+LONGEST_REASON: Final = 200
 
 
 class SharedOnceError(RefusedError):
@@ -30,7 +30,7 @@ class SharedOnceError(RefusedError):
 
 class ReasonError(InvalidError):
     code = "reason-needed"
-    public = f"Say why, in at most {_LONGEST_REASON} characters."
+    public = f"Say why, in at most {LONGEST_REASON} characters."
 
 
 def renew(
@@ -79,7 +79,7 @@ def invalidate(session: Session, *, person_id: UUID, grant_id: UUID, reason: str
     void already stays so.  Raises NotFoundError or ReasonError.
     """
     reason = " ".join(reason.split())
-    if not 0 < len(reason) <= _LONGEST_REASON:
+    if not 0 < len(reason) <= LONGEST_REASON:
         raise ReasonError
     held = grants.locked(session, person_id, grant_id)
     if held.state == "invalidated" or held.state in steps.UNBORN:

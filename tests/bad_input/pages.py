@@ -63,6 +63,12 @@ def _grant(cast: Cast) -> Arguments:
     return {"grant_id": cast.shared.grant_id}
 
 
+def _looked_at(cast: Cast) -> Arguments:
+    """A consent that the operator has looked at already: that is logged."""
+    cast.operator.client.get(f"/ops/consents/{cast.shared.grant_id}")
+    return _grant(cast)
+
+
 def _app(cast: Cast) -> Arguments:
     return {"client_id": cast.firm.client_id}
 
@@ -182,7 +188,7 @@ FORMS = {
     ),
     "voiding.one": Form(
         "operator", lambda _cast: {"act": "ask", "reason": "Somebody else agreed."}, ("reason",),
-        lambda cast: {"grant_id": cast.wished_id}, status=200,
+        _looked_at, status=200,
     ),
     "oauth.answer": Form(
         "ada",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from babel.dates import format_date
 from flask import Blueprint, Response, current_app, render_template, request
 
-from portal import db
 from portal.errors import NotFoundError, TooManyError
 from portal.ledger import exports, filters, lines, published, queries, tables
 from portal.web import context, cursor, limits
@@ -18,11 +18,9 @@ from portal.web.dates import ZONE
 from portal.web.pages import page, wants_fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
-
-    from sqlalchemy.orm import Session
 
     from portal.ledger.filters import Filters
     from portal.ledger.queries import Entry
@@ -33,6 +31,8 @@ PAGE = 50
 RECENT = 5
 # A long file takes its time: whoever fetches one after the other would keep a server from everybody else.
 _FILES = limits.Rate("files", 60, 900)
+_IN_MEMORY: Final = 2**20
+_PIECE: Final = 2**16
 # Of so many rows a page is made: repeats of them stand together.
 _LOOKED_AT = 500
 
@@ -89,32 +89,25 @@ def entry(disclosure_id: UUID) -> Response:
 @person_required
 def table() -> Response:
     labels = _labels()
-    return _file(
-        "activity.csv",
-        "text/csv; charset=utf-8; header=present",
-        _entries(lambda entries: tables.as_csv(entries, label=lambda name: labels.get(name, name))),
-    )
+    written = tables.as_csv(_entries(), label=lambda name: labels.get(name, name))
+    return _file("activity.csv", "text/csv; charset=utf-8; header=present", written)
 
 
 @pages.get("/activity/export.json")
 @person_required
 def document() -> Response:
-    return _file("activity.json", "application/json", _entries(tables.as_json))
+    return _file("activity.json", "application/json", tables.as_json(_entries()))
 
 
 @pages.get("/activity/log.json")
 @person_required
 def log() -> Response:
     """Answer with the person's own log and its proof (`exports.written`)."""
-    newest, whose = published.newest(session()), person_id()
+    newest = published.newest(session())
     if newest is None:
         raise NotFoundError(private="nothing is signed yet")
-    verifier = newest.verifier
-    return _file(
-        "activity-log.json",
-        "application/json",
-        _streamed(lambda apart: exports.written(apart, person_id=whose, verifier=verifier)),
-    )
+    written = exports.written(session(), person_id=person_id(), verifier=newest.verifier)
+    return _file("activity-log.json", "application/json", written)
 
 
 @pages.get("/activity/how-the-log-is-kept")
@@ -151,27 +144,31 @@ def _labels() -> dict[str, str]:
     return dict(cast("tuple[tuple[str, str], ...]", current_app.extensions["portal_catalogue"]))
 
 
-def _entries(write: Callable[[Iterator[Entry]], Iterator[bytes]]) -> Iterator[bytes]:
-    wanted, whose = _chosen().wanted, person_id()
-    return _streamed(lambda apart: write(queries.each_of_person(apart, person_id=whose, wanted=wanted)))
+def _entries() -> Iterator[Entry]:
+    return queries.each_of_person(session(), person_id=person_id(), wanted=_chosen().wanted)
 
 
-def _streamed(write: Callable[[Session], Iterator[bytes]]) -> Iterator[bytes]:
-    """Yield what is written with a session of its own: that of the request is over before the first piece leaves."""
-    url = context.settings().database_url
+def _file(name: str, content_type: str, pieces: Iterator[bytes]) -> Response:
+    """Answer with a file that is whole before its first byte leaves.
+
+    Whoever reads it slowly holds no connection of the database's, and what goes wrong is a page that says so.
+    """
     if wait := limits.spend(_FILES, str(person_id())):
         raise TooManyFilesError(wait)
-
-    def pieces() -> Iterator[bytes]:
-        with db.transaction(url) as apart:
-            yield from write(apart)
-
-    return pieces()
-
-
-def _file(name: str, content_type: str, body: Iterator[bytes]) -> Response:
+    whole = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the answer closes it
+    whole.writelines(pieces)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return Response(body, content_type=content_type, headers=headers)
+    answer = Response(_read(whole), content_type=content_type, headers=headers)
+    answer.content_length = whole.tell()
+    answer.call_on_close(whole.close)
+    return answer
+
+
+def _read(whole: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
+    with whole:
+        whole.seek(0)
+        while piece := whole.read(_PIECE):
+            yield piece
 
 
 def _after(entry: Entry) -> str:

@@ -15,6 +15,7 @@ from portal.config import asset_folder
 from portal.consent import (
     again_web,
     answers_web,
+    approvals_web,
     check_web,
     deletions_web,
     freezing_web,
@@ -23,8 +24,8 @@ from portal.consent import (
     offers_web,
     record_keys_api,
     slots_web,
-)
     voiding_web,
+)
 from portal.consent import web as consent_web
 from portal.consumer import web as consumer_web
 from portal.consumer.catalogue import CATALOGUE, label
@@ -84,7 +85,7 @@ PAGES = (
     disputes_web, dispute_answers_web, dispute_decisions_web,
     purposes_web, reviews_web, voiding_web,
     nights_web,
-    operators_web, freezing_web, holders_web, check_web, again_web, answers_web,
+    operators_web, freezing_web, holders_web, check_web, again_web, answers_web, approvals_web,
     offers_web, particulars_web,
 )  # fmt: skip
 APIS = (
@@ -185,7 +186,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "log_wrong", nights_web.log_wrong_slot)
-    slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)
     slots.fill(app, "find_consent", voiding_web.find_slot)
+    slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)
     slots.fill(app, "endpoints_away", health_web.endpoints_away_slot)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, flash, redirect, request, url_for
 from flask_login import current_user
 
-from portal.consent import asking, cards, freezing, queries, services
+from portal.consent import asking, cards, queries, services
 from portal.consent.forms import AskForm
 from portal.errors import NotFoundError
 from portal.web.access import person_id, person_required
@@ -40,13 +40,12 @@ def again(grant_id: UUID) -> ResponseReturnValue:
         if request.method == "POST":
             return redirect(place, 303)
         return page("consent/not_again.html", card=card, living=living is not None, place=place)
-    freezing.check(session(), person_id=person_id())
     ask = asking.of_grant(session(), keyring=keyring(), held=held)
     form = AskForm(ask).as_chosen()
     if request.method == "POST" and form.declined:
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
     if form.validate_on_submit():
-        return form.second_proof_first(request.path) or _begin(ask, form)
+        return form.first(request.path) or _begin(ask, form)
     return page("consent/again.html", status=422 if form.errors else 200, ask=ask, form=form, card=card)
 
 

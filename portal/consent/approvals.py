@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 
 from portal import config, events, queue
 from portal.companies import queries as companies
-from portal.consent import freezing, queries, services, terms, unwanted
+from portal.consent import counters, freezing, queries, services, terms, unwanted
 from portal.consent.models import ApprovalRequest, Subject
 from portal.db import new_id
 from portal.errors import RefusedError
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import ClientFacts, PurposeFacts
+    from portal.consent.counters import Less
     from portal.consent.models import Grant
+    from portal.consent.services import Reply
+    from portal.consent.terms import Wanted
     from portal.vault.keyring import Keyring
 
 WAITING: Final = "waiting"
 APPROVED: Final = "approved"
 DENIED: Final = "denied"
+DEFERRED: Final = "deferred"
+COUNTERED: Final = "countered"
 CANCELLED: Final = "cancelled"
 EXPIRED: Final = "expired"
 LETTER: Final = "portal.consent.jobs.tell_of_request"
@@ -43,7 +48,7 @@ MESSAGE: Final = "consent.message"
 KEPT: Final = timedelta(days=30)
 _WAITING_AT_ONCE = 3
 _IN_A_DAY = 20
-# Whoever says no this often within a day is not asked again before the day is over.
+# Whoever says no, or not now, this often within a day is not asked again before the day is over.
 _REFUSED_IN_A_DAY = 3
 _LISTED = 50
 _BATCH = 500
@@ -198,19 +203,40 @@ def approve(
     return grant
 
 
-def deny(
-    session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str, Any], now: datetime, for_good: bool = False
-) -> None:
+def reply(row: ApprovalRequest, *, shown: dict[str, Any], wanted: Wanted, now: datetime) -> Reply:
+    """Return a reply to a question that gives nothing now: `shown` is what the person read, `wanted` what was asked."""
+    return services.Reply(
+        person_id=row.person_id, client_id=row.client_id, purpose_id=row.purpose_id, shown=shown, wanted=wanted,
+        asked_at=row.asked_at, now=now,
+    )  # fmt: skip
+
+
+def deny(session: Session, *, request_id: UUID, reply: Reply, for_good: bool = False) -> None:
     """Settle a waiting question with no and keep that; what is shared already stays as it is.
 
-    With `for_good` the company may not ask for the purpose again (`unwanted`).
+    With `for_good` the company may not ask for the purpose again (`unwanted`).  Raises `AnsweredError`.
     """
-    row = take(session, person_id=person_id, request_id=request_id, state=DENIED, now=now)
-    reply = services.Reply(
-        person_id=person_id, client_id=row.client_id, purpose_id=row.purpose_id, shown=shown, asked_at=row.asked_at,
-        now=now,
-    )  # fmt: skip
+    take(session, person_id=reply.person_id, request_id=request_id, state=DENIED, now=reply.now)
     (unwanted.refuse_for_good if for_good else services.refuse)(session, reply)
+
+
+def defer(session: Session, *, request_id: UUID, reply: Reply) -> None:
+    """Settle a waiting question with "not now" and keep that: they may be asked again.  Raises `AnsweredError`."""
+    take(session, person_id=reply.person_id, request_id=request_id, state=DEFERRED, now=reply.now)
+    services.defer(session, reply)
+
+
+def counter(session: Session, *, request_id: UUID, reply: Reply, less: Less) -> Grant:
+    """Settle a waiting question with an offer of less, which then waits for its company (`counters`).
+
+    Raises `AnsweredError` before anything is offered, and as `counters.counter`: the caller takes all of it back then.
+    """
+    # Before any row, as everybody who begins something.
+    freezing.check_giving(session, person_id=reply.person_id)
+    row = take(session, person_id=reply.person_id, request_id=request_id, state=COUNTERED, now=reply.now)
+    made = counters.counter(session, reply, less)
+    row.grant_id = made.grant_id
+    return made
 
 
 def cancel(session: Session, *, person_id: UUID, request_id: UUID, now: datetime) -> None:
@@ -274,7 +300,7 @@ def _let_only_a_few_wait(session: Session, person_id: UUID, company_id: UUID, no
     theirs = select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
     session.execute(theirs.with_for_update())
     open_ones = (ApprovalRequest.state == WAITING) & (ApprovalRequest.expires_at > now)
-    refused = ApprovalRequest.state == DENIED
+    refused = ApprovalRequest.state.in_((DENIED, DEFERRED))
     counted = select(func.count(), func.count().filter(open_ones), func.count().filter(refused)).where(
         ApprovalRequest.person_id == person_id,
         ApprovalRequest.company_id == company_id,

@@ -13,7 +13,7 @@ from flask import request
 from flask_wtf import FlaskForm
 
 from portal.consent import approvals, asking, later, queries, services, terms
-from portal.consent.forms import NEVER, SHARE, AskForm
+from portal.consent.forms import LATER, NEVER, OFFER, SHARE, AskForm
 from portal.db import now as clock
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from portal.consent.asking import Ask
     from portal.consent.models import ApprovalRequest
     from portal.vault.keyring import Keyring
+
+
+# What an answer in the portal's own time bears, beside the words of its page.
+AFAR = {"asked_from_afar": True}
 
 
 class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
@@ -61,11 +65,17 @@ def form_of(ask: Ask, *, now: datetime) -> AskForm | ConfirmForm:
     return ConfirmForm() if ask.covered(now) and not chosen else AskForm(ask).as_chosen()
 
 
-def deny_of(question: Question, form: AskForm | ConfirmForm) -> Callable[..., object]:
-    """Return what settles a question with the no that was given: for now, or for good."""
-    if question.later:
-        return later.decline
-    return partial(approvals.deny, for_good=isinstance(form, AskForm) and form.answer == NEVER)
+def other_answers(question: Question) -> tuple[str, ...]:
+    """Return what may be answered beside yes and no: who adds to what they share has nothing less to offer."""
+    return (LATER,) if question.later else (OFFER, LATER, NEVER)
+
+
+def refusal_of(question: Question, form: AskForm | ConfirmForm) -> Callable[..., object]:
+    """Return what settles a question with the answer that was given: no, not now, or never again."""
+    answer = form.answer if isinstance(form, AskForm) else ""
+    if answer == LATER:
+        return approvals.defer
+    return later.decline if question.later else partial(approvals.deny, for_good=answer == NEVER)
 
 
 def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
@@ -76,7 +86,7 @@ def title(ask: Ask, form: AskForm | ConfirmForm) -> str:
 
 def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
     """Return the exact text of the page without a value, and without the words of the organisation's own."""
-    words = asking.shown(ask) | {"title": title(ask, form), "asked_from_afar": True}
+    words = asking.shown(ask) | AFAR | {"title": title(ask, form)}
     if not isinstance(form, ConfirmForm):
         return words
     return words | {"replaces": "", "how": ask.how_now, "often": "", "answers": ["Approve", "Do not approve"]}
@@ -84,7 +94,7 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
 
 def _check_lives(session: Session, row: ApprovalRequest, named: UUID) -> None:
     held = queries.live_for_purpose(session, person_id=row.person_id, purpose_id=row.purpose_id)
-    # An answer would also end a pause, which nobody asked about.
-    active = held is not None and held.grant_id == named and held.state == "active"
-    if held is None or not active or queries.over(session, held, now=clock()):
+    # An answer would also end a pause, which nobody asked about; what is frozen has to be unfrozen first.
+    lives = held is not None and held.grant_id == named and (held.state == "active" or held.frozen_at is not None)
+    if held is None or not lives or queries.over(session, held, now=clock()):
         raise services.StoppedError

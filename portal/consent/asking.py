@@ -270,10 +270,7 @@ def agreed(session: Session, *, held: Grant) -> Wanted:
 
 
 def of_grant(session: Session, *, keyring: Keyring, held: Grant, version: int | None = None) -> Ask:
-    """Return what to ask a person who comes back to what they share, or shared: within the terms they last answered.
-
-    `version` and what is raised are as in `build`.
-    """
+    """Return what to ask, as `build`, a person who comes back to what they share or shared: within what they agreed."""
     return build(
         session, keyring=keyring, person_id=held.person_id, client_id=held.client_id, purpose_id=held.purpose_id,
         wanted=agreed(session, held=held), version=version,

@@ -9,12 +9,13 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
-from flask import request
+from flask import redirect, request, url_for
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, SelectField, SelectMultipleField
 from wtforms.validators import ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from portal.consent import freezing
 from portal.vault.keyring import SESSION
 from portal.web import context
 from portal.web.access import has_two_proofs, person_id, to_second_proof
@@ -32,6 +33,18 @@ KEEP = "keep"
 LATER = "later"
 NEVER = "never"
 OFFER = "offer"
+
+
+def way_there(place: str, *, proof: bool) -> ResponseReturnValue | None:
+    """Return where a person must go before they can share anything, and back to `place`; None where they can.
+
+    Whoever has frozen everything unfreezes it first; with `proof` they prove once more that it is them.
+    """
+    try:
+        freezing.check_giving(context.session(), person_id=person_id())
+    except freezing.FrozenError:
+        return redirect(url_for("freezing.unfreeze", next=place), 303)
+    return to_second_proof(place) if proof and not has_two_proofs() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +131,13 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         answer = {"attributes": attributes, "duration": duration, "by": self._by(attributes, duration)}
         return urlencode(answer, doseq=True)
 
-    def second_proof_first(self, place: str, *, always: bool = False) -> ResponseReturnValue | None:
-        """Return the way to the second proof and back to `place` with what was chosen; None where none is needed.
+    def first(self, place: str, *, proof: bool = False) -> ResponseReturnValue | None:
+        """Return where the person must go before they share, and back to `place` with what they chose; else None.
 
-        It is needed where a detail takes it, or `always`.
+        A second proof is needed where a detail takes one, or with `proof`.
         """
-        if has_two_proofs() or not (always or self.ask.needs_second_proof(self.choice().attributes)):
-            return None
-        return to_second_proof(f"{place}{'&' if '?' in place else '?'}{self.as_query()}")
+        back = f"{place}{'&' if '?' in place else '?'}{self.as_query()}"
+        return way_there(back, proof=proof or self.ask.needs_second_proof(self.choice().attributes))
 
     def as_chosen(self) -> Self:
         """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import PurposeFacts
     from portal.consent.models import ApprovalRequest, Grant
+    from portal.consent.services import Reply
     from portal.vault.keyring import Keyring
 
 # Between two questions of this kind about the same purpose, whatever was answered to the first.
@@ -121,14 +122,15 @@ def asked_for(row: ApprovalRequest) -> list[str]:
     return list(row.asked.get("left_out", ()))
 
 
-def decline(session: Session, *, person_id: UUID, request_id: UUID, shown: dict[str, Any], now: datetime) -> None:
+def decline(session: Session, *, request_id: UUID, reply: Reply) -> None:
     """Settle a question of this kind with no, and keep that as a step; raises `approvals.AnsweredError`."""
+    person_id, now = reply.person_id, reply.now
     row = approvals.take(session, person_id=person_id, request_id=request_id, state=approvals.DENIED, now=now)
     held = queries.hold(session, person_id=person_id, grant_id=grant_of(row) or new_id())
     if held is None:
         return
     names = _note(session, row, held)
-    steps.take(session, held, LEFT_OUT, "person", {}, shown=shown, asked=names, at=now)
+    steps.take(session, held, LEFT_OUT, "person", {}, shown=reply.shown, asked=names, at=now)
 
 
 def answered(session: Session, *, row: ApprovalRequest, held: Grant) -> None:

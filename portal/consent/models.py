@@ -118,7 +118,8 @@ class ConsentLetter(Base):
 class ApprovalRequest(Base):
     """A company's question to somebody it knows already, waiting for their answer in the portal.
 
-    `state` is `waiting`, `approved`, `denied`, `cancelled` or `expired`.  `sealed_message` opens as attribute
+    `state` is `waiting`, `approved`, `denied`, `deferred` ("not now"), `countered` (they offer less), `cancelled` or
+    `expired`.  `grant_id` is what came of a yes or an offer.  `sealed_message` opens as attribute
     `consent.message`, version 1: what both sides show, so that the person knows which question it is.
     """
 

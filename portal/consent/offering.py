@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from portal.consent.asking import Ask, Item
 
 COUNTER = "counter"
+BACK = "back"
 SEND = "Send this offer"
 _WAYS = {
     terms.UPDATED: "Kept up to date: they get a new one at once when you change it",

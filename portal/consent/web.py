@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, flash, jsonify, redirect, request, url_for
@@ -12,12 +10,10 @@ from flask_login import current_user
 from portal.companies import queries as companies
 from portal.consent import (
     approvals,
-    approving,
     asking,
     cards,
     freezing,
     holders,
-    later,
     queries,
     receipts,
     services,
@@ -26,8 +22,8 @@ from portal.consent import (
 from portal.consent.forms import AskForm
 from portal.consumer.catalogue import CATALOGUE
 from portal.db import now as clock
-from portal.errors import InvalidError, NotFoundError, RefusedError
-from portal.web.access import has_two_proofs, person_id, person_required, to_second_proof
+from portal.errors import InvalidError, NotFoundError
+from portal.web.access import person_id, person_required
 from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page, wants_fragment
 
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from portal.companies.queries import ClientFacts, PurposeFacts
-    from portal.consent.models import ApprovalRequest, Grant
+    from portal.consent.models import Grant
 
 pages = Blueprint("consent", __name__)
 
@@ -73,42 +69,6 @@ def recipients() -> Response:
     return page("consent/recipients.html", "recipients", attributes=wanted)
 
 
-@pages.get("/sharing/requests")
-@person_required
-def requests() -> Response:
-    return page("consent/requests.html", questions=approvals.of_person(session(), person_id=person_id(), now=now()))
-
-
-@pages.route("/sharing/requests/<uuid:request_id>", methods=["GET", "POST"])
-@person_required
-def approval(request_id: UUID) -> ResponseReturnValue:
-    """Ask the person what a company asked from afar; whatever comes after the first answer changes nothing."""
-    question = approvals.question(session(), person_id=person_id(), request_id=request_id, now=now())
-    if question is None:
-        raise NotFoundError
-    if not question.waiting:
-        return _settled(question)
-    try:
-        ask = approving.build(session(), keyring=keyring(), row=question.row)
-    except (InvalidError, NotFoundError, RefusedError):
-        # The company has changed its purpose since: what it asked can no longer be agreed to.
-        return _settled(replace(question, state=approvals.CANCELLED))
-    form = approving.form_of(ask, now=now())
-    if request.method == "POST" and (form.declined or form.validate_on_submit()):
-        return _second_proof_first(question, form) or _answer(question, ask, form)
-    return page(
-        "consent/request.html",
-        status=422 if form.errors else 200,
-        question=question,
-        title=approving.title(ask, form),
-        message=approvals.message_of(session(), keyring=keyring(), row=question.row),
-        ask=ask,
-        form=form,
-        confirming=isinstance(form, approving.ConfirmForm),
-        proof_to_come=question.wants_two_proofs and not has_two_proofs(),
-    )
-
-
 @pages.get("/sharing/<uuid:grant_id>")
 @person_required
 def agreement(grant_id: UUID) -> Response:
@@ -126,8 +86,8 @@ def change(grant_id: UUID) -> ResponseReturnValue:
     ask = asking.of_grant(session(), keyring=keyring(), held=held, version=held.purpose_version)
     form = AskForm(ask, ends=asking.as_now(held)).as_chosen()
     if form.validate_on_submit():
-        if to_proof := form.second_proof_first(request.path):
-            return to_proof
+        if elsewhere := form.first(request.path):
+            return elsewhere
         _keep(held, ask, form)
         flash(f"Saved. {card.company_name} now gets what you chose.")
         return redirect(url_for("consent.receipt", grant_id=grant_id), 303)
@@ -197,68 +157,6 @@ def receipt_file(grant_id: UUID) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{record["receipt_id"]}.json"'
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _settled(question: approvals.Question) -> Response:
-    return page("consent/request_settled.html", status=409 if request.method == "POST" else 200, question=question)
-
-
-def _second_proof_first(
-    question: approvals.Question, form: AskForm | approving.ConfirmForm
-) -> ResponseReturnValue | None:
-    # Whoever says no need not prove anything more.
-    if form.declined or has_two_proofs():
-        return None
-    here = url_for("consent.approval", request_id=question.id)
-    if isinstance(form, approving.ConfirmForm):
-        return to_second_proof(here) if question.wants_two_proofs else None
-    return form.second_proof_first(here, always=question.wants_two_proofs)
-
-
-def _answer(
-    question: approvals.Question, ask: asking.Ask, form: AskForm | approving.ConfirmForm
-) -> ResponseReturnValue:
-    mine: dict[str, Any] = {"person_id": person_id(), "request_id": question.id, "now": now()}
-    here = url_for("consent.approval", request_id=question.id)
-    try:
-        if form.declined:
-            approving.deny_of(question, form)(session(), shown=approving.shown(ask, form), **mine)
-        else:
-            approvals.approve(
-                session(),
-                give=partial(_given, question.row, ask, form),
-                authenticated_at=current_user.authenticated_at,
-                level=current_user.level,
-                **mine,
-            )
-    except (approvals.AnsweredError, freezing.FrozenError) as error:
-        flash(error.public, "hold")
-    return redirect(here, 303)
-
-
-def _given(row: ApprovalRequest, ask: asking.Ask, form: AskForm | approving.ConfirmForm) -> Grant:
-    if isinstance(form, approving.ConfirmForm):
-        return approvals.confirmed(session(), row=row, now=now())
-    choice = form.choice()
-    given = services.give(
-        session(),
-        person_id=row.person_id,
-        client_id=row.client_id,
-        purpose_id=row.purpose_id,
-        attributes=choice.attributes,
-        mode=choice.mode,
-        days=choice.days,
-        level=current_user.level,
-        wanted=ask.wanted,
-        shown=approving.shown(ask, form),
-        now=now(),
-        effect=ask.effect,
-        grant_id=later.grant_of(row),
-        asked_at=row.asked_at,
-        version=ask.purpose_version,
-    )
-    later.answered(session(), row=row, held=given)
-    return given
 
 
 def _mine(grant_id: UUID) -> Grant:

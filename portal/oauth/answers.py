@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DENIED: Final = "access_denied"
 DECLINED: Final = "The person declined."
 PUT_OFF: Final = "The person will decide another time. You may ask again."
+FROZEN: Final = "The person has frozen everything they share. Nothing new begins until they unfreeze it."
 OFFERED: Final = "The person offers less than you asked for. Nothing is shared until you accept the offer."
 
 

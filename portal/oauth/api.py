@@ -84,7 +84,7 @@ def _refused(error: OAuthError) -> Response:
     log.info("%s refused: %s %s (%s)", g.request_id, error.code, type(error).__name__, error.private)
     if shut := limits.failed(error.code):
         return shut
-    response = _json(error.status, {"error": error.code, "error_description": error.public})
+    response = _json(error.status, {"error": error.code, "error_description": error.public, **error.members})
     return limits.waits(response, error.wait) if isinstance(error, TooManyRequestsError) else response
 
 

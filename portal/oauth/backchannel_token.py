@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, or_, select, text, update
 
 from portal.companies.metadata import CIBA
-from portal.consent import approvals, terms
+from portal.consent import approvals, terms, unwanted
 from portal.consent import queries as consents
 from portal.errors import NotFoundError
-from portal.oauth import tokens
+from portal.oauth import answers, tokens
 from portal.oauth.errors import InvalidGrantError, InvalidRequestError, OAuthError
 from portal.oauth.models import BackchannelRequest
 from portal.oauth.token_endpoint import TokenGrant
@@ -64,10 +64,32 @@ class ExpiredTokenError(OAuthError):
 
 
 class AccessDeniedError(OAuthError):
-    """CIBA section 11."""
+    """CIBA section 11; the sentence says which answer it was, as it does behind a consent screen."""
 
     code = "access_denied"
-    public = "The person declined, or the purpose was withdrawn."
+    public = "What you asked for can no longer be agreed to: you have withdrawn or changed the purpose."
+
+
+class DeclinedError(AccessDeniedError):
+    public = answers.DECLINED
+
+
+class PutOffError(AccessDeniedError):
+    public = answers.PUT_OFF
+
+
+class OfferedError(AccessDeniedError):
+    """The person offers less; `offer` names the grant that waits."""
+
+    public = answers.OFFERED
+
+    def __init__(self, grant_id: UUID | None) -> None:
+        super().__init__()
+        self.members = {"offer": str(grant_id)}
+
+
+class NotWantedError(AccessDeniedError):
+    public = unwanted.NotWantedError.public
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +156,20 @@ def _answer(session: Session, row: BackchannelRequest, now: datetime) -> Approve
         _check_still_asked(session, asked, now)
         raise _pending(session, row, now)
     if asked.state != approvals.APPROVED:
-        raise AccessDeniedError
+        raise _denied(session, asked)
     return _approved(row, asked)
+
+
+def _denied(session: Session, asked: ApprovalRequest) -> AccessDeniedError:
+    if asked.state == approvals.COUNTERED:
+        return OfferedError(asked.grant_id)
+    if asked.state == approvals.DENIED:
+        try:
+            unwanted.check(session, person_id=asked.person_id, purpose_id=asked.purpose_id)
+        except unwanted.NotWantedError:
+            return NotWantedError()
+    plain = {approvals.DENIED: DeclinedError, approvals.DEFERRED: PutOffError}
+    return plain.get(asked.state, AccessDeniedError)()
 
 
 def _approved(row: BackchannelRequest, asked: ApprovalRequest) -> Approved:

@@ -7,13 +7,23 @@ these; none says whether a client, a person or a token exists.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
 from portal.errors import PortalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class OAuthError(PortalError):
-    """A refusal with one of the registered error codes (RFC 6749 section 11.4); `code` is that code."""
+    """A refusal with one of the registered error codes (RFC 6749 section 11.4); `code` is that code.
+
+    `members` stand beside the error in the answer.
+    """
 
     status = 400
+    members: Mapping[str, str] = MappingProxyType({})
 
 
 class InvalidRequestError(OAuthError):

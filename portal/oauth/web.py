@@ -10,10 +10,10 @@ from uuid import UUID
 from flask import Blueprint, g, redirect, request
 from flask_login import current_user
 
-from portal.consent import asking, offering, terms, unwanted
+from portal.consent import asking, freezing, offering, terms, unwanted
 from portal.consent import queries as consents
 from portal.consent import services as consent
-from portal.consent.forms import OFFER, AskForm
+from portal.consent.forms import OFFER, AskForm, way_there
 from portal.errors import InvalidError, NotFoundError, RefusedError
 from portal.identity import browser
 from portal.identity.forms import PlainForm
@@ -22,7 +22,7 @@ from portal.oauth.authentication_request import Lacking
 from portal.oauth.errors import PersonDiffersError
 from portal.oauth.forms import ConfirmForm
 from portal.web import context
-from portal.web.access import SIGN_IN, has_two_proofs, public, to_second_proof
+from portal.web.access import SIGN_IN, public, to_second_proof
 from portal.web.pages import page
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 pages = Blueprint("oauth", __name__)
-_SIGNING_IN = "/account/"
-BACK = "back"
+_ON_THE_WAY = ("/account/", "/sharing/unfreeze")
 
 
 @pages.url_value_preprocessor
@@ -54,10 +53,10 @@ def _for_people(_endpoint: str | None, _values: object) -> None:
 
 
 @pages.before_app_request
-def _let_signing_in_lead_back() -> None:
-    # Whoever comes back from signing in may be led straight on to the client, and a browser holds that against
-    # the page on which the form stood: its policy names the client as the consent screen's does.
-    place = request.args.get("next", "") if request.path.startswith(_SIGNING_IN) else ""
+def _let_what_comes_first_lead_back() -> None:
+    # Whoever comes back from signing in, or unfreezing, may be led straight on to the client, and a browser holds that
+    # against the page on which the form stood: its policy names the client as the consent screen's does.
+    place = request.args.get("next", "") if request.path.startswith(_ON_THE_WAY) else ""
     if place.startswith(authorization.ADDRESS + "?"):
         g.form_action_origins = authorization.origins_behind(context.session(), place, now=context.now())
 
@@ -175,8 +174,11 @@ def _with_question(pushed: PushedRequest, client: ClientFacts, then: Step) -> Re
     if not authorization.wishes(pushed).silent:
         return then(pushed, client, ask)
     # No page was wanted, so there is none from which an answer could have come either.
-    agreed = ask.covered(context.now())
-    return _shared(pushed, ask, ConfirmForm()) if agreed else _refused(pushed, "consent_required")
+    if ask.covered(context.now()):
+        return _shared(pushed, ask, ConfirmForm())
+    if freezing.since(context.session(), person_id=current_user.person_id) is not None:
+        return _refused(pushed, "interaction_required", description=answers.FROZEN)
+    return _refused(pushed, "consent_required")
 
 
 def _not_wanted(pushed: PushedRequest, ask: Ask) -> Response | None:
@@ -197,7 +199,7 @@ def _put(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> Response:
 def _take(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> ResponseReturnValue:
     answer = request.form.get("answer", "")
     offers = answer in {OFFER, offering.COUNTER}
-    if answer == BACK or (offers and not ask.can_offer):
+    if answer == offering.BACK or (offers and not ask.can_offer):
         # Whoever shares for this by now, by another window, reads what that changes instead.
         return _away(_address(pushed))
     if offers:
@@ -207,8 +209,8 @@ def _take(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> ResponseRetur
         return _declined(pushed, ask, form)
     if not form.validate_on_submit():
         return _screen(pushed, client, ask, form, status=422)
-    proof = form.second_proof_first(_address(pushed)) if isinstance(form, AskForm) else None
-    return proof or _shared(pushed, ask, form)
+    elsewhere = form.first(_address(pushed)) if isinstance(form, AskForm) else None
+    return elsewhere or _shared(pushed, ask, form)
 
 
 def _ask(pushed: PushedRequest) -> Ask:
@@ -263,8 +265,8 @@ def _offer(pushed: PushedRequest, ask: Ask, *, sent: bool) -> ResponseReturnValu
     if not sent or not form.validate_on_submit():
         return _offer_page(pushed, ask, form, status=422 if sent else 200)
     less = form.offered(level=current_user.level)
-    if terms.sensitive(less.attributes) and not has_two_proofs():
-        return to_second_proof(_address(pushed))
+    if elsewhere := way_there(_address(pushed), proof=terms.sensitive(less.attributes)):
+        return elsewhere
     try:
         outcome = answers.counter(context.session(), _reply(pushed, ask, offering.shown(ask, form)), less)
     except InvalidError as error:

@@ -134,7 +134,7 @@ class LaterAnswer(BaseModel):
 
     request_id: UUID
     grant_id: UUID
-    state: Literal["waiting", "approved", "denied", "cancelled", "expired"]
+    state: Literal["waiting", "approved", "denied", "deferred", "cancelled", "expired"]
     attributes: list[str]
     shared: list[str]
     asked_at: AwareDatetime

@@ -67,7 +67,11 @@ _PROBLEM: Final = {
 _OAUTH_ERROR: Final = {
     "type": "object",
     "description": "A refusal of the authorization server (RFC 6749 section 5.2).",
-    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+    "properties": {
+        "error": {"type": "string"},
+        "error_description": {"type": "string"},
+        "offer": {"type": "string", "description": "The grant that a person offers instead of what was asked."},
+    },
     "required": ["error", "error_description"],
     "additionalProperties": False,
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from portal.config import Settings
     from portal.consent.models import Grant
+    from portal.consent.services import Reply
     from portal.vault.keyring import Keyring
 
 SECOND = timedelta(seconds=1)
@@ -51,7 +52,13 @@ def approve(session: Session, person_id: UUID, request_id: UUID, offer: Offer, *
 
 
 def deny(session: Session, person_id: UUID, request_id: UUID) -> None:
-    approvals.deny(session, person_id=person_id, request_id=request_id, shown={"title": "Share?"}, now=db.now())
+    approvals.deny(session, request_id=request_id, reply=reply(session, person_id, request_id))
+
+
+def reply(session: Session, person_id: UUID, request_id: UUID) -> Reply:
+    row = approvals.find(session, person_id=person_id, request_id=request_id)
+    assert row
+    return approvals.reply(row, shown={"title": "Share?"}, wanted=terms.wanted(row.asked), now=db.now())
 
 
 def test_an_answer_settles_it_and_is_told(

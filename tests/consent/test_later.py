@@ -9,7 +9,7 @@ import pytest
 
 from portal import db
 from portal.companies import services as companies
-from portal.consent import approvals, queries, services
+from portal.consent import approvals, later, queries, services
 from tests.consent.browser import Browser
 
 if TYPE_CHECKING:
@@ -147,3 +147,22 @@ def test_staff_find_somebody_by_the_identifier_they_know(staff: Browser, lacking
     assert "You know nobody by this identifier" in staff.get("/org/consents?person=nobody").text
     assert staff.get(f"/org/consents?person={'x' * 101}").status_code == 422
     assert staff.get("/org/consents?after=x").status_code == 422
+
+
+def test_not_now_leaves_the_detail_to_be_asked_for_another_time(
+    staff: Browser, browser: Browser, lacking: Grant, settings: Settings
+) -> None:
+    staff.send(f"{place(lacking)}/ask", attributes=MAIL)
+    here = f"/sharing/requests/{asked(settings, browser)}"
+    page = browser.get(here).text
+    assert "Not now" in page
+    assert "Never ask me again" not in page
+    assert browser.send(here, answer="later").status_code == 303
+    said = words(browser.get(here).text)
+    assert "You put off your answer" in said
+    assert "once 30 days have gone by" in said
+    assert now_shared(settings, lacking) == ("active", [NAME], "given")
+    with db.transaction(settings.database_url) as session:
+        last = later.of_grant(session, lacking)
+        assert last
+        assert last.declined == []

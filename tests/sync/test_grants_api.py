@@ -58,9 +58,10 @@ def answer(world: World, shared: Shared, told: TestResponse, *, names: list[str]
     request_id = told.get_json()["request_id"]
 
     def no(session: Any) -> None:  # noqa: ANN401 - a session
-        later.decline(
-            session, person_id=shared.person_id, request_id=request_id, shown={"title": "More?"}, now=db.now()
-        )
+        row = approvals.find(session, person_id=shared.person_id, request_id=request_id)
+        assert row
+        reply = approvals.reply(row, shown={"title": "More?"}, wanted=terms.wanted(row.asked), now=db.now())
+        later.decline(session, request_id=row.request_id, reply=reply)
 
     def yes(session: Any) -> None:  # noqa: ANN401 - a session
         row = approvals.find(session, person_id=shared.person_id, request_id=request_id)

@@ -10,6 +10,7 @@ from flask_login import current_user
 
 from portal.consent import cards, freezing
 from portal.db import now as clock
+from portal.identity import onward
 from portal.web.access import person_id, person_required, recent_sign_in
 from portal.web.context import now, session
 from portal.web.pages import page
@@ -39,16 +40,21 @@ def freeze() -> ResponseReturnValue:
 @pages.route("/sharing/unfreeze", methods=["GET", "POST"])
 @recent_sign_in
 def unfreeze() -> ResponseReturnValue:
-    """Let the person choose what goes on; whoever only found their open browser cannot."""
+    """Let the person choose what goes on; whoever only found their open browser cannot.
+
+    The address may say where that leads: the question that they were about to say yes to.
+    """
+    onwards = onward.place(url_for("consent.sharing"))
     if freezing.since(session(), person_id=person_id()) is None:
-        return redirect(url_for("consent.sharing"), 303)
+        return redirect(onwards, 303)
     held = freezing.frozen(session(), person_id=person_id())
     if request.method == "POST":
         wanted = {grant.grant_id for grant in held} if request.form.get("which") == ALL else _ticked()
         done = freezing.unfreeze(session(), person_id=person_id(), resume=wanted, now=clock())
         flash(_said(done))
-        return redirect(url_for("consent.sharing"), 303)
-    return page("consent/unfreeze.html", cards=cards.of_grants(session(), grants=held, now=now()))
+        return redirect(onwards, 303)
+    back = onward.place("")
+    return page("consent/unfreeze.html", cards=cards.of_grants(session(), grants=held, now=now()), back=back)
 
 
 def frozen_slot() -> str:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, update
 
 from portal import db
-from portal.consent import chain, freezing, queries, renewing, rules, services
+from portal.consent import chain, freezing, later, queries, renewing, rules, services
 from portal.consent.freezing import FrozenError
 from portal.consent.models import Grant
 from portal.identity.models import BrowserSession
@@ -244,11 +244,16 @@ def test_a_question_from_afar_waits_while_it_lasts(
     browser.send("/sharing/freeze")
     found = re.search(r'name="seen"[^>]*value="([^"]+)"', browser.get(asked).text)
     assert found
-    answer: dict[str, Any] = {"answer": "share", "duration": "year", "seen": found[1]}
-    assert browser.send(asked, **answer).headers["Location"] == asked
-    assert "All sharing is frozen." in browser.get(asked).text
+    answer: dict[str, Any] = {"answer": "share", "duration": "year", "seen": found[1], "attributes": "email.main"}
+    assert "Everything you share is frozen. If you choose" in browser.get(asked).text
+    way = browser.send(asked, **answer).headers["Location"]
+    assert way.startswith("/sharing/unfreeze?next=/sharing/requests/")
     assert asking_state(settings, browser.person_id, request_id).state == "waiting"
-    browser.send("/sharing/unfreeze", which="all")
+    assert "you go back to the question" in browser.get(way).text
+    back = browser.send(way, which="all").headers["Location"]
+    # What they chose before is as they left it, and only their answer shares it.
+    assert re.search(r'value="email.main" checked', browser.get(back).text)
+    assert asking_state(settings, browser.person_id, request_id).state == "waiting"
     browser.send(asked, **answer)
     assert asking_state(settings, browser.person_id, request_id).state == "approved"
 
@@ -280,3 +285,50 @@ def test_unfreezing_takes_a_fresh_sign_in(settings: Settings, held: list[Grant],
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/account/sign-in")
     assert states(settings, held) == ["paused*", "paused*", "paused"]
+
+
+def test_sharing_again_leads_by_way_of_unfreezing_back_to_the_question(
+    settings: Settings, held: list[Grant], browser: Browser
+) -> None:
+    stopped = held[0]
+    browser.send(f"/sharing/{stopped.grant_id}/stop")
+    browser.send("/sharing/freeze")
+    again = f"/sharing/{stopped.grant_id}/again"
+    page = browser.get(again)
+    assert (page.status_code, "Everything you share is frozen. If you choose" in page.text) == (200, True)
+    found = re.search(r'name="seen"[^>]*value="([^"]+)"', page.text)
+    assert found
+    answer: dict[str, Any] = {"answer": "share", "duration": "year", "seen": found[1], "attributes": "email.main"}
+    way = browser.send(again, **answer).headers["Location"]
+    assert way.startswith(f"/sharing/unfreeze?next={again}")
+    assert browser.get(f"/sharing/{stopped.grant_id}").text.count("Share again") >= 1
+    back = browser.send(way, which="ticked").headers["Location"]
+    shown = browser.get(back).text
+    assert re.search(r'value="email.main" checked', shown)
+    assert "Everything you share is frozen" not in shown
+    assert states(settings, held) == ["withdrawn", "paused", "paused"], "only what is ticked goes on"
+    made = browser.send(again, **answer)
+    assert made.headers["Location"].endswith("/receipt")
+
+
+def test_a_question_about_more_stays_open_while_what_it_adds_to_is_frozen(
+    settings: Settings, keys: Keyring, held: list[Grant], offers: list[Offer], browser: Browser
+) -> None:
+    with db.transaction(settings.database_url) as session:
+        request_id = later.ask(
+            session, keyring=keys, client_id=offers[0].client_id, grant_id=held[0].grant_id,
+            attributes=["phone.mobile"], now=db.now(),
+        )  # fmt: skip
+    asked = f"/sharing/requests/{request_id}"
+    browser.send("/sharing/freeze")
+    page = browser.get(asked).text
+    assert "They ask for more, once" in page
+    found = re.search(r'name="seen"[^>]*value="([^"]+)"', page)
+    assert found
+    answer: dict[str, Any] = {"answer": "share", "duration": "keep", "seen": found[1], "attributes": "phone.mobile"}
+    way = browser.send(asked, **answer).headers["Location"]
+    assert way.startswith(f"/sharing/unfreeze?next={asked}")
+    back = browser.send(way, which="all").headers["Location"]
+    assert re.search(r'value="phone.mobile" checked', browser.get(back).text)
+    browser.send(asked, **answer)
+    assert asking_state(settings, browser.person_id, request_id).state == "approved"

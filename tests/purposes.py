@@ -40,6 +40,6 @@ def only(session: Session, client_id: str) -> UUID:
 
 
 def let_nobody_wait(session: Session) -> None:
-    """Make a draft again of all that other tests have sent for review: a page shows the hundred that wait longest."""
+    """Make a draft again of all that other tests have sent for review: a page shows those that wait longest."""
     waiting = update(PurposeVersion).where(PurposeVersion.state == purpose_queries.WAITING)
     session.execute(waiting.values(state=purpose_queries.DRAFT))

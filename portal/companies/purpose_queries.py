@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from portal.companies import queries
 from portal.companies.clients import ENDED
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import ClientFacts, PurposeFacts
 
+    Cursor = tuple[datetime, UUID]
+
 DRAFT, WAITING, SENT_BACK, LIVE, REPLACED = "draft", "waiting", "sent-back", "live", "replaced"
 OPEN: Final = (DRAFT, WAITING)
 DAY: Final = timedelta(days=1)
-_DECIDED_SHOWN = 20
-_WAITING_SHOWN = 100
+_LISTED = 50
 _WAITS = PurposeVersion.state == WAITING, Purpose.withdrawn_at.is_(None), Client.state != ENDED
 _CONTENT = (
     "sentence", "dpv", "lawful_basis", "mode", "required", "optional", "retention_days", "longest_days", "pulls_a_day",
@@ -87,10 +88,13 @@ def review(session: Session, *, purpose_id: UUID, version: int) -> Review:
     return found[0]
 
 
-def waiting(session: Session) -> list[Review]:
-    """Return what waits for review, the longest first; at most a hundred."""
-    rows = _versions().join(Client).where(*_WAITS).order_by(PurposeVersion.sent_at)
-    return _reviews(session, _facts(session.execute(rows.limit(_WAITING_SHOWN))))
+def waiting(session: Session, *, after: Cursor | None = None, limit: int = _LISTED) -> list[Review]:
+    """Return what waits for review, the longest first, behind `after` = (sent_at, purpose_id)."""
+    rows = _versions().join(Client).where(*_WAITS)
+    if after is not None:
+        rows = rows.where(tuple_(PurposeVersion.sent_at, PurposeVersion.purpose_id) > after)
+    ordered = rows.order_by(PurposeVersion.sent_at, PurposeVersion.purpose_id)
+    return _reviews(session, _facts(session.execute(ordered.limit(limit))))
 
 
 def waiting_count(session: Session) -> int:
@@ -99,10 +103,13 @@ def waiting_count(session: Session) -> int:
     return session.scalar(rows.where(*_WAITS)) or 0
 
 
-def decided(session: Session) -> list[Review]:
-    """Return what operators decided last, the latest first."""
-    rows = _versions().where(PurposeVersion.decided_by.is_not(None)).order_by(PurposeVersion.decided_at.desc())
-    return _reviews(session, _facts(session.execute(rows.limit(_DECIDED_SHOWN))))
+def decided(session: Session, *, before: Cursor | None = None, limit: int = _LISTED) -> list[Review]:
+    """Return what operators decided, the latest first, earlier than `before` = (decided_at, purpose_id)."""
+    rows = _versions().where(PurposeVersion.decided_by.is_not(None))
+    if before is not None:
+        rows = rows.where(tuple_(PurposeVersion.decided_at, PurposeVersion.purpose_id) < before)
+    ordered = rows.order_by(PurposeVersion.decided_at.desc(), PurposeVersion.purpose_id.desc())
+    return _reviews(session, _facts(session.execute(ordered.limit(limit))))
 
 
 def version_facts(purpose: Purpose, row: PurposeVersion) -> VersionFacts:

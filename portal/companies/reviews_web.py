@@ -12,20 +12,25 @@ from portal.companies import ceilings, purpose_queries, queries, rules, versions
 from portal.companies.forms import RefusableForm
 from portal.companies.reviewing import changes
 from portal.errors import PortalError
+from portal.web import cursor
 from portal.web.access import operator_required, person_id
 from portal.web.context import now, session
 from portal.web.pages import page
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from flask import Response
     from flask.typing import ResponseReturnValue
     from wtforms import Field
 
+    from portal.companies.purpose_queries import Review
+
 pages = Blueprint("reviews", __name__, url_prefix="/ops/purposes")
 _LIVE, _BACK = "live", "back"
 _LONGEST: Final = 500
+_PAGE: Final = 50
 
 
 class DecisionForm(RefusableForm):
@@ -52,10 +57,17 @@ class DecisionForm(RefusableForm):
 @pages.get("")
 @operator_required
 def waiting() -> Response:
+    before, behind = cursor.before(), cursor.behind()
+    waits = [] if before else purpose_queries.waiting(session(), after=behind, limit=_PAGE + 1)
+    decided = [] if behind else purpose_queries.decided(session(), before=before, limit=_PAGE + 1)
+    shown, older = cursor.part(waits, _PAGE, _sent), cursor.part(decided, _PAGE, _decided)
     return page(
         "companies/reviews.html",
-        waiting=purpose_queries.waiting(session()),
-        decided=purpose_queries.decided(session()),
+        waiting=shown.rows,
+        more=shown.last,
+        decided=older.rows,
+        older=older.last,
+        continued=bool(before or behind),
     )
 
 
@@ -78,6 +90,14 @@ def purposes_waiting_slot() -> str:
     """Return how many purposes wait for an operator, as a line; empty when none does."""
     count = purpose_queries.waiting_count(session())
     return render_template("companies/_reviews_waiting.html", count=count) if count else ""
+
+
+def _sent(one: Review) -> tuple[datetime, UUID]:
+    return one.version.sent_at or one.version.drafted_at, one.version.purpose.purpose_id
+
+
+def _decided(one: Review) -> tuple[datetime, UUID]:
+    return one.version.decided_at or one.version.drafted_at, one.version.purpose.purpose_id
 
 
 def _decide(form: DecisionForm, purpose_id: UUID, version: int) -> None:

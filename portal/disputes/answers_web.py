@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 
@@ -52,14 +52,19 @@ class Line:
 @pages.get("")
 @staff_required
 def questions() -> Response:
-    before = cursor.before()
-    found = queries.earlier_of_company(session(), company_id=g.company.company_id, before=before, limit=_PAGE + 1)
+    mine: dict[str, Any] = {"company_id": g.company.company_id, "limit": _PAGE + 1}
+    before, behind = cursor.before(), cursor.behind()
+    open_ones = [] if before else queries.open_of_company(session(), after=behind, **mine)
+    earlier = [] if behind else queries.earlier_of_company(session(), before=before, **mine)
+    shown = cursor.part(open_ones, _PAGE, lambda held: (queries.pressing(held), held.disclosure_id))
+    older = cursor.part(earlier, _PAGE, lambda held: (held.opened_at, held.disclosure_id))
     return page(
         "disputes/org_questions.html",
-        open=[] if before else _lines(queries.open_of_company(session(), company_id=g.company.company_id)),
-        earlier=_lines(found[:_PAGE]),
-        older=_older(found[_PAGE - 1]) if len(found) > _PAGE else None,
-        continued=before is not None,
+        open=_lines(shown.rows),
+        more=shown.last,
+        earlier=_lines(older.rows),
+        older=older.last,
+        continued=bool(before or behind),
     )
 
 
@@ -89,12 +94,10 @@ def question(disclosure_id: UUID) -> ResponseReturnValue:
 
 def waiting_slot() -> str:
     """Return what stands on the company's overview while questions wait for it; empty when none does."""
-    found = queries.open_of_company(session(), company_id=g.company.company_id)
-    owed = [held for held in found if held.state != rules.ESCALATED]
-    if not owed:
+    count, soonest = queries.owed(session(), company_id=g.company.company_id)
+    if not count:
         return ""
-    soonest = words.time_left(owed[0].due_at, now=now())
-    return render_template("disputes/_waiting.html", count=len(owed), soonest=soonest)
+    return render_template("disputes/_waiting.html", count=count, soonest=words.time_left(soonest, now=now()))
 
 
 def _page(held: Dispute, form: AnswerForm, status: int) -> Response:
@@ -145,7 +148,3 @@ def _own(disclosure_id: UUID) -> Dispute:
     if held is None:
         raise NotFoundError
     return held
-
-
-def _older(held: Dispute) -> str:
-    return url_for("dispute_answers.questions", before=cursor.after(held.opened_at, held.disclosure_id))

@@ -19,6 +19,7 @@ from portal.ledger import evidence, published
 from portal.ledger import queries as ledger
 from portal.ledger.checkpoints import Proof
 from portal.vault import record_keys
+from portal.web import cursor
 from portal.web.access import operator_required, person_id
 from portal.web.context import keyring, now, session, settings
 from portal.web.pages import page
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Why an operator reads a question, as its person finds it in their activity.
 _LOOKED_INTO: Final = "decide about your question"
 pages = Blueprint("dispute_decisions", __name__, url_prefix="/ops/questions")
+_PAGE: Final = 50
 
 
 class Line(NamedTuple):
@@ -70,10 +72,17 @@ class Proved(NamedTuple):
 @pages.get("")
 @operator_required
 def questions() -> Response:
+    before, behind = cursor.before(), cursor.behind()
+    waiting = [] if before else queries.for_operator(session(), after=behind, limit=_PAGE + 1)
+    decided = [] if behind else queries.decided(session(), before=before, limit=_PAGE + 1)
+    shown, older = cursor.part(waiting, _PAGE, _place), cursor.part(decided, _PAGE, _place)
     return page(
         "disputes/ops_questions.html",
-        lines=_lines(queries.for_operator(session())),
-        decided=_lines(queries.decided(session())),
+        lines=_lines(shown.rows),
+        more=shown.last,
+        decided=_lines(older.rows),
+        older=older.last,
+        continued=bool(before or behind),
     )
 
 
@@ -120,6 +129,10 @@ def waiting_slot() -> str:
     """Return the line on the operators' first page; empty when no question waits for them."""
     count = queries.escalated(session())
     return render_template("disputes/_escalated.html", count=count) if count else ""
+
+
+def _place(held: Dispute) -> tuple[datetime, UUID]:
+    return held.changed_at, held.disclosure_id
 
 
 def _lines(found: Sequence[Dispute]) -> list[Line]:

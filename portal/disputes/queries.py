@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, tuple_
@@ -13,7 +14,6 @@ from portal.vault import persons
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 CHOICE: Final = "dispute.choice"
 WORDS: Final = "dispute.words"
 _LISTED: Final = 50
+# When what no time runs for would be due.
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +103,37 @@ def answered(session: Session, *, person_id: UUID) -> Sequence[Dispute]:
     return session.scalars(mine.order_by(Dispute.changed_at).limit(_LISTED)).all()
 
 
-def open_of_company(session: Session, *, company_id: UUID, client_id: str | None = None) -> Sequence[Dispute]:
+def open_of_company(
+    session: Session,
+    *,
+    company_id: UUID,
+    client_id: str | None = None,
+    after: Cursor | None = None,
+    limit: int = _LISTED,
+) -> Sequence[Dispute]:
     """Return the questions that stand against a company, the most pressing first; those with the operator are last.
 
-    `client_id` narrows them to one of its apps.
+    `client_id` narrows them to one of its apps, `after` = (`pressing`, row) to what follows that.
     """
     theirs = select(Dispute).where(Dispute.company_id == company_id, Dispute.state.in_(rules.OPEN))
     if client_id is not None:
         theirs = theirs.where(Dispute.client_id == client_id)
-    return session.scalars(theirs.order_by(Dispute.due_at, Dispute.disclosure_id).limit(_LISTED)).all()
+    due = func.coalesce(Dispute.due_at, _NEVER)
+    if after is not None:
+        theirs = theirs.where(tuple_(due, Dispute.disclosure_id) > after)
+    return session.scalars(theirs.order_by(due, Dispute.disclosure_id).limit(limit)).all()
+
+
+def pressing(held: Dispute) -> datetime:
+    """Return by when a question stands in a company's list: what no time runs for is last."""
+    return held.due_at or _NEVER
+
+
+def owed(session: Session, *, company_id: UUID) -> tuple[int, datetime | None]:
+    """Return how many questions a company is to answer or to mend, and by when the first of them."""
+    theirs = Dispute.company_id == company_id, Dispute.state.in_(rules.OPEN), Dispute.state != rules.ESCALATED
+    count, soonest = session.execute(select(func.count(), func.min(Dispute.due_at)).where(*theirs)).one()
+    return count, soonest
 
 
 def earlier_of_company(
@@ -123,16 +147,21 @@ def earlier_of_company(
     return session.scalars(theirs.order_by(*order).limit(limit)).all()
 
 
-def for_operator(session: Session) -> Sequence[Dispute]:
-    """Return the questions that wait for an operator, the longest waiting first."""
+def for_operator(session: Session, *, after: Cursor | None = None, limit: int = _LISTED) -> Sequence[Dispute]:
+    """Return the questions that wait for an operator, the longest waiting first, behind `after` = (changed_at, row)."""
     waiting = select(Dispute).where(Dispute.state == rules.ESCALATED)
-    return session.scalars(waiting.order_by(Dispute.changed_at).limit(_LISTED)).all()
+    if after is not None:
+        waiting = waiting.where(tuple_(Dispute.changed_at, Dispute.disclosure_id) > after)
+    return session.scalars(waiting.order_by(Dispute.changed_at, Dispute.disclosure_id).limit(limit)).all()
 
 
-def decided(session: Session) -> Sequence[Dispute]:
-    """Return the fifty questions that were decided last, those that are being mended included, the latest first."""
+def decided(session: Session, *, before: Cursor | None = None, limit: int = _LISTED) -> Sequence[Dispute]:
+    """Return what was decided, the latest first, that which is being mended included; `before` as `after` above."""
     latest = select(Dispute).where(Dispute.state.in_((rules.DECIDED, rules.MENDING)))
-    return session.scalars(latest.order_by(Dispute.changed_at.desc()).limit(_LISTED)).all()
+    if before is not None:
+        latest = latest.where(tuple_(Dispute.changed_at, Dispute.disclosure_id) < before)
+    order = Dispute.changed_at.desc(), Dispute.disclosure_id.desc()
+    return session.scalars(latest.order_by(*order).limit(limit)).all()
 
 
 def steps(session: Session, *, keyring: Keyring, held: Dispute) -> list[Said]:

@@ -27,7 +27,7 @@ ODD = ["%00", "%FF", "%ED%A0%80", "%F0%9F%92%A5", "'\"><script>alert(1)</script>
        "9999-12-31T23:59:59-14:00~00000000-0000-0000-0000-000000000000", "0001-01", "9999-12", "../../etc/passwd",
        "//evil.example", "\\evil.example"]  # fmt: skip
 QUERY = ("next", "before", "month", "organisation", "sharing", "detail", "own", "state", "view", "saved", "turn",
-         "attribute", "request_uri", "client_id", "again", "new")  # fmt: skip
+         "attribute", "request_uri", "client_id", "again", "new", "after", "number")  # fmt: skip
 
 
 def _addresses(app: Flask, cast: Cast) -> Iterator[str]:

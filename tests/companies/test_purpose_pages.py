@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import update
 
 from portal import db
 from portal.app import create_app
-from portal.companies import purpose_queries, services
+from portal.companies import purpose_queries, reviews_web, services, versions
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from tests.companies.browser import Browser
@@ -220,3 +222,38 @@ def test_a_number_of_days_that_a_program_declared_is_kept(settings: Settings, st
         )  # fmt: skip
     assert '<option selected value="45">45 days</option>' in staff.get(f"/org/apps/{live}/purposes/short/change").text
     assert '<option value="45">' not in staff.get(f"{place}/change").text
+
+
+def test_what_waits_and_what_was_decided_go_on_where_they_stopped(
+    settings: Settings, operator: Browser, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each purpose is on one page, also where several were sent or decided at the same moment."""
+    monkeypatch.setattr(reviews_web, "_PAGE", 2)
+    now, sent = db.now(), []
+    with db.transaction(settings.database_url) as session:
+        let_nobody_wait(session)
+        for number in range(5):
+            made = services.declare_purpose(
+                session, client_id=live, sentence=f"send bills number {number}", dpv="PaymentManagement",
+                mode="asked", required=[("name.full", "To write to you")], optional=[], retention_days=9,
+                catalogue={"name.full"}, now=now,
+            )  # fmt: skip
+            versions.send(session, client_id=live, code=made.code, now=now)
+            sent.append(made.purpose_id)
+    assert turned(operator, "Show more") == sorted(sent)
+    with db.transaction(settings.database_url) as session:
+        for purpose_id in sent:
+            versions.put_live(session, purpose_id=purpose_id, version=1, by=db.new_id(), words="", now=now)
+    assert [one for one in turned(operator, "Show older") if one in sent] == sorted(sent, reverse=True)
+
+
+def turned(operator: Browser, words: str) -> list[UUID]:
+    """Follow the link with these words as far as it leads; return the purposes on those pages, in order."""
+    pages: list[str] = []
+    at = "/ops/purposes"
+    while at and len(pages) < 50:
+        pages.append(html.unescape(operator.get(at).text))
+        link = re.search(rf'href="([^"]+)">{words}<', pages[-1])
+        at = link.group(1) if link else ""
+    shown = [re.sub(r'(?s)<h2 id="decided".*', "", page) if words == "Show more" else page for page in pages]
+    return [UUID(found) for found in re.findall(r'href="/ops/purposes/([0-9a-f-]{36})/1"', "".join(shown))]

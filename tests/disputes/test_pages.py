@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from sqlalchemy import update
 from portal import db
 from portal.companies import services as companies
 from portal.consent import services as consent
-from portal.disputes import rules
+from portal.disputes import answers_web, decisions_web, rules
+from portal.disputes.models import Dispute
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from portal.ledger import queries as ledger
@@ -268,3 +270,49 @@ def test_the_company_list_turns_its_pages(three: Three) -> None:
     waiting = three.asker.ask()
     page = three.staff.get("/org/questions").text
     assert all(str(row) in page for row in (*rows, waiting))
+
+
+def turned(browser: Browser, place: str, words: str) -> list[str]:
+    """Follow the link with these words as far as it leads; return the questions of the list it continues, in order."""
+    pages, at = [], place
+    while at:
+        pages.append(text(browser.get(at)))
+        link = re.search(rf'href="([^"]+)">{words}<', pages[-1])
+        at = link.group(1) if link else ""
+    return re.findall(rf'href="{place}/([0-9a-f-]{{36}})"', "".join(pages))
+
+
+def test_lists_go_on_where_they_stopped(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question is on one page, whichever list is turned, and however many bear the same moment."""
+    asker, now = three.asker, db.now()
+    for module in (answers_web, decisions_web):
+        monkeypatch.setattr(module, "_PAGE", 2)
+    asker.transact(lambda session: session.execute(update(Dispute).values(state=rules.SETTLED)))
+    escalated, waiting = [asker.with_operator() for _ in range(3)], [asker.ask() for _ in range(3)]
+    decided = [asker.with_operator() for _ in range(3)]
+    for row in decided:
+        asker.decide(row, rules.UNFOUNDED)
+    mine = update(Dispute).where(Dispute.person_id == asker.person_id)
+    asker.transact(lambda session: session.execute(mine.values(changed_at=now, opened_at=now)))
+    asker.transact(lambda session: session.execute(mine.where(Dispute.due_at.is_not(None)).values(due_at=now)))
+    first_open, older = sorted(map(str, decided))[:0:-1], [str(row) for row in sorted(decided, reverse=True)]
+    for browser, place, onward in (
+        (three.operator, "/ops/questions", sorted(escalated)),
+        (three.staff, "/org/questions", [*sorted(waiting), *sorted(escalated)]),
+    ):
+        # The first page has the beginning of both lists.
+        found = turned(browser, place, "Show more")
+        assert [row for row in found if row not in older] == [str(row) for row in onward]
+        assert [row for row in found if row in older] == first_open
+        assert [row for row in turned(browser, place, "Show older") if row in older] == older
+
+
+@pytest.mark.parametrize("query", ["after", "before"])
+@pytest.mark.parametrize("place", ["/ops/questions", "/org/questions", "/ops/purposes"])
+def test_the_end_of_a_list_leads_back(three: Three, place: str, query: str) -> None:
+    browser = three.staff if place.startswith("/org") else three.operator
+    moment = {"after": "9999-01-01T00:00:00+00:00", "before": "2001-01-01T00:00:00+00:00"}[query]
+    page = text(browser.get(place, query_string={query: f"{moment}~{three.person.person_id}"}))
+    assert "There are no more." in page or place == "/org/questions"
+    assert f'<a href="{place}">Back to the first page' in page
+    assert browser.get(place, query_string={query: "yesterday"}).status_code == 422

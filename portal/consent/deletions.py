@@ -16,8 +16,8 @@ from uuid import UUID
 from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from portal.consent import deletion_news, grants, queries, steps
 from portal.consent import deletion_rules as rules
-from portal.consent import grants, queries, steps
 from portal.consent.deletion_rules import State
 from portal.consent.models import Deletion, Grant
 from portal.consumer.catalogue import CATALOGUE
@@ -174,6 +174,7 @@ def answer(
         _confirm(session, held, done, channel, now)
     if kept:
         _keep(session, held, kept, channel, now)
+    deletion_news.owe(session, person_id=person_id, deleted=len(done), held=len(kept), now=now)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from portal import config, db, mail
-from portal.consent import approvals, letters, reminders
+from portal.consent import approvals, deletion_news, letters, reminders
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
 
@@ -32,3 +32,8 @@ def send_letters() -> None:
 def send_reminders() -> None:
     """Write to people what there is to look at of what they share."""
     reminders.TRAY.run()
+
+
+def send_deletion_news() -> None:
+    """Write to people what organisations say of details that they were asked to delete."""
+    deletion_news.TRAY.run()

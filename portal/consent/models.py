@@ -184,6 +184,22 @@ class Deletion(Base):
     warned: Mapped[int] = mapped_column(SmallInteger, default=0)
 
 
+class DeletionNews(Base):
+    """How many details organisations answered for since the last letter: deleted, or held for a legal reason.
+
+    `due_at` is when the next letter goes, put off while somebody sends it; None when nothing waits.
+    """
+
+    __tablename__ = "deletion_news"
+    __table_args__ = (Index("deletion_news_due_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),)
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    deleted: Mapped[int]
+    held: Mapped[int]
+    due_at: Mapped[datetime | None]
+    last_sent_at: Mapped[datetime | None]
+
+
 class LaterRequest(Base):
     """The last time a company asked once more for details that somebody had left out, of one purpose.
 

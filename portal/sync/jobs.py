@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals, counters, deletion_letters, deletions, reminders
+from portal.consent import approvals, counters, deletion_letters, deletion_news, deletions, reminders
 from portal.consent import letters as consent_letters
 from portal.consent import services as consent
 from portal.db import after_commit
@@ -308,6 +308,7 @@ def _expire_approvals(session: Session, now: datetime) -> None:
 def _see_to_deletions(session: Session, now: datetime) -> None:
     deletions.call_due(session, now=now)
     deletion_letters.write_due(session, now=now)
+    deletion_news.TRAY.see_to(session)
     if conduct.due(session, now=now):
         queue.ring_once(config.current().redis_url, queue.WORK, conduct.GATHER, within=60)
 

@@ -152,10 +152,20 @@ class Purpose(Base):
 
     `version` is the one under which people are asked, None before there is one.  `attributes` are the details that it
     or an earlier one asked for: whoever agreed to an earlier version keeps it.
+
+    Once it is withdrawn nobody is asked for it and nothing leaves under it, for good.  `withdrawn_role` is `company`,
+    or `operator` who took it down for `withdrawn_words`; `withdrawn_by` is who of them did.  `closed_at` is when
+    nobody shared under it any more.
     """
 
     __tablename__ = "purpose"
-    __table_args__ = (UniqueConstraint("client_id", "code"),)
+    __table_args__ = (
+        UniqueConstraint("client_id", "code"),
+        Index(
+            "purpose_unclosed_idx", "withdrawn_at",
+            postgresql_where=text("withdrawn_at IS NOT NULL AND closed_at IS NULL"),
+        ),
+    )  # fmt: skip
 
     purpose_id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), index=True)
@@ -167,6 +177,10 @@ class Purpose(Base):
     key_groups: Mapped[dict[str, str]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]
+    withdrawn_role: Mapped[str | None]
+    withdrawn_by: Mapped[UUID | None]
+    withdrawn_words: Mapped[str] = mapped_column(default="")
+    closed_at: Mapped[datetime | None]
 
 
 class PurposeVersion(Base):

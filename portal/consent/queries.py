@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Text, cast, func, literal_column, select
 
 from portal.companies import queries as companies
 from portal.consent import numbers, rules, terms
@@ -61,7 +61,7 @@ def quoted(session: Session, *, quoted: str) -> Grant | None:
         tail = numbers.tail(quoted)
         if tail is None:
             return None
-        by = func.right(cast(Grant.grant_id, Text), len(tail)) == tail
+        by = func.right(cast(Grant.grant_id, Text), literal_column("8")) == tail
     found = session.scalars(select(Grant).where(by).limit(2)).all()
     return found[0] if len(found) == 1 else None
 

@@ -69,3 +69,17 @@ class DisputeStep(Base):
     due_at: Mapped[datetime | None]
     sealed_choice: Mapped[bytes | None]
     sealed_words: Mapped[bytes | None]
+
+
+class OperatorLetter(Base):
+    """That an operator is to be written to: a question waits for one of them, last since `asked_at`.
+
+    `due_at` is when the letter may go, put off while somebody sends it; `told_at` when the last one went.
+    """
+
+    __tablename__ = "operator_letter"
+
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    asked_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    told_at: Mapped[datetime | None]

@@ -64,9 +64,9 @@ _own = threading.local()
 
 
 def of(settings: Settings) -> Courier:
-    """Return this thread's courier; another one where the settings have changed."""
+    """Return this thread's courier; another one where the settings have changed, or it was closed."""
     known: Courier | None = getattr(_own, "courier", None)
-    if known is None or known.settings != settings:
+    if known is None or known.closed or known.settings != settings:
         if known is not None:
             known.close()
         known = _own.courier = Courier(settings)
@@ -102,6 +102,10 @@ class Courier:
         self._pause = _SOONEST_LOOK
         self._after, self._found_in_round = "", False
         self._signer: tuple[float, Signer] | None = None
+
+    @property
+    def closed(self) -> bool:
+        return not self._close_lines.alive
 
     def close(self) -> None:
         for consignment in self._under_way.values():

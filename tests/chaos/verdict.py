@@ -39,6 +39,7 @@ _SAID = text("""
 _ONLY_COMPLETED = text("""
     SELECT count(*) FROM (SELECT FROM attempt WHERE jti = ANY(:ids) GROUP BY jti HAVING bool_and(outcome = 'completed'))
 """)
+_UNDER = text("SELECT jti, max(grant_version) AS version FROM attempt WHERE jti = ANY(:ids) GROUP BY jti")
 _CURRENT = text("SELECT entries FROM current_record WHERE person_id = :person_id")
 
 
@@ -137,7 +138,8 @@ def judge(
     for stopped in actors.stopped:
         _judge_stop(verdict, stopped, seen, hung)
     verdict.backwards = _backwards(seen)
-    again, verdict.under_another_id = _twice(seen, sent_again)
+    again, elsewhere = _twice(seen, sent_again)
+    verdict.under_another_id = _under_one_version(world, elsewhere)
     verdict.again = Counter(way for _jti, way in again)
     ids = {jti for jti, _way in again}
     verdict.said_of_them = _said(world, ids)
@@ -193,12 +195,14 @@ def _backwards(seen: Sequence[Arrival]) -> int:
     return count
 
 
-def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[list[tuple[str, str]], list[str]]:
+def _twice(
+    seen: Sequence[Arrival], sent_again: Collection[str]
+) -> tuple[list[tuple[str, str]], list[tuple[Arrival, Arrival]]]:
     """Return what came again after it had been taken, as (jti, how that was answered), and what as another id."""
     taken: dict[str, str] = {}
     told: dict[str, Arrival] = {}
     again: list[tuple[str, str]] = []
-    elsewhere: list[str] = []
+    elsewhere: list[tuple[Arrival, Arrival]] = []
     for each in seen:
         jti, state = each.message.jti, _state(each)
         if jti in taken:
@@ -206,10 +210,24 @@ def _twice(seen: Sequence[Arrival], sent_again: Collection[str]) -> tuple[list[t
         if _grant(each) not in sent_again:
             first = told.setdefault(state, each)
             if first.message.jti != jti:
-                elsewhere.append(f"{_named(first)} and {_named(each)}: {state}")
+                elsewhere.append((first, each))
         if each.way in TOOK:
             taken[jti] = each.way
     return again, elsewhere
+
+
+def _under_one_version(world: World, pairs: Sequence[tuple[Arrival, Arrival]]) -> list[str]:
+    """Name those of `pairs` that were sent under one version of the consent.
+
+    Who paused and went on before it arrived has changed nothing of what is told, and it is told as something newer.
+    """
+    ids = {"ids": [each.message.jti for pair in pairs for each in pair]}
+    under = {row.jti: row.version for row in world.transact(lambda session: session.execute(_UNDER, ids).all())}
+    return [
+        f"{_named(first)} and {_named(each)}: {_state(each)}"
+        for first, each in pairs
+        if under.get(first.message.jti) == under.get(each.message.jti)
+    ]
 
 
 def _said(world: World, ids: Collection[str]) -> dict[str, int]:

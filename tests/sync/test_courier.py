@@ -235,3 +235,12 @@ def test_a_drain_that_ends_leaves_what_hangs_to_the_next(world: World, firm: Fir
     assert firm.receiver.requests == 2
     assert entries(world, shared.person_id)[0].outcome == "completed"
     assert world.delivery(shared).acked_generation == world.delivery(shared).generation
+
+
+def test_a_closed_one_is_not_used_again(world: World) -> None:
+    assert world
+    before = courier.of(config.current())
+    assert courier.of(config.current()) is before
+    before.close()
+    assert courier.of(config.current()) is not before
+    jobs.drain()

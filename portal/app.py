@@ -17,6 +17,7 @@ from portal.consent import (
     answers_web,
     approvals_web,
     check_web,
+    deletion_rounds_web,
     deletions_web,
     freezing_web,
     holders_web,
@@ -79,7 +80,7 @@ _FORM_FIELD_BYTES = 64 * 1024
 _FORM_FIELDS = 500
 
 PAGES = (
-    deletions_web, of_company_web,
+    deletions_web, deletion_rounds_web, of_company_web,
     front, guide, reference, identity_web, second_proof, consumer_web, companies_web, keys_web, telling_web,
     consent_web, ledger_web, oauth_web, sync_web, updates_web, in_flight_web, deliveries_web, replays_web, health_web,
     disputes_web, dispute_answers_web, dispute_decisions_web,

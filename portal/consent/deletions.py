@@ -186,13 +186,16 @@ def of_clients(
     limit: int,
     now: datetime,
     after: Cursor | None = None,
+    person_id: UUID | None = None,
 ) -> tuple[list[Deletion], Cursor | None]:
     """Return details that these clients were asked to delete, and where to go on; `wanted` is one of `LISTS`.
 
-    What is open comes the most pressing first, what is done the latest first.
+    What is open comes the most pressing first, what is done the latest first; `person_id` narrows to one person.
     """
     key = tuple_(Deletion.due_at, Deletion.grant_id, Deletion.attribute)
     query = select(Deletion).where(Deletion.client_id.in_(client_ids), *LISTS[wanted](now))
+    if person_id is not None:
+        query = query.where(Deletion.person_id == person_id)
     if after is not None:
         query = query.where(key < tuple(after) if wanted == DONE else key > tuple(after))
     order = [each.desc() for each in _ORDER] if wanted == DONE else _ORDER

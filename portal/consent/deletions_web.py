@@ -10,7 +10,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from portal.companies import looks
 from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
-from portal.consent import deletion_forms, deletions, of_company, queries
+from portal.consent import deletion_forms, deletion_rounds_web, deletions, of_company, queries
 from portal.consent import deletion_rules as rules
 from portal.errors import InvalidError, NotFoundError, PortalError
 from portal.web.access import person_id
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 pages = Blueprint("deletions", __name__)
 _PAGE: Final = 50
+_LOOK: Final = "see what you asked to be deleted"
 LISTS: Final = {deletions.OPEN: "To delete", deletions.OVERDUE: "Overdue", deletions.DONE: "Done"}
 
 
@@ -106,24 +107,23 @@ def deletions_due_slot() -> str:
 @pages.get("/org/deletions")
 @staff_required
 def overview() -> Response:
-    clients = _clients()
-    state = request.args.get("state", deletions.OPEN)
-    if state not in LISTS:
-        raise InvalidError("Choose one of the lists on this page.", pointer="/state")
+    shown = deletion_rounds_web.narrowed()
     after = deletions.Cursor.read(request.args.get("after", ""))
     found, behind = deletions.of_clients(
-        session(), client_ids=list(clients), wanted=state, limit=_PAGE, now=now(), after=after
-    )
+        session(), client_ids=shown.client_ids, wanted=shown.state, limit=_PAGE, now=now(), after=after,
+        person_id=shown.person_id,
+    )  # fmt: skip
     people = {row.person_id for row in found}
+    if shown.person_id is not None and found:
+        looks.record(shown.person_id, client_id=found[0].client_id, purpose=_LOOK)
     return page(
         "companies/deletions.html",
         rows=found,
         lists=LISTS,
-        state=state,
-        counts=deletions.counts(session(), client_ids=list(clients), now=now()),
-        clients=clients,
+        shown=shown,
+        counts=deletions.counts(session(), client_ids=list(shown.clients), now=now()),
         subs=queries.subs_of(session(), person_ids=people, company_id=g.company.company_id) if people else {},
-        older=url_for("deletions.overview", state=state, after=str(behind)) if behind else None,
+        older=url_for("deletions.overview", after=str(behind), **shown.asked) if behind else None,
         first_page=after is None,
         now=now(),
         reasons=deletion_forms.REASONS,
@@ -137,8 +137,7 @@ def one(grant_id: UUID) -> ResponseReturnValue:
     rows = deletions.of_grant(session(), person_id=held.person_id, grant_id=grant_id)
     if not rows:
         raise NotFoundError
-    purpose = "see what you asked to be deleted"
-    looks.record(held.person_id, client_id=client.client_id, purpose=purpose, grant_id=grant_id)
+    looks.record(held.person_id, client_id=client.client_id, purpose=_LOOK, grant_id=grant_id)
     form = deletion_forms.of([row for row in rows if row.state in rules.OPEN])
     if form.validate_on_submit() and _keep(held, form):
         flash("Saved. The person reads it in their portal.")

@@ -143,6 +143,10 @@ FORMS = {
         "staff", lambda _cast: {"answer_0": "held", "reason_0": "accounts", "until_0": "2032-12-31"},
         ("answer_0", "reason_0", "until_0"), lambda cast: {"grant_id": cast.wished()},
     ),
+    "deletion_rounds.confirm": Form(
+        "staff", lambda cast: {"detail": f"{cast.wished()}~name.full", "state": "open", "sure": "1"},
+        optional=("detail",),
+    ),
     "company_consents.ask": Form(
         "staff", lambda _cast: {"attributes": "phone.mobile"}, ("attributes",),
         lambda cast: {"grant_id": cast.wished()}, optional=("attributes",),

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text
 
 from portal.companies import clients
 from portal.consent import services as consent
-from portal.disputes import letters, queries, rules
+from portal.disputes import letters, operator_letters, queries, rules
 from portal.disputes.models import Dispute, DisputeStep
 from portal.errors import NotFoundError, RefusedError
 from portal.vault import persons
@@ -116,6 +116,8 @@ def ask(
         step = _Step(rules.ASKED, rules.PERSON, now, choice=choice, words=words, reason=reason)
         _keep(session, found, step, keyring=keyring)
         letters.to_company(session, found, letters.ASKED)
+        if found.state == rules.ESCALATED:
+            operator_letters.owe(session)
     if pause:
         consent.pause_with(session, person_id=entry.person_id, company_id=entry.company_id)
     return found
@@ -166,6 +168,7 @@ def escalate(
     step = _Step(rules.ESCALATED, rules.PERSON, now, words=words, reason=rules.NOT_SATISFIED)
     _take(session, held, step, keyring=keyring)
     letters.to_company(session, held, letters.ESCALATED)
+    operator_letters.owe(session)
     return held
 
 
@@ -207,6 +210,8 @@ def see_to(session: Session, *, now: datetime) -> int:
         else:
             _run_out(session, held, now)
     session.flush()
+    if any(held.state == rules.ESCALATED for held in found):
+        operator_letters.owe(session)
     return len(found)
 
 

@@ -19,6 +19,7 @@ from portal.consent import letters as consent_letters
 from portal.consent import services as consent
 from portal.db import after_commit
 from portal.disputes import letters as dispute_letters
+from portal.disputes import operator_letters
 from portal.disputes import services as disputes
 from portal.identity import services as identity
 from portal.ledger import first_uses, witnessing
@@ -316,6 +317,7 @@ def _see_to_deletions(session: Session, now: datetime) -> None:
 def _see_to_questions(session: Session, now: datetime) -> None:
     disputes.see_to(session, now=now)
     dispute_letters.TRAY.see_to(session)
+    operator_letters.TRAY.see_to(session)
 
 
 def _expire_pulls(session: Session, now: datetime) -> None:

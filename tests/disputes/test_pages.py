@@ -287,7 +287,8 @@ def test_lists_go_on_where_they_stopped(three: Three, monkeypatch: pytest.Monkey
     asker, now = three.asker, db.now()
     for module in (answers_web, decisions_web):
         monkeypatch.setattr(module, "_PAGE", 2)
-    asker.transact(lambda session: session.execute(update(Dispute).values(state=rules.SETTLED)))
+    others = update(Dispute).values(state=rules.SETTLED, look_at=None, due_at=None, letter_at=None)
+    asker.transact(lambda session: session.execute(others))
     escalated, waiting = [asker.with_operator() for _ in range(3)], [asker.ask() for _ in range(3)]
     decided = [asker.with_operator() for _ in range(3)]
     for row in decided:

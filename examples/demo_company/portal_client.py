@@ -23,7 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from joserfc.jwk import GuestProtocol
 
@@ -39,6 +39,9 @@ _CLOCK_LEEWAY = 60
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _CIBA = "urn:openid:params:grant-type:ciba"
 _NOT_FOUND = 404
+# What this company's own tokens are for: the details of its customers, and the books about what it may have.
+PEOPLE = "people:read"
+BOOKS = "grant_management_query grants:manage"
 
 
 class PortalProblemError(Exception):
@@ -84,7 +87,7 @@ class PortalClient:
         self._metadata: dict[str, Any] | None = None
         self._signing_keys: dict[str, ECKey] = {}
         self._signing_keys_read = 0.0
-        self._own_token = ("", 0.0)
+        self._own_tokens: dict[str, tuple[str, float]] = {}
         self._nonces: dict[str, str] = {}
 
     @property
@@ -181,26 +184,39 @@ class PortalClient:
         answer = _json(self._api("POST", "/api/v1/receipts", body={"receipts": receipts}))
         return {str(each["jti"]): str(each["result"]) for each in answer["results"]}
 
+    def to_delete(self) -> Iterator[dict[str, Any]]:
+        """Yield each detail that customers asked this company to delete, the most pressing first."""
+        path: str | None = "/api/v1/deletions?limit=200"
+        while path:
+            found = _json(self._api("GET", path, scope=BOOKS))
+            yield from found["details"]
+            path = found["links"]["next"]
+
+    def say_deleted(self, grant_id: str, attributes: list[str]) -> None:
+        """Say that these details of one consent are deleted; said again it changes nothing."""
+        body = {"details": [{"attribute": name, "status": "deleted"} for name in attributes]}
+        self._api("POST", f"/api/v1/grants/{grant_id}/deletion", body=body, scope=BOOKS)
+
     def _api(
-        self, method: str, path: str, *, token: str = "", body: Mapping[str, Any] | None = None
+        self, method: str, path: str, *, token: str = "", body: Mapping[str, Any] | None = None, scope: str = PEOPLE
     ) -> requests.Response:
         address = self.portal + path
-        bearer = token or self._company_token()
+        bearer = token or self._company_token(scope)
         headers = {"Authorization": f"DPoP {bearer}"}
         answer = self._with_proof(method, address, token=bearer, send=lambda: {"json": body, "headers": headers})
         _refuse(answer)
         return answer
 
-    def _company_token(self) -> str:
-        """Return this company's own token (client credentials), renewed half a minute before it ends."""
+    def _company_token(self, scope: str) -> str:
+        """Return this company's own token (client credentials) for a scope, renewed half a minute before it ends."""
         with self._lock:
-            token, ends = self._own_token
+            token, ends = self._own_tokens.get(scope, ("", 0.0))
             if time.monotonic() < ends:
                 return token
-            answer = self._oauth("token_endpoint", {"grant_type": "client_credentials", "scope": "people:read"})
+            answer = self._oauth("token_endpoint", {"grant_type": "client_credentials", "scope": scope})
             ends = time.monotonic() + int(answer.get("expires_in", 0)) - _EARLY_SECONDS
-            self._own_token = (str(answer["access_token"]), ends)
-            return self._own_token[0]
+            self._own_tokens[scope] = (str(answer["access_token"]), ends)
+            return self._own_tokens[scope][0]
 
     def _oauth(self, endpoint: str, form: Mapping[str, str]) -> dict[str, Any]:
         address = str(self.metadata()[endpoint])

@@ -22,6 +22,7 @@ import keys
 import pages
 import receiver
 from asking import Asking
+from deleting import AFTER, Deleting
 from make_keys import NAME
 from portal_client import PortalClient
 from receipts import Receipts
@@ -43,9 +44,18 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def make_app(
-    folder: Path, *, portal: PortalClient, company_keys: keys.CompanyKeys, name: str = NAME, look: str = LOOKS[0]
+    folder: Path,
+    *,
+    portal: PortalClient,
+    company_keys: keys.CompanyKeys,
+    name: str = NAME,
+    look: str = LOOKS[0],
+    delete_after: float = AFTER,
 ) -> Flask:
-    """Put the program together; `folder` holds the customers' file, `look` is a class of `company.css`."""
+    """Put the program together; `folder` holds the customers' file, `look` is a class of `company.css`.
+
+    `delete_after` is how many seconds after a customer's wish their details are said to be deleted.
+    """
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=secrets.token_bytes(32),
@@ -58,6 +68,7 @@ def make_app(
     store = Store(folder)
     receipts = Receipts(portal, store)
     receipts.start()
+    Deleting(portal, store, after=delete_after).start()
     inbox = Receiver(portal, store, company_keys.encryption, kept=receipts.ring)
     app.jinja_env.globals.update(company=name, look=look)
     pages.protect(app, portal.portal)
@@ -77,6 +88,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--purpose", default=PURPOSE, help="the code of the purpose to ask for (default: %(default)s)")
     parser.add_argument("--name", default=NAME, help="what the company is called (default: %(default)s)")
     parser.add_argument("--look", choices=LOOKS, default=LOOKS[0], help="its colours (default: %(default)s)")
+    parser.add_argument(
+        "--delete-after", type=float, default=AFTER, metavar="SECONDS",
+        help="how long after a customer's wish to say that their details are deleted (default: %(default)s)",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -92,7 +107,10 @@ def main() -> None:
         redirect_uri=redirect_uri,
         purpose=options.purpose,
     )
-    app = make_app(options.folder, portal=portal, company_keys=company_keys, name=options.name, look=options.look)
+    app = make_app(
+        options.folder, portal=portal, company_keys=company_keys, name=options.name, look=options.look,
+        delete_after=options.delete_after,
+    )  # fmt: skip
     server = make_server("127.0.0.1", options.port, app, threaded=True, request_handler=QuietHandler)
     try:
         server.serve_forever()

@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS journal (
 CREATE TABLE IF NOT EXISTS erasure (
   sub TEXT NOT NULL, grant_id TEXT NOT NULL, requested_at TEXT NOT NULL, delete_by TEXT NOT NULL,
   PRIMARY KEY (sub, grant_id));
+CREATE TABLE IF NOT EXISTS erased (
+  grant_id TEXT NOT NULL, name TEXT NOT NULL, erased_at REAL NOT NULL, PRIMARY KEY (grant_id, name));
 CREATE TABLE IF NOT EXISTS attempt (
   state TEXT PRIMARY KEY, nonce TEXT NOT NULL, verifier TEXT NOT NULL, started REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS receipt (jti TEXT PRIMARY KEY, status TEXT NOT NULL, applied_at REAL NOT NULL);
@@ -149,6 +151,16 @@ class Store:
             db.execute("UPDATE person SET state = ?, state_issued = ? WHERE sub = ?", (state, int(time.time()), sub))
             if state in STOPPED:
                 db.execute("DELETE FROM detail WHERE sub = ?", (sub,))
+
+    def erase(self, sub: str, grant_id: str, names: list[str], *, now: float) -> None:
+        """Delete these details of a customer, and note when; who shares anew by another grant shares that."""
+        with self._transaction() as db:
+            db.executemany(
+                "DELETE FROM detail WHERE sub = ? AND name = ?"
+                " AND NOT EXISTS (SELECT 1 FROM person WHERE sub = detail.sub AND grant_id <> ?)",
+                [(sub, name, grant_id) for name in names],
+            )
+            db.executemany("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", [(grant_id, name, now) for name in names])
 
     def customers(self, *, page: int = 1) -> tuple[list[dict[str, Any]], int]:
         """Return one page of customers, those heard of last first, and how many there are in all."""
@@ -329,9 +341,11 @@ def _drop_others(db: sqlite3.Connection, sub: str, keep: frozenset[str]) -> None
 
 
 def _whole(db: sqlite3.Connection, person: dict[str, Any]) -> dict[str, Any]:
-    """Return a customer with what is held of them, and their wish to have it deleted."""
+    """Return a customer with what is held of them, and their wish to have it deleted, with when that was done."""
     wish = db.execute(
-        "SELECT * FROM erasure WHERE sub = ? AND grant_id = ?", (person["sub"], person["grant_id"])
+        "SELECT *, (SELECT max(erased_at) FROM erased WHERE erased.grant_id = erasure.grant_id) AS erased_at"
+        " FROM erasure WHERE sub = ? AND grant_id = ?",
+        (person["sub"], person["grant_id"]),
     ).fetchone()
     return {**person, "details": _details(db, person["sub"]), "erasure": wish}
 

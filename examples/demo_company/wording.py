@@ -50,7 +50,9 @@ def rank(detail: dict[str, Any]) -> int:
 
 def state(person: dict[str, Any]) -> tuple[str, str]:
     """Return the state of consent in words, and the tone to show it in."""
-    return _STATES.get(person["state"], (person["state"], "hold"))
+    words, tone = _STATES.get(person["state"], (person["state"], "hold"))
+    done = person["erasure"] and person["erasure"]["erased_at"]
+    return (words.replace("we must delete", "deleted") if done else words), tone
 
 
 def result(code: str) -> str:

@@ -187,6 +187,7 @@ def _register(app: APIFlask) -> None:
     slots.fill(app, "conduct", conduct_web.conduct_slot)
     slots.fill(app, "company_link", companies_web.company_link_slot)
     slots.fill(app, "log_wrong", nights_web.log_wrong_slot)
+    slots.fill(app, "purpose_shared", slots_web.purpose_shared_slot)
     slots.fill(app, "find_consent", voiding_web.find_slot)
     slots.fill(app, "purposes_waiting", reviews_web.purposes_waiting_slot)
     slots.fill(app, "endpoint_status", sync_web.endpoint_status_slot)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ADDED, HELD, IN_USE = "key_added", "key_held", "key_in_use"
 SIGNING_ADDED = "signing_key_added"
 PURPOSE_LIVE, PURPOSE_SENT_BACK = "purpose_live", "purpose_sent_back"
+PURPOSE_TAKEN_DOWN = "purpose_taken_down"
 _SHOWN = 10
 _OWNER = "owner"
 # An app that comes and goes is not written about each time: its company can have it come and go as it likes.
@@ -145,7 +146,7 @@ def _as_kept(_session: Session, row: Row[Any], _settings: Settings) -> Words:
 
 
 _WORDINGS: dict[str, Wording] = dict.fromkeys(
-    (ADDED, HELD, IN_USE, SIGNING_ADDED, PURPOSE_LIVE, PURPOSE_SENT_BACK), _as_kept
+    (ADDED, HELD, IN_USE, SIGNING_ADDED, PURPOSE_LIVE, PURPOSE_SENT_BACK, PURPOSE_TAKEN_DOWN), _as_kept
 )
 
 

@@ -52,6 +52,17 @@ class VersionFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """What became of a purpose; `taken_down` says that an operator did it, for what `words` say."""
+
+    code: str
+    sentence: str
+    at: datetime
+    taken_down: bool
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Review:
     """A version that an operator decides on, or has decided on, and whose it is."""
 
@@ -68,9 +79,28 @@ def of_client(session: Session, client_id: str) -> dict[str, list[VersionFacts]]
     return {code: sorted(each, key=lambda one: -one.purpose.version) for code, each in found.items()}
 
 
-def of_purpose(session: Session, *, client_id: str, code: str) -> list[VersionFacts]:
+def withdrawal(session: Session, *, client_id: str, code: str) -> Withdrawal | None:
+    """Return what became of a purpose that is withdrawn; None for any other."""
+    gone = {one.code: one for one in withdrawn(session, client_id)}
+    return gone.get(code)
+
+
+def withdrawn(session: Session, client_id: str) -> list[Withdrawal]:
+    """Return the purposes of a client that are withdrawn, the latest first."""
+    mine = _versions().where(Purpose.client_id == client_id, Purpose.withdrawn_at.is_not(None))
+    found: dict[str, Withdrawal] = {}
+    # What people were asked under is the last of each; the newest where they never were.
+    in_use = (PurposeVersion.version == func.coalesce(Purpose.version, 0)).asc()
+    for row, said in session.execute(mine.order_by(in_use, PurposeVersion.version)):
+        found[row.code] = _withdrawal(row, said)
+    return sorted(found.values(), key=lambda one: one.at, reverse=True)
+
+
+def of_purpose(session: Session, *, client_id: str, code: str, withdrawn_too: bool = False) -> list[VersionFacts]:
     """Return every version of a purpose that is not withdrawn, newest first; raise `NotFoundError`."""
-    mine = Purpose.client_id == client_id, Purpose.code == code, Purpose.withdrawn_at.is_(None)
+    mine = [Purpose.client_id == client_id, Purpose.code == code]
+    if not withdrawn_too:
+        mine.append(Purpose.withdrawn_at.is_(None))
     found = [] if queries.unnameable(code) else _facts(session.execute(_versions().where(*mine)))
     if not found:
         raise NotFoundError
@@ -131,6 +161,18 @@ def content(row: PurposeVersion) -> dict[str, Any]:
 def attributes(row: PurposeVersion) -> list[str]:
     """Return the names of all details that a version asks for."""
     return [item["attribute"] for item in (*row.required, *row.optional)]
+
+
+def _withdrawal(row: Purpose, said: PurposeVersion) -> Withdrawal:
+    if row.withdrawn_at is None:
+        raise NotFoundError
+    return Withdrawal(
+        code=row.code,
+        sentence=said.sentence,
+        at=row.withdrawn_at,
+        taken_down=row.withdrawn_role == "operator",
+        words=row.withdrawn_words,
+    )
 
 
 def _versions() -> Select[Purpose, PurposeVersion]:

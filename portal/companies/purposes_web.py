@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, current_app, flash, redirect, request, url_for
 
-from portal.companies import forms, purpose_queries, services, versions
-from portal.companies.access import own_client, staff_required
+from portal.companies import forms, purpose_queries, services, versions, withdrawing
+from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.companies.declared import OverAskingError
 from portal.errors import NotFoundError, PortalError
+from portal.web.access import person_id
 from portal.web.context import now, session
 from portal.web.pages import page
 
@@ -43,8 +44,9 @@ def new(client_id: str) -> ResponseReturnValue:
 @staff_required
 def one(client_id: str, code: str) -> Response:
     client = own_client(client_id)
-    found = purpose_queries.of_purpose(session(), client_id=client_id, code=code)
-    return page("companies/purpose.html", client=client, code=code, versions=found, newest=found[0])
+    found = purpose_queries.of_purpose(session(), client_id=client_id, code=code, withdrawn_too=True)
+    gone = purpose_queries.withdrawal(session(), client_id=client_id, code=code)
+    return page("companies/purpose.html", client=client, code=code, versions=found, newest=found[0], gone=gone)
 
 
 @pages.route("/<code>/change", methods=["GET", "POST"])
@@ -94,6 +96,20 @@ def review(client_id: str, code: str) -> ResponseReturnValue:
         # Another window, or the operator, was quicker, or its ceiling is lower now: the page says how it stands.
         flash(error.public, "hold")
     return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
+
+
+@pages.route("/<code>/withdraw", methods=["GET", "POST"])
+@recent_staff_required
+def withdraw(client_id: str, code: str) -> ResponseReturnValue:
+    """Withdraw a purpose for good, once staff have read what that means."""
+    client = own_client(client_id)
+    if request.method == "POST":
+        withdrawing.withdraw(session(), client_id=client_id, code=code, by=person_id(), now=now())
+        flash("Withdrawn. Nobody can be asked for it any more, and what people shared for it ends now.")
+        return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
+    found = purpose_queries.of_purpose(session(), client_id=client_id, code=code)
+    used = next((one for one in found if one.in_use), found[0])
+    return page("companies/withdraw_purpose.html", client=client, code=code, purpose=used.purpose, in_use=used.in_use)
 
 
 def declare(form: PurposeForm, client_id: str) -> str:

@@ -83,7 +83,8 @@ class ClientFacts:
 class PurposeFacts:
     """A version of a purpose; `required` and `optional` are (attribute, reason) pairs, `attributes` the names of both.
 
-    `state` is of the version, as in `models.PurposeVersion`.  `key_groups` maps an attribute to the department that
+    `state` is of the version, as in `models.PurposeVersion`.  `taken_down_at` is when an operator withdrew it.
+    `key_groups` maps an attribute to the department that
     alone can read it.
     """
 
@@ -102,6 +103,7 @@ class PurposeFacts:
     longest_days: int
     pulls_a_day: int | None = None
     withdrawn: bool
+    taken_down_at: datetime | None = None
     key_groups: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -366,6 +368,7 @@ def purpose_facts(row: Purpose, said: PurposeVersion) -> PurposeFacts:
         longest_days=said.longest_days,
         pulls_a_day=said.pulls_a_day,
         withdrawn=row.withdrawn_at is not None,
+        taken_down_at=row.withdrawn_at if row.withdrawn_role == "operator" else None,
         key_groups=dict(row.key_groups or {}),
     )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from wtforms import RadioField, TextAreaField
 from wtforms.validators import InputRequired, StopValidation
 
-from portal.companies import ceilings, purpose_queries, queries, rules, versions
+from portal.companies import ceilings, purpose_queries, queries, rules, versions, withdrawing
 from portal.companies.forms import RefusableForm
 from portal.companies.reviewing import changes
-from portal.errors import PortalError
+from portal.errors import NotFoundError, PortalError
 from portal.web import cursor
 from portal.web.access import operator_required, person_id
 from portal.web.context import now, session
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wtforms import Field
 
     from portal.companies.purpose_queries import Review
+    from portal.companies.queries import ClientFacts
 
 pages = Blueprint("reviews", __name__, url_prefix="/ops/purposes")
 _LIVE, _BACK = "live", "back"
@@ -48,10 +49,20 @@ class DecisionForm(RefusableForm):
             if self.decision.data == _BACK:
                 raise StopValidation("Say what there is to mend.")
             return
-        try:
-            field.data = rules.line(field.data, what="your words", longest=_LONGEST)
-        except PortalError as error:
-            raise StopValidation(error.public) from error
+        field.data = _line(field.data, "your words")
+
+
+class TakeDownForm(RefusableForm):
+    """Why a purpose is taken down, for its organisation."""
+
+    words = TextAreaField("Reason")
+
+    def validate_words(self, field: Field) -> None:
+        """Whoever loses a purpose has to know why."""
+        if not (field.data or "").strip():
+            field.data = ""
+            raise StopValidation("Say why, for the organisation.")
+        field.data = _line(field.data, "the reason")
 
 
 @pages.get("")
@@ -86,6 +97,27 @@ def one(purpose_id: UUID, version: int) -> ResponseReturnValue:
     return _page(form, purpose_id, version)
 
 
+@pages.route("/<uuid:purpose_id>/take-down", methods=["GET", "POST"])
+@operator_required
+def take_down(purpose_id: UUID) -> ResponseReturnValue:
+    """Ask why a purpose is taken down, ask again, and take it down."""
+    form, act = TakeDownForm(), request.form.get("act", "")
+    if not form.validate_on_submit() or act not in {"ask", "take-down"}:
+        return _take_down_page(form, purpose_id)
+    if act == "ask":
+        return _take_down_page(form, purpose_id, sure=True)
+    try:
+        with session().begin_nested():
+            withdrawing.take_down(
+                session(), purpose_id=purpose_id, by=person_id(), words=form.words.data or "", now=now()
+            )
+    except PortalError as error:
+        form.refuse(error)
+        return _take_down_page(form, purpose_id, status=error.status)
+    flash("Taken down. The organisation is written to, and what people shared for it ends now.")
+    return redirect(url_for("reviews.take_down", purpose_id=purpose_id), 303)
+
+
 def purposes_waiting_slot() -> str:
     """Return how many purposes wait for an operator, as a line; empty when none does."""
     count = purpose_queries.waiting_count(session())
@@ -115,7 +147,6 @@ def _decide(form: DecisionForm, purpose_id: UUID, version: int) -> None:
 def _page(form: DecisionForm, purpose_id: UUID, version: int) -> Response:
     found = purpose_queries.review(session(), purpose_id=purpose_id, version=version)
     asked, before = found.version.purpose, queries.purpose(session(), purpose_id)
-    own = any(place.company.company_id == found.client.company_id for place in _places())
     return page(
         "companies/review.html",
         review=found,
@@ -123,10 +154,39 @@ def _page(form: DecisionForm, purpose_id: UUID, version: int) -> Response:
         changes=changes(before, asked) if before and before.version < asked.version else None,
         before=before,
         ceiling=ceilings.CEILINGS[asked.dpv],
-        own=own,
+        own=_own(found.client),
         form=form,
         status=form.status,
     )
+
+
+def _take_down_page(form: TakeDownForm, purpose_id: UUID, *, sure: bool = False, status: int = 0) -> Response:
+    purpose = queries.purpose(session(), purpose_id)
+    client = queries.client(session(), purpose.client_id) if purpose else None
+    if purpose is None or client is None:
+        raise NotFoundError
+    return page(
+        "companies/take_down.html",
+        status=status or form.status,
+        purpose=purpose,
+        client=client,
+        organisation=queries.company(session(), slug=client.company_slug),
+        gone=purpose_queries.withdrawal(session(), client_id=client.client_id, code=purpose.code),
+        own=_own(client),
+        form=form,
+        sure=sure,
+    )
+
+
+def _own(client: ClientFacts) -> bool:
+    return any(place.company.company_id == client.company_id for place in _places())
+
+
+def _line(typed: str, what: str) -> str:
+    try:
+        return rules.line(typed, what=what, longest=_LONGEST)
+    except PortalError as error:
+        raise StopValidation(error.public) from error
 
 
 def _places() -> list[queries.StaffFacts]:

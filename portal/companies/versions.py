@@ -72,7 +72,7 @@ def revise(session: Session, *, client_id: str, code: str, now: datetime, **said
     `said` are the arguments of `declared.columns`, which says what is refused; raises `TooManyVersionsError` and
     `NotFoundError` too.
     """
-    purpose = _held(session, client_id, code)
+    purpose = held(session, client_id, code)
     columns, newest = declared.columns(**said), _newest(session, purpose)
     if newest.state in {SENT_BACK, REPLACED} or any(getattr(newest, name) != columns[name] for name in columns):
         _check_pace(session, purpose, now)
@@ -86,7 +86,7 @@ def send(session: Session, *, client_id: str, code: str, now: datetime) -> Versi
     Raises `NoReviewNeededError`, `NoDraftError`, `NotFoundError`, and `declared.OverAskingError` where the ceiling of
     its kind is lower than it was.
     """
-    purpose = _held(session, client_id, code)
+    purpose = held(session, client_id, code)
     if session.get_one(Client, client_id).environment != _LIVE_APP:
         raise NoReviewNeededError
     row = _newest(session, purpose)
@@ -100,7 +100,7 @@ def send(session: Session, *, client_id: str, code: str, now: datetime) -> Versi
 
 def take_back(session: Session, *, client_id: str, code: str) -> VersionFacts:
     """Make a draft again of what waits for review; raise `NoDraftError` when nothing does, and `NotFoundError`."""
-    purpose = _held(session, client_id, code)
+    purpose = held(session, client_id, code)
     row = _newest(session, purpose)
     if row.state != WAITING:
         raise NoDraftError
@@ -128,6 +128,24 @@ def send_back(session: Session, *, purpose_id: UUID, version: int, by: UUID, wor
     """
     purpose, row = _waiting(session, purpose_id, version, by)
     _decide(session, purpose, row, SENT_BACK, by=by, words=words, now=now)
+
+
+def held(session: Session, client_id: str, code: str) -> Purpose:
+    """Return a purpose that is not withdrawn, held still until the transaction ends; raise `NotFoundError`.
+
+    Its versions are numbered one after the other.
+    """
+    mine = select(Purpose).where(Purpose.client_id == client_id, Purpose.code == code, Purpose.withdrawn_at.is_(None))
+    purpose = None if queries.unnameable(code) else session.scalar(_one(mine))
+    if purpose is None:
+        raise NotFoundError
+    return purpose
+
+
+def check_not_own(session: Session, client: Client, operator_id: UUID) -> None:
+    """Raise `OwnPurposeError` when an operator acts for the company of a client themselves."""
+    if session.get(Staff, (operator_id, client.company_id)) is not None:
+        raise OwnPurposeError
 
 
 def _add(session: Session, purpose: Purpose, said: Mapping[str, Any], *, now: datetime) -> PurposeVersion:
@@ -172,20 +190,10 @@ def _waiting(session: Session, purpose_id: UUID, version: int, by: UUID) -> tupl
     if purpose is None or row is None:
         raise NotFoundError
     client = session.get_one(Client, purpose.client_id)
-    if session.get(Staff, (by, client.company_id)) is not None:
-        raise OwnPurposeError
+    check_not_own(session, client, by)
     if row.state != WAITING or purpose.withdrawn_at is not None:
         raise NotWaitingError
     return purpose, row
-
-
-def _held(session: Session, client_id: str, code: str) -> Purpose:
-    """Return a purpose, held still until the transaction ends: its versions are numbered one after the other."""
-    mine = select(Purpose).where(Purpose.client_id == client_id, Purpose.code == code, Purpose.withdrawn_at.is_(None))
-    purpose = None if queries.unnameable(code) else session.scalar(_one(mine))
-    if purpose is None:
-        raise NotFoundError
-    return purpose
 
 
 def _one(purposes: Select[Purpose]) -> Select[Purpose]:

@@ -152,6 +152,7 @@ def one_app(client_id: str) -> Response:
             what: forms.ANSWERS[settings.form_of(client.metadata, what)] for what in ("userinfo", "introspection")
         },
         purposes=purpose_queries.of_client(session(), client_id),
+        withdrawn=purpose_queries.withdrawn(session(), client_id),
         by_program=registration.by_program(session(), client_id=client_id),
     )
 

@@ -53,7 +53,8 @@ class Card:
     """One organisation and use; `state` is as of now, so that time alone makes it `expired`.
 
     `needs` are those of the details shared that it cannot do without; `just_halted` says that the person paused or
-    stopped within a day, so that what was under way then may be of interest.  `started` is since when the time runs
+    stopped within a day, so that what was under way then may be of interest.  `asked_still` says that its organisation
+    has not withdrawn that use.  `started` is since when the time runs
     after which it ends, and `gone` how much of it has gone by, in per cent; None for what has no end.
     """
 
@@ -68,6 +69,8 @@ class Card:
     ends_soon: bool
     unused: bool
     ask_again: bool
+    asked_still: bool
+    ended_by_us: bool
     just_halted: bool
     started: datetime | None
     gone: int | None
@@ -83,7 +86,7 @@ class Card:
     @property
     def may_begin_again(self) -> bool:
         """Whether the person can share it again by themselves; what its organisation ended begins with them."""
-        return self.state in {"withdrawn", "expired"} and bool(self.sentence)
+        return self.state in {"withdrawn", "expired"} and self.asked_still
 
     @property
     def frozen(self) -> bool:
@@ -94,6 +97,8 @@ class Card:
     def tag(self) -> str:
         if self.frozen:
             return "Frozen"
+        if self.ended_by_us:
+            return "Ended by us"
         return "Ends soon" if self.ends_soon else _LOOKS[self.state][1]
 
     @property
@@ -227,4 +232,11 @@ def _card(held: Grant, client: ClientFacts | None, purpose: PurposeFacts | None,
         started=start,
         gone=time_left.gone(start, held.expires_at, now=now) if start and held.expires_at else None,
         ask_again=active and held.expires_at is None and now - held.changed_at >= ASK_AGAIN,
+        asked_still=purpose is not None and not purpose.withdrawn,
+        ended_by_us=state == "ended" and _taken_down(held, purpose),
     )
+
+
+def _taken_down(held: Grant, purpose: PurposeFacts | None) -> bool:
+    """Say whether it ended because an operator took its use down; what its organisation ended before is theirs."""
+    return bool(purpose and purpose.taken_down_at and purpose.taken_down_at <= held.changed_at)

@@ -35,6 +35,7 @@ SUBJECTS: Final = {
     "renewed": "You go on sharing with {}",
     "withdrawn": "You stopped sharing with {}",
     "ended": "{} ended your sharing",
+    "taken-down": "We ended your sharing with {}: they may not use details for this any more",
     "expired": "Your sharing with {} is over",
     "invalidated": "Your sharing with {} was declared void",
 }

@@ -88,6 +88,13 @@ def live_for_purpose(session: Session, *, person_id: UUID, purpose_id: UUID) -> 
     return session.scalars(mine).one_or_none()
 
 
+def sharing(session: Session, *, client_id: str, purpose_id: UUID, most: int) -> int:
+    """Return how many people share for a purpose of a client now; nobody is counted beyond `most`."""
+    theirs = Grant.client_id == client_id, Grant.purpose_id == purpose_id, Grant.state.in_(LIVE)
+    found = select(Grant.grant_id).where(*theirs).limit(most).subquery()
+    return session.scalars(select(func.count()).select_from(found)).one()
+
+
 def grants_of(session: Session, *, person_id: UUID) -> list[Grant]:
     """Return all of a person's grants, newest first, whatever their state."""
     mine = select(Grant).where(Grant.person_id == person_id)

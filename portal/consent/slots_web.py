@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flask import g, render_template
 from flask_login import current_user
@@ -14,6 +14,9 @@ from portal.web.context import now, session
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from uuid import UUID
+
+_COUNTED: Final = 1000
 
 
 def shared_with_slot(attributes: Collection[str]) -> str:
@@ -39,6 +42,12 @@ def sharing_summary_slot() -> str:
     """Return with whom the person shares and since when, or how sharing begins."""
     live = [card for card in _all_cards() if card.live]
     return render_template("consent/_summary.html", live=live)
+
+
+def purpose_shared_slot(client_id: str, purpose_id: UUID) -> str:
+    """Return how many people share for a purpose, counted up to a thousand."""
+    count = queries.sharing(session(), client_id=client_id, purpose_id=purpose_id, most=_COUNTED + 1)
+    return render_template("consent/_purpose_shared.html", count=count, counted=_COUNTED)
 
 
 def _all_cards() -> list[cards.Card]:

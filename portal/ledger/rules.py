@@ -74,7 +74,7 @@ _WHY = MappingProxyType(
         "consent-paused": "you paused sharing",
         "consent-frozen": "you froze all sharing",
         "consent-withdrawn": "you stopped sharing",
-        "consent-ended": "they ended it",
+        "consent-ended": "it had been ended",
         "consent-expired": "the time you agreed to is over",
         "consent-invalidated": "it was declared void",
         "consent-not-for-updates": "you did not agree to updates",
@@ -105,6 +105,7 @@ _STEPS = MappingProxyType(
         "resumed": "You resumed sharing",
         "withdrawn": "You stopped sharing",
         "ended": "They ended it",
+        "taken-down": "We ended it, because they may not use details for this any more",
         "expired": "The time you agreed to is over",
         "erasure-asked": "You asked them to delete what they have",
         "left-out": "You chose not to share more",
@@ -114,7 +115,7 @@ _STEPS = MappingProxyType(
     }
 )
 DELETING = ("deletion-confirmed", "deletion-held", "deletion-due")
-OTHERS_DECIDE = ("ended", "expired", "invalidated", *DELETING)
+OTHERS_DECIDE = ("ended", "taken-down", "expired", "invalidated", *DELETING)
 # Steps that are not the person's own doing are shown with what others did.
 BY_OTHERS = MappingProxyType(
     {
@@ -124,6 +125,7 @@ BY_OTHERS = MappingProxyType(
         "expired": "nobody: the time was over",
         "unused": "nobody: it was not used",
         "invalidated": "somebody who looks after this service",
+        "taken-down": "somebody who looks after this service",
         "deletion-confirmed": "them",
         "deletion-held": "them",
         "deletion-due": "nobody: the time was over",

@@ -35,7 +35,8 @@ _NEXT: Final = text("""
          WHERE person_id = :person_id AND grant_id IN (SELECT grant_id FROM shown)
            AND at >= (SELECT min(at) FROM shown)
            AND (channel IN ('push', 'poll', 'notice')
-                OR (channel = 'consent' AND reason IN ('paused', 'frozen', 'unused', 'withdrawn', 'ended', 'expired')))
+                OR (channel = 'consent'
+                    AND reason IN ('paused', 'frozen', 'unused', 'withdrawn', 'ended', 'taken-down', 'expired')))
         WINDOW following AS (PARTITION BY grant_id ORDER BY at, disclosure_id))
     SELECT l.disclosure_id, EXISTS (
                SELECT FROM receipt r WHERE r.person_id = :person_id AND r.grant_id = l.grant_id
@@ -62,6 +63,7 @@ class FollowUp(Enum):
     UNUSED = "Nobody had used it for a year and it was paused, so it was not tried again."
     WITHDRAWN = "You stopped sharing, so it was not tried again."
     ENDED = "They ended it, so it was not tried again."
+    TAKEN_DOWN = "We ended it, so it was not tried again."
     EXPIRED = "The time you agreed to was over, so it was not tried again."
     TRYING = "We try again."
     HELD = "They refused it. We try again in about a day, or as soon as there is something newer."
@@ -72,7 +74,8 @@ class FollowUp(Enum):
 
 _STEPS: Final = {
     "paused": FollowUp.PAUSED, "frozen": FollowUp.FROZEN, "unused": FollowUp.UNUSED,
-    "withdrawn": FollowUp.WITHDRAWN, "ended": FollowUp.ENDED, "expired": FollowUp.EXPIRED,
+    "withdrawn": FollowUp.WITHDRAWN, "ended": FollowUp.ENDED, "taken-down": FollowUp.TAKEN_DOWN,
+    "expired": FollowUp.EXPIRED,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal import config, db, faults, queue
 from portal.companies import key_source, letters, proofs
 from portal.companies import registration as initial_tokens
-from portal.consent import approvals, counters, deletion_letters, deletion_news, deletions, reminders
+from portal.consent import approvals, counters, deletion_letters, deletion_news, deletions, reminders, withdrawn
 from portal.consent import letters as consent_letters
 from portal.consent import services as consent
 from portal.db import after_commit
@@ -292,6 +292,7 @@ def _see_to_letters(session: Session, now: datetime) -> None:  # noqa: ARG001 - 
 
 def _expire_grants(session: Session, now: datetime) -> None:
     consent.expire_due(session, now=now)
+    withdrawn.end_due(session, now=now)
     counters.lapse_due(session, now=now)
 
 

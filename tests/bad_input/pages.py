@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from flask import url_for
 
 from portal import db
 from portal.companies import queries as companies
+from portal.companies import services as purposes
 from portal.sync import services
 from tests.sync.receiver import new_key
 
@@ -76,6 +78,16 @@ def _app(cast: Cast) -> Arguments:
 def _purpose(cast: Cast) -> Arguments:
     found = cast.world.transact(lambda session: companies.purpose(session, cast.firm.purpose_id))
     return _app(cast) | {"code": found.code}
+
+
+def _spare_purpose(cast: Cast) -> Arguments:
+    """A purpose of the app that can be spared."""
+    said: dict[str, Any] = {"sentence": f"send letter {uuid4().hex}", "dpv": "PaymentManagement", "mode": "asked"}
+    said |= {"required": [("name.full", "To write to you")], "optional": [], "retention_days": 9}
+    declare = partial(
+        purposes.declare_purpose, client_id=cast.firm.client_id, catalogue={"name.full"}, now=db.now(), **said
+    )
+    return _app(cast) | {"code": cast.world.transact(declare).code}
 
 
 def _told_app(cast: Cast) -> Arguments:
@@ -216,6 +228,11 @@ FORMS = {
     "purposes.new": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _app),
     "purposes.change": Form("staff", lambda _cast: _PURPOSE, _PURPOSE_NEEDED, _purpose),
     "purposes.review": Form("staff", lambda _cast: {"act": "take-back"}, ("act",), _purpose),
+    "purposes.withdraw": Form("staff", arguments=_spare_purpose),
+    "reviews.take_down": Form(
+        "operator", lambda _cast: {"act": "ask", "words": "It misleads."}, ("words",),
+        lambda cast: {"purpose_id": cast.firm.purpose_id}, status=200,
+    ),
     "reviews.one": Form(
         "operator", lambda _cast: {"decision": "back", "words": "Ask for less."}, ("decision", "words"),
         lambda cast: cast.waiting_purpose(),

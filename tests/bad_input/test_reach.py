@@ -26,7 +26,7 @@ QUESTION, PURPOSE, KEY, REVIEW = "question", "purpose", "key", "review"
 TOLD, REPLAY, MESSAGE, LOGGED = "told app", "replay", "message", "logged message"
 DISPUTE, ANSWERING = "dispute", "dispute, by the company"
 DECIDING, PROVING = "dispute, by an operator", "proof, by an operator"
-VOIDING = "consent, by an operator"
+VOIDING, TAKING_DOWN = "consent, by an operator", "purpose, by an operator"
 ASKED = "dispute, by the company's server"
 LATER, GIVEN = "question by a program", "consent as its company sees it"
 OFFERED = "app with an offer"
@@ -71,6 +71,8 @@ GUARDED = {
     "purposes.change": PURPOSE,
     "purposes.review": PURPOSE,
     "reviews.one": REVIEW,
+    "reviews.take_down": TAKING_DOWN,
+    "purposes.withdraw": PURPOSE,
     "voiding.one": VOIDING,
     "companies.app_settings": APP,
     "telling.choose": PURPOSE,
@@ -123,6 +125,7 @@ OWNERS = {
     DECIDING: "operator",
     PROVING: "operator",
     VOIDING: "operator",
+    TAKING_DOWN: "operator",
     QUESTION: "ada",
     APP: "staff",
     GIVEN: "staff",
@@ -177,6 +180,7 @@ def _arguments(cast: Cast, endpoint: str) -> Arguments:
         LATER: {"grant_id": cast.shared.grant_id, "request_id": cast.question_id},
         GIVEN: {"grant_id": cast.wished_id},
         VOIDING: {"grant_id": cast.shared.grant_id},
+        TAKING_DOWN: {"purpose_id": cast.firm.purpose_id},
         QUESTION: {"request_id": cast.question_id},
         PURPOSE: {"client_id": cast.firm.client_id, "code": cast.purpose_code},
         REVIEW: cast.reviewed,

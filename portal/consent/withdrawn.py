@@ -1,0 +1,51 @@
+"""Ending what people share for a purpose that is withdrawn: by its company, or taken down by an operator."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from portal.companies import withdrawing
+from portal.consent import queries, steps
+from portal.consent.models import Grant
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Select
+    from sqlalchemy.orm import Session
+
+    from portal.companies.withdrawing import Unclosed
+
+# The step of whoever withdrew it, and who took that.
+_STEPS: Final = {withdrawing.COMPANY: ("ended", "company"), withdrawing.OPERATOR: ("taken-down", "operator")}
+_AT_ONCE: Final = 500
+# Somebody who agreed at the very moment may not have been seen yet.
+_SETTLED: Final = timedelta(minutes=1)
+
+
+def end_due(session: Session, *, now: datetime) -> int:
+    """End what people still share for purposes that are withdrawn, at most 500 at once; return how many.
+
+    `rules.decide` refuses it from the moment itself: this makes the pages and the company say so.
+    """
+    ended = 0
+    for purpose in withdrawing.unclosed(session):
+        step, actor = _STEPS[purpose.role]
+        theirs = _live(purpose).order_by(Grant.person_id).limit(_AT_ONCE - ended)
+        found = session.scalars(theirs.with_for_update(skip_locked=True)).all()
+        for held in found:
+            steps.take(session, held, step, actor, {"state": "ended", "changed_at": now})
+        ended += len(found)
+        if ended >= _AT_ONCE:
+            break
+        if purpose.withdrawn_at < now - _SETTLED and session.scalar(_live(purpose).limit(1)) is None:
+            withdrawing.close(session, purpose_id=purpose.purpose_id, now=now)
+    return ended
+
+
+def _live(purpose: Unclosed) -> Select[Grant]:
+    theirs = Grant.client_id == purpose.client_id, Grant.purpose_id == purpose.purpose_id
+    return select(Grant).where(*theirs, Grant.state.in_(queries.LIVE))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Wishes = Mapping[tuple[str, str], list[str]]
 
-AFTER = 120.0
+AFTER = 300.0
 _LOOK_EVERY = 30.0
 
 

@@ -68,6 +68,16 @@ def test_what_somebody_asked_to_be_deleted_is_answered_detail_by_detail(world: W
     person.page.goto(here)
     person.sees(re.compile("until 31 December 2032, because the law makes them keep their accounts and tax papers"))
     look(person)
+    staff.go(f"/org/deletions?person={sub}")
+    look(staff)
+    press(staff, "We deleted what I ticked")
+    staff.sees("Tick the details that you deleted first.")
+    press(staff, "We deleted all in this list")
+    staff.sees(re.compile("^Say that .* deleted"))
+    look(staff)
+    press(staff, "Yes, ")
+    staff.sees(re.compile("You said that .* of 1 person"))
+    staff.page.get_by_role("link", name=f"of {sub}").last.click()
     press(staff, "We deleted all of it")
     staff.sees("Nothing is left to say")
     look(staff)
@@ -78,8 +88,9 @@ def test_what_somebody_asked_to_be_deleted_is_answered_detail_by_detail(world: W
     look(person)
 
 
-def test_what_was_left_out_is_asked_for_once_and_a_no_stays(world: World) -> None:
-    person, staff = world.person("marcus" if world.scripts else "layla"), dana(world)
+def asked_for_more(world: World, person: Person) -> None:
+    """Have staff ask for something that somebody left out, and open the request."""
+    staff = dana(world)
     sub = world.company().number(person.name)
     staff.go(f"/org/consents?person={sub}")
     look(staff)
@@ -88,9 +99,38 @@ def test_what_was_left_out_is_asked_for_once_and_a_no_stays(world: World) -> Non
     staff.page.get_by_role("checkbox").first.check()
     press(staff, "Ask them")
     staff.sees("you can ask again from")
-
     person.go("/sharing/requests")
     person.page.get_by_role("link", name=re.compile("^Look at the request")).first.click()
+
+
+def test_a_yes_while_all_is_frozen_leads_by_way_of_unfreezing_to_not_now(world: World) -> None:
+    person = world.person("joao" if world.scripts else "juergen")
+    asked_for_more(world, person)
+    person.sees("They ask for more, once")
+    asked = person.page.url
+    person.go("/sharing/freeze")
+    press(person, "Freeze everything")
+    person.sees("Everything is frozen. No organisation gets anything from now on.")
+    person.page.goto(asked)
+    person.sees("Everything you share is frozen. If you choose")
+    look(person)
+    person.page.get_by_role("checkbox").first.check()
+    press(person, "Share these details")
+    person.sees("Afterwards you go back to the question that you were answering.")
+    look(person)
+    press(person, "Resume all" if person.page.get_by_role("checkbox").count() > 1 else "Resume it")
+    person.sees("Your choices are as you left them.")
+    expect(person.page.get_by_role("checkbox").first).to_be_checked()
+    person.page.get_by_text("Other answers").click()
+    look(person)
+    press(person, "Not now")
+    person.sees("You put off your answer")
+    look(person)
+
+
+def test_what_was_left_out_is_asked_for_once_and_a_no_stays(world: World) -> None:
+    person = world.person("marcus" if world.scripts else "layla")
+    asked_for_more(world, person)
     person.sees("They ask for more, once")
     person.sees(f"How {BRIGHTWELL} has done so far")
     assert person.page.locator("input:checked").count() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
     from portal.ledger.queries import Entry
 
-# A spreadsheet takes what begins so for something to work out (OWASP, CSV Injection), or would after a quote.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes what begins so for something to work out (OWASP, CSV Injection), also in full width, and also
+# within what was one cell here: where commas are for decimals it parts cells by semicolons, whatever the quotes.
+_BEGINS: Final = r"""(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])"""
+_FORMULA: Final = re.compile(rf"(?:^|(?<=[;,|\t\r\n])){_BEGINS}|^(?=[\t\r\n])")
 _HEADS: Final = (
     "When", "Organisation", "Details asked for", "Details sent", "Why", "How", "Outcome", "Answer at", "Sharing",
     "Version", "Reference",
@@ -86,8 +89,7 @@ def _members(entry: Entry) -> dict[str, Any]:
 
 
 def _harmless(cell: object) -> str:
-    text = str(cell)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub("'", str(cell))
 
 
 def _taken(buffer: io.StringIO) -> bytes:

@@ -203,18 +203,31 @@ def test_the_table_is_one_for_spreadsheets_and_has_no_formula_in_it(site: Site) 
     assert found["Sharing"] == str(grant_id)
 
 
-@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_begins_as_a_formula_does(begins: str) -> None:
+def as_table(name: str, *asked: str) -> str:
+    """Return the table of one row, by an organisation of this name."""
     entry = queries.Entry(
         person_id=uuid4(), at=NOON, disclosure_id=uuid4(), company_id=GYM, client_id="g",
-        company_name=f"{begins}1+1", purpose="p", channel="pull", outcome="completed", reason=None,
-        asked=[f"{begins}x"],
+        company_name=name, purpose="p", channel="pull", outcome="completed", reason=None, asked=list(asked),
         given={}, grant_id=None, grant_version=None, message_id=None, sealed_to=None, reported_at=None, detail=None,
         milliseconds=None,
     )  # fmt: skip
-    written = b"".join(tables.as_csv([entry], label=str)).decode("utf-8-sig")
+    return b"".join(tables.as_csv([entry], label=str)).decode("utf-8-sig")
+
+
+@pytest.mark.parametrize("begins", [*"=+-@", *"\uff1d\uff0b\uff0d\uff20", "\t", "\r", "\n", " =", "'=", '"='])
+def test_no_cell_begins_as_a_formula_does(begins: str) -> None:
+    written = as_table(f"{begins}1+1", f"{begins}x")
     [_, row] = csv.reader(io.StringIO(written, newline=""), strict=True)
     assert row[1:3] == [f"'{begins}1+1", f"'{begins}x"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Gym;=1+1", "Gym; =1+1", 'Gym;"=1+1', "Gym|@SUM(1)", "Gym;\uff1d1", "Gym,-1", "Gym\t+1"]
+)
+def test_no_cell_begins_so_either_where_a_spreadsheet_parts_them_otherwise(name: str) -> None:
+    # Where a comma is for decimals, a semicolon parts cells, whatever the quotes around it.
+    cells = re.split(r"[;|,\t]", as_table(name).replace('"', ""))
+    assert not [cell for cell in cells if re.match(r"\s*[=+@\uff1d-]", cell)]
 
 
 def test_the_files_have_what_is_chosen_and_only_ones_own(site: Site) -> None:

@@ -141,9 +141,7 @@ def defer(session: Session, reply: Reply) -> Grant:
 def take_offer_back(session: Session, *, person_id: UUID, purpose_id: UUID, now: datetime) -> Grant | None:
     """Take back what a person has offered for a purpose and its company has not answered, if anything."""
     held = grants.offered(session, person_id, purpose_id)
-    if held is None:
-        return None
-    return steps.take(session, held, "taken-back", "person", {"state": "refused", "changed_at": now})
+    return None if held is None else _take_back(session, held, now)
 
 
 def change(
@@ -185,13 +183,19 @@ def pause(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -
 
 
 def pause_with(session: Session, *, person_id: UUID, company_id: UUID) -> None:
-    """Pause everything a person shares with a company; what is over or paused stays as it is."""
-    theirs = select(Grant).where(Grant.person_id == person_id, Grant.company_id == company_id, Grant.state == "active")
-    steady = theirs.order_by(Grant.grant_id).with_for_update().execution_options(populate_existing=True)
-    held = session.scalars(steady).all()
+    """Pause everything a person shares with a company; what is over or paused stays as it is.
+
+    What they have offered is taken back: the company could begin with it by itself.
+    """
+    mine = select(Grant).where(Grant.person_id == person_id, Grant.company_id == company_id)
+    theirs = mine.where(Grant.state.in_(("active", "countered"))).order_by(Grant.grant_id)
+    held = session.scalars(theirs.with_for_update().execution_options(populate_existing=True)).all()
     # From the moment they are held nothing sets out any more, and that is the moment of the pause.
     moment = clock()
-    going_on = [grant for grant in held if not queries.over(session, grant, now=moment)]
+    for grant in held:
+        if grant.state == "countered":
+            _take_back(session, grant, moment)
+    going_on = [grant for grant in held if grant.state == "active" and not queries.over(session, grant, now=moment)]
     steps.take_all(session, going_on, "paused", "person", {"state": "paused", "changed_at": moment})
 
 
@@ -263,6 +267,10 @@ def subject(session: Session, *, person_id: UUID, company_id: UUID) -> str:
     session.execute(fresh.on_conflict_do_nothing(index_elements=["person_id", "company_id"]))
     mine = select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
     return session.scalars(mine).one()
+
+
+def _take_back(session: Session, held: Grant, now: datetime) -> Grant:
+    return steps.take(session, held, "taken-back", "person", {"state": "refused", "changed_at": now})
 
 
 def _say_no(session: Session, step: str, reply: Reply) -> Grant:

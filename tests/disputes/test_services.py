@@ -12,7 +12,7 @@ from sqlalchemy import select, text, update
 from portal import db
 from portal.companies import clients
 from portal.companies import queries as companies
-from portal.consent import chain
+from portal.consent import chain, counters
 from portal.consent import queries as consents
 from portal.consent import rules as policy
 from portal.consent import services as consent
@@ -292,6 +292,18 @@ def test_pausing_at_the_same_time_pauses_that_organisation_alone(
     versions = asker.transact(partial(consents.versions, person_id=asker.person_id, grant_id=asker.grant_id))
     assert chain.intact(versions)
     assert (versions[-1].step, versions[-1].actor) == ("paused", "person")
+
+
+def test_pausing_takes_back_what_was_offered_to_that_organisation(settings: Settings, keys: Keyring) -> None:
+    asker = Asker(settings, keys, shares=False)
+    mine: dict[str, Any] = {"person_id": asker.person_id, "now": db.now()}
+    reply = consent.Reply(client_id=asker.offer.client_id, purpose_id=asker.offer.purpose_id, shown={}, **mine)
+    less = counters.Less(attributes=["email.main"], mode="once", days=None, level=1)
+    offered = asker.transact(lambda session: counters.counter(session, reply, less)).grant_id
+    asker.ask(pause=True)
+    accept = partial(counters.accept, client_id=asker.offer.client_id, grant_id=offered, now=db.now())
+    with pytest.raises(counters.OfferOverError):
+        asker.transact(accept)
 
 
 def run_out(session: Session, *, person_id: UUID, grant_id: UUID, now: datetime) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, g, redirect, request
 from flask_login import current_user
 
-from portal.consent import asking, freezing, offering, terms, unwanted
+from portal.consent import asking, offering, terms, unwanted
 from portal.consent import queries as consents
 from portal.consent import services as consent
 from portal.consent.forms import OFFER, AskForm, way_there
@@ -176,7 +176,8 @@ def _with_question(pushed: PushedRequest, client: ClientFacts, then: Step) -> Re
     # No page was wanted, so there is none from which an answer could have come either.
     if ask.covered(context.now()):
         return _shared(pushed, ask, ConfirmForm())
-    if freezing.since(context.session(), person_id=current_user.person_id) is not None:
+    if ask.grant is not None and ask.grant.frozen_at is not None:
+        # Whom they share with reads of the freeze wherever it asks; nobody else is told of it.
         return _refused(pushed, "interaction_required", description=answers.FROZEN)
     return _refused(pushed, "consent_required")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,11 +19,13 @@ from portal.ledger.models import Disclosure
 from tests.consent.browser import Browser
 from tests.consent.offers import Offer
 from tests.consent.test_erasure import used
+from tests.consent.test_races import together
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from flask import Flask
+    from sqlalchemy.orm import Session
     from werkzeug.test import TestResponse
 
     from portal.config import Settings
@@ -208,3 +211,32 @@ def test_a_round_takes_as_many_statements_for_each_consent_however_many(settings
             deletion_rounds.confirm(session, client_ids=[lasting.client_id], keys=keys, now=db.now())
         counts.append(len(said) / many)
     assert counts[1] <= counts[0] <= 20
+
+
+def test_rounds_answers_and_sharing_again_at_once_leave_all_or_nothing(settings: Settings, lasting: Offer) -> None:
+    for _ in range(4):
+        wishes = [wish(settings, lasting) for _ in range(4)]
+        keys = [Key.read(given) for given in keys_of(*wishes)]
+        done: list[int] = []
+
+        def round_of(session: Session, keys: list[Key], done: list[int] = done) -> None:
+            try:
+                done.append(
+                    deletion_rounds.confirm(session, client_ids=[lasting.client_id], keys=keys, now=db.now())[0]
+                )
+            except deletion_rounds.ChangedError:
+                session.rollback()
+
+        last = wishes[-1]
+        said = [deletions.Said(attribute=NAME, deleted=True)]
+        mine: dict[str, Any] = {"person_id": last.person_id, "grant_id": last.grant_id, "now": db.now()}
+        together(
+            settings,
+            partial(round_of, keys=keys),
+            partial(round_of, keys=keys[::-1]),
+            partial(deletions.answer, **mine, said=said, channel="api"),
+            partial(lasting.give, person_id=last.person_id, attributes=[NAME, MAIL], now=db.now()),
+        )
+        assert len(done) <= 1, "of two rounds the second finds what the first has said"
+        first = states(settings, wishes[:3])
+        assert first == (["deleted/deleted"] * 3 if done else ["asked/asked"] * 3)

@@ -109,6 +109,14 @@ def test_without_a_page_the_company_reads_that_one_is_needed(
     assert states(settings, person) == ["paused"]
 
 
+def test_who_shares_nothing_with_a_company_lets_it_know_of_no_freeze(
+    rp: RelyingParty, person: Person, settings: Settings
+) -> None:
+    freeze(settings, person)
+    told = query(person.browser.get(rp.address(rp.push(prompt="none"))))
+    assert (told["error"], "error_description" in told) == ("consent_required", False)
+
+
 def test_what_is_frozen_is_asked_in_full_and_confirmed_once_it_goes_on(
     rp: RelyingParty, person: Person, settings: Settings
 ) -> None:

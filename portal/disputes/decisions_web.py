@@ -107,7 +107,7 @@ def question(disclosure_id: UUID) -> ResponseReturnValue:
 @operator_required
 def lift(disclosure_id: UUID) -> ResponseReturnValue:
     """Let the app of a decided question go on."""
-    clients.lift(session(), client_id=_held(disclosure_id).client_id)
+    disputes.lift(session(), disclosure_id=disclosure_id, operator_id=person_id())
     flash("Lifted: the app works again.")
     return redirect(url_for("dispute_decisions.question", disclosure_id=disclosure_id), 303)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, text
 
 from portal.companies import clients
+from portal.companies import queries as companies
 from portal.consent import services as consent
 from portal.disputes import letters, operator_letters, queries, rules
 from portal.disputes.models import Dispute, DisputeStep
@@ -83,6 +84,13 @@ class NotEscalatedError(RefusedError):
     code = "question-not-escalated"
     status = 409
     public = "This question does not wait for an operator now. What you just sent changed nothing."
+
+
+class OwnQuestionError(RefusedError):
+    """Whoever is a party to a question does not decide it."""
+
+    code = "own-question"
+    public = "You asked this yourself, or act for this organisation: another operator decides."
 
 
 @dataclass(frozen=True)
@@ -185,9 +193,11 @@ def decide(
 ) -> Dispute:
     """Keep what the operator decides, with the reason that both sides read; `days` is how long there is to mend.
 
-    `decision` is one of `rules.DECISIONS`; the last suspends the app whose use it was.  Raises `NotEscalatedError`.
+    `decision` is one of `rules.DECISIONS`; the last suspends the app whose use it was.  Raises `OwnQuestionError` and
+    `NotEscalatedError`.
     """
     held = _locked(session, disclosure_id=disclosure_id)
+    _check_not_own(session, held, operator_id)
     given = timedelta(days=days) if days else None
     step = _Step(decision, rules.OPERATOR, now, operator_id, words=words, given=given)
     if not _take(session, held, step, keyring=keyring):
@@ -197,6 +207,13 @@ def decide(
     letters.to_person(session, held)
     letters.to_company(session, held, letters.DECIDED)
     return held
+
+
+def lift(session: Session, *, disclosure_id: UUID, operator_id: UUID) -> None:
+    """Let the app that a question is about go on, where it is suspended; raises `OwnQuestionError`."""
+    held = _locked(session, disclosure_id=disclosure_id)
+    _check_not_own(session, held, operator_id)
+    clients.lift(session, client_id=held.client_id)
 
 
 def see_to(session: Session, *, now: datetime) -> int:
@@ -213,6 +230,12 @@ def see_to(session: Session, *, now: datetime) -> int:
     if any(held.state == rules.ESCALATED for held in found):
         operator_letters.owe(session)
     return len(found)
+
+
+def _check_not_own(session: Session, held: Dispute, operator_id: UUID) -> None:
+    acts_for = {each.company.company_id for each in companies.companies_of(session, operator_id)}
+    if operator_id == held.person_id or held.company_id in acts_for:
+        raise OwnQuestionError
 
 
 def _run_out(session: Session, held: Dispute, now: datetime) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import select, text, update
 from portal import db
 from portal.companies import clients
 from portal.companies import queries as companies
+from portal.companies import services as registering
 from portal.consent import chain, counters
 from portal.consent import queries as consents
 from portal.consent import rules as policy
@@ -379,6 +380,20 @@ def test_a_suspended_app_gets_nothing_until_that_is_lifted(asker: Asker) -> None
     assert not found.ended
     asker.transact(lambda session: clients.lift(session, client_id=asker.offer.client_id))
     assert asker.transact(lambda session: companies.client(session, asker.offer.client_id)).active
+
+
+def test_who_is_a_party_to_a_question_neither_decides_it_nor_lifts_what_was_decided(asker: Asker) -> None:
+    staff = db.new_id()
+    hire = partial(registering.add_staff, company_id=asker.offer.company_id, person_id=staff)
+    asker.transact(hire)
+    row = asker.with_operator()
+    for party in (staff, asker.person_id):
+        with pytest.raises(disputes.OwnQuestionError):
+            asker.decide(row, rules.UNFOUNDED, operator_id=party)
+    asker.decide(row, rules.SUSPEND)
+    with pytest.raises(disputes.OwnQuestionError):
+        asker.transact(partial(disputes.lift, disclosure_id=row, operator_id=staff))
+    assert asker.transact(partial(clients.is_suspended, client_id=asker.offer.client_id))
 
 
 def test_an_ended_app_is_neither_suspended_nor_brought_back(asker: Asker) -> None:

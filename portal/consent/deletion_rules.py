@@ -23,6 +23,8 @@ WARNED_BEFORE: Final = timedelta(days=7)
 # No law that the reasons below speak of makes anybody keep a detail for longer without looking again.
 LONGEST_HOLD: Final = timedelta(days=3653)
 LONGEST_WORDS: Final = 80
+# How often a company may say of one consent what it must keep.
+HOLDS_A_DAY: Final = 10
 # Room for the name of a law, and for no address, number or date.
 WORDS: Final = r"^[^\W\d_]+(?:[ ,.()'-]+[^\W\d_]+)*[.)]*$"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from portal.consent import deletion_news, grants, queries, steps
 from portal.consent import deletion_rules as rules
 from portal.consent.deletion_rules import State
-from portal.consent.models import Deletion, Grant
+from portal.consent.models import Deletion, Grant, GrantVersion
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import InvalidError, RefusedError
 from portal.web import dates
@@ -68,6 +68,14 @@ class SettledError(RefusedError):
     code = "deletion-settled"
     status = 409
     public = "You said that this detail is deleted, or the person shares it with you again."
+
+
+class TooManyHoldsError(RefusedError):
+    """Each is a step of the consent, in its record, its receipt and the log for good."""
+
+    code = "too-many-holds"
+    status = 429
+    public = "You said ten times within a day what you must keep of this consent. Go on tomorrow."
 
 
 class NotToDeleteError(InvalidError):
@@ -157,7 +165,8 @@ def answer(
     """Keep what a company says of details it was asked to delete, all of it or none; saying it again changes nothing.
 
     `channel` is `api` or `page`.  Raises NotFoundError, NotAskedToDeleteError, and with a pointer at
-    `/details/<place in said>` NotToDeleteError, SettledError, HoldDateError, HoldReasonError or HoldWordsError.
+    `/details/<place in said>` NotToDeleteError, SettledError, HoldDateError, HoldReasonError or HoldWordsError;
+    TooManyHoldsError at `/details`.
     """
     # Of two answers at once the second waits here, and then finds what the first has said.
     held = grants.locked(session, person_id, grant_id)
@@ -293,12 +302,19 @@ def _confirm(session: Session, held: Grant, rows: Sequence[Deletion], channel: s
 
 
 def _keep(session: Session, held: Grant, kept: Sequence[tuple[Deletion, Said]], channel: str, now: datetime) -> None:
+    if (session.scalar(_held_since(held, now - timedelta(days=1))) or 0) >= rules.HOLDS_A_DAY:
+        raise TooManyHoldsError(pointer="/details")
     for row, said in kept:
         row.state, row.changed_at, row.reason, row.words = State.HELD, now, said.reason, said.words
         row.due_at, row.warned = dates.midnight(cast("date", said.until)), 0
     shown = {"held": [_hold(said) for _row, said in kept], "channel": channel}
     names = [row.attribute for row, _said in kept]
     steps.take(session, held, rules.HELD, "company", {}, shown=shown, asked=names, at=now)
+
+
+def _held_since(held: Grant, moment: datetime) -> Select[int]:
+    theirs = GrantVersion.person_id == held.person_id, GrantVersion.grant_id == held.grant_id
+    return select(func.count()).where(*theirs, GrantVersion.step == rules.HELD, GrantVersion.at > moment)
 
 
 def _hold(said: Said) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def _keep(held: Grant, form: DeletionForm) -> bool:
                 session(), person_id=held.person_id, grant_id=held.grant_id, said=[each for _, each in said],
                 channel="page", now=now(),
             )  # fmt: skip
-    except (InvalidError, deletions.SettledError) as error:
+    except (InvalidError, deletions.SettledError, deletions.TooManyHoldsError) as error:
         form.refuse(cast("PortalError", error), [place for place, _ in said])
         return False
     return True

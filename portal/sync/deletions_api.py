@@ -86,6 +86,7 @@ def of_grant(grant_id: UUID) -> Response:
             | {
                 404: "No grant of yours has this id.",
                 409: "Nobody asked for it, or you hold what you said is deleted, or what is shared with you again.",
+                429: "You said ten times within a day what you must keep of it.",
             },
             body=True,
         ),

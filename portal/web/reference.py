@@ -86,6 +86,7 @@ ENTRIES = (
     Entry("deletion-settled", 409, "Settled already", "You said that the detail is deleted, or the person shares it with you for the same purpose again.", "Leave it out of what you send."),
     Entry("detail-not-to-delete", 422, "Not one of the details", "The grant never covered this detail.", "Use the names in `GET /api/v1/grants/{grant_id}/deletion`."),
     Entry("hold-date", 422, "Not a day to hold until", "A hold ends after today, and within ten years.", "Give the day on which you will delete the detail."),
+    Entry("too-many-holds", 429, "Held often today", "You said ten times within a day what you must keep of one consent; each time stays in its record.", "Go on tomorrow. What you deleted you may say at any time."),
     Entry("question-answered", 409, "Answered already", "Somebody of your organisation answered this question before.", "Read what they said in the console. An answer cannot be changed; there is room for another one when it is asked of you again."),
     Entry("question-settled", 409, "Settled or decided", "The person has said that it is settled, or the operator has decided.", "There is nothing left to answer."),
     Entry("not-found", 404, "Not found", "There is nothing at this address for you. A person you do not know and a person of another company look the same.", "Check the address and the `sub`."),

@@ -129,6 +129,14 @@ def test_a_hold_can_be_made_longer_and_given_up(program: Caller, wished: Shared,
     assert steps(world, wished) == ["deletion-held", "deletion-held", "deletion-confirmed"]
 
 
+def test_nobody_fills_a_record_with_holds(program: Caller, wished: Shared, world: World) -> None:
+    answers = [say(program, wished, held(MAIL, until=f"2033-01-{day:02}")) for day in range(1, 12)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert answers[-1].get_json()["type"].endswith("too-many-holds")
+    assert say(program, wished, deleted(MAIL)).status_code == 200
+    assert steps(world, wished) == ["deletion-held"] * 10 + ["deletion-confirmed"]
+
+
 def test_of_two_confirmations_at_once_one_is_kept(app: Flask, program: Caller, wished: Shared, world: World) -> None:
     barrier = Barrier(4)
     headers = [program.headers("POST", place(wished)) for _ in range(4)]

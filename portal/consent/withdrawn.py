@@ -1,4 +1,4 @@
-"""Ending what people share for a purpose that is withdrawn: by its company, or taken down by an operator."""
+"""Ending what people share, or offer, for a purpose that is withdrawn: by its company, or taken down by an operator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from portal.companies import withdrawing
-from portal.consent import queries, steps
+from portal.consent import counters, queries, steps
 from portal.consent.models import Grant
 
 if TYPE_CHECKING:
@@ -19,33 +19,39 @@ if TYPE_CHECKING:
 
     from portal.companies.withdrawing import Unclosed
 
-# The step of whoever withdrew it, and who took that.
+# The step of whoever withdrew it, and who took that: of what is shared, and of what is offered.
 _STEPS: Final = {withdrawing.COMPANY: ("ended", "company"), withdrawing.OPERATOR: ("taken-down", "operator")}
+_OFFERED: Final = {withdrawing.COMPANY: ("declined", "company"), withdrawing.OPERATOR: ("lapsed", "portal")}
 _AT_ONCE: Final = 500
 # Somebody who agreed at the very moment may not have been seen yet.
 _SETTLED: Final = timedelta(minutes=1)
 
 
 def end_due(session: Session, *, now: datetime) -> int:
-    """End what people still share for purposes that are withdrawn, at most 500 at once; return how many.
+    """End what people still share, or offer, for purposes that are withdrawn, at most 500 at once; return how many.
 
     `rules.decide` refuses it from the moment itself: this makes the pages and the company say so.
     """
     ended = 0
     for purpose in withdrawing.unclosed(session):
-        step, actor = _STEPS[purpose.role]
-        theirs = _live(purpose).order_by(Grant.person_id).limit(_AT_ONCE - ended)
+        theirs = _open(purpose).order_by(Grant.person_id).limit(_AT_ONCE - ended)
         found = session.scalars(theirs.with_for_update(skip_locked=True)).all()
         for held in found:
-            steps.take(session, held, step, actor, {"state": "ended", "changed_at": now})
+            _end(session, held, purpose.role, now)
         ended += len(found)
         if ended >= _AT_ONCE:
             break
-        if purpose.withdrawn_at < now - _SETTLED and session.scalar(_live(purpose).limit(1)) is None:
+        if purpose.withdrawn_at < now - _SETTLED and session.scalar(_open(purpose).limit(1)) is None:
             withdrawing.close(session, purpose_id=purpose.purpose_id, now=now)
     return ended
 
 
-def _live(purpose: Unclosed) -> Select[Grant]:
+def _end(session: Session, held: Grant, role: str, now: datetime) -> None:
+    offered = held.state == counters.STATE
+    step, actor = (_OFFERED if offered else _STEPS)[role]
+    steps.take(session, held, step, actor, {"state": "refused" if offered else "ended", "changed_at": now})
+
+
+def _open(purpose: Unclosed) -> Select[Grant]:
     theirs = Grant.client_id == purpose.client_id, Grant.purpose_id == purpose.purpose_id
-    return select(Grant).where(*theirs, Grant.state.in_(queries.LIVE))
+    return select(Grant).where(*theirs, Grant.state.in_((*queries.LIVE, counters.STATE)))

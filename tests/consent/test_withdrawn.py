@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from portal import db
 from portal.companies.models import Purpose
-from portal.consent import cards, freezing, later, queries, renewing, services, terms, withdrawn
+from portal.consent import cards, counters, freezing, later, queries, renewing, services, terms, withdrawn
 from portal.consent.models import ConsentLetter
+from portal.consent.services import Reply
 from tests.consent.offers import NOW, Offer
 from tests.purposes_gone import ROLES, withdraw
 
@@ -100,6 +101,34 @@ def test_nothing_begins_goes_on_or_grows(
     }  # fmt: skip
     with pytest.raises(terms.PurposeWithdrawnError):
         acts[act]()
+
+
+@pytest.mark.parametrize(("role", "step"), [("company", ("declined", "company")), ("operator", ("lapsed", "portal"))])
+def test_what_is_offered_comes_to_nothing(session: Session, offer: Offer, role: str, step: tuple[str, str]) -> None:
+    reply = Reply(person_id=uuid4(), client_id=offer.client_id, purpose_id=offer.purpose_id, shown={}, now=NOW)
+    less = counters.Less(attributes=["email.main"], mode="kept-up-to-date", days=30, level=1)
+    held = counters.counter(session, reply, less)
+    withdraw(session, offer.purpose_id, role)
+    with pytest.raises(counters.OfferOverError):
+        counters.accept(session, client_id=offer.client_id, grant_id=held.grant_id, now=NOW)
+    assert withdrawn.end_due(session, now=db.now()) == 1
+    last = queries.versions(session, person_id=held.person_id, grant_id=held.grant_id)[-1]
+    assert (held.state, last.step, last.actor) == ("refused", *step)
+
+
+def test_who_agreed_at_the_very_moment_is_ended_too(settings: Settings, lasting: Offer) -> None:
+    """Their transaction began to read before the purpose was withdrawn, and is seen only when it was."""
+    late = db.now() + timedelta(minutes=2)
+    with db.transaction(settings.database_url) as agreeing:
+        held = lasting.give(agreeing, db.new_id(), now=db.now())
+        grant_id = held.grant_id
+        with db.transaction(settings.database_url) as session:
+            withdraw(session, lasting.purpose_id, "company")
+        with db.transaction(settings.database_url) as session:
+            assert withdrawn.end_due(session, now=db.now()) == 0
+    with db.transaction(settings.database_url) as session:
+        assert withdrawn.end_due(session, now=late) == 1
+        assert queries.by_id(session, grant_id=grant_id).state == "ended"
 
 
 def test_who_stopped_before_cannot_begin_again(session: Session, offer: Offer) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from portal.errors import PortalError
 from portal.ledger import tree
 from portal.vault import notes
+from portal.vault.notes import NoteRefusedError
 
 if TYPE_CHECKING:
     from portal.vault.notes import Verifier
@@ -51,6 +52,18 @@ class Checkpoint(NamedTuple):
             raise CheckpointUnreadableError
         return cls(found["origin"], int(found["size"]), b64decode(found["root"]))
 
+    @classmethod
+    def opened(cls, note: str, *known: Verifier) -> Self:
+        """Return what a note says that `known` have signed; a log's key signs for the log of its own name alone.
+
+        Raises `NoteRefusedError` or `CheckpointUnreadableError`.
+        """
+        text, signed_by = notes.opened(note, *known)
+        found = cls.read(text)
+        if any(each.kind == notes.LOG and each.name != found.origin for each in signed_by):
+            raise NoteRefusedError(private="it is the key of another log")
+        return found
+
     @property
     def text(self) -> str:
         return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n"
@@ -81,7 +94,7 @@ class Proof:
 
         Raises `NoteRefusedError`, `CheckpointUnreadableError` or, where the entry is not proved, `ProofRefusedError`.
         """
-        found = Checkpoint.read(notes.opened(self.note, *known).text)
+        found = Checkpoint.opened(self.note, *known)
         leaf = tree.leaf_hash(entry)
         if not tree.included(leaf, index=self.index, size=found.size, root=found.root, path=self.path):
             raise ProofRefusedError

@@ -16,7 +16,6 @@ from sqlalchemy import text
 from portal.ledger import entries, tiles, tree
 from portal.ledger.checkpoints import Checkpoint
 from portal.ledger.tree import Node, Span
-from portal.vault import notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,7 +66,7 @@ def written(session: Session, *, person_id: UUID, verifier: Verifier) -> Iterato
     log = session.execute(_LOG, {"origin": verifier.name}).one_or_none()
     if log is None:
         return
-    size = Checkpoint.read(notes.opened(log.note, verifier).text).size
+    size = Checkpoint.opened(log.note, verifier).size
     parameters = {"person_id": person_id, "log_id": log.log_id, "size": size}
     head = session.execute(_HEAD, parameters).one_or_none()
     top = {"format": FORMAT, "verifier": str(verifier), "checkpoint": log.note, "signed_at": log.noted_at}

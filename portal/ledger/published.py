@@ -11,7 +11,6 @@ from sqlalchemy import text
 from portal.ledger import tiles, tree
 from portal.ledger.checkpoints import Checkpoint, Proof
 from portal.ledger.tree import Node
-from portal.vault import notes
 from portal.vault.notes import Verifier
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def newest(session: Session) -> PublishedLog | None:
 def _opened(note: str, written: str) -> tuple[Verifier, Checkpoint]:
     """Return the key and what it has signed; everybody who asks in the same second asks about the same note."""
     verifier = Verifier.read(written)
-    return verifier, Checkpoint.read(notes.opened(note, verifier).text)
+    return verifier, Checkpoint.opened(note, verifier)
 
 
 def proof(session: Session, log: PublishedLog, *, index: int) -> Proof:

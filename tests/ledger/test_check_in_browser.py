@@ -13,7 +13,10 @@ from playwright.sync_api import expect
 from portal import db
 from portal.ledger import exports, services, verifying
 from portal.ledger.services import NewOutcome
+from portal.vault import notes
+from tests.ledger.log_place import ORIGIN
 from tests.ledger.log_site import SIGNER, Site
+from tests.ledger.test_verifying import written_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +241,7 @@ def damaged(file: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _with(file, lambda entries, n=n: entries[n].update(leaf=entries[n]["leaf"] + 1))
         yield _with(file, lambda entries, n=n: entries.insert(0, entries.pop(n)))
         yield _with(file, lambda entries, n=n: entries.append(entries[n]))
+        yield _with(file, lambda entries, n=n: entries[n].update(hash=written_otherwise(entries[n]["hash"])))
         yield _with(file, lambda entries, n=n: entries[n].update(blinds=entries[n - 1]["blinds"]))
     for change in (
         {"path": file["path"][1:]},
@@ -273,6 +277,9 @@ def test_the_browser_and_the_command_find_the_same(site: Site, page: Page) -> No
     assert file is not None
     key = str(SIGNER.verifier())
     assert page.evaluate(_VERIFY, [file, key]) == {"signed": True, "wrong": []}
+    elsewhere = notes.opened(file["checkpoint"], SIGNER.verifier()).text.replace(ORIGIN, f"{ORIGIN}2", 1)
+    signed = file | {"checkpoint": notes.signed(elsewhere, SIGNER.sign(elsewhere))}
+    assert page.evaluate(_VERIFY, [signed, key]) == {"signed": False, "wrong": []}
     for number, wrong in enumerate(damaged(file)):
         try:
             found = verifying.verify(wrong, known=SIGNER.verifier())

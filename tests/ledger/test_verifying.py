@@ -14,6 +14,7 @@ from portal import db
 from portal.ledger import exports, publisher, services, verifying
 from portal.ledger.services import NewOutcome
 from portal.ledger.verifying import ExportUnreadableError
+from portal.vault import notes
 from portal.vault.notes import NoteRefusedError, Signer
 from tests.ledger.log_place import ORIGIN, Place
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 SIGNER = Signer(ORIGIN, bytes(range(32)))
 PERSON = uuid4()
+
+
+def written_otherwise(hashed: str) -> str:
+    """Return 32 bytes of base64 with other bits where the last letter has two that say nothing."""
+    other = hashed[:-2] + chr(ord(hashed[-2]) + 1) + "="
+    assert base64.b64decode(other) == base64.b64decode(hashed)
+    return other
 
 
 def publish(place: Place, folder: Path) -> None:
@@ -183,6 +191,22 @@ def test_a_proof_of_something_else_is_refused(file: dict[str, Any]) -> None:
 def test_a_log_that_somebody_else_signed_is_not_believed(file: dict[str, Any]) -> None:
     with pytest.raises(NoteRefusedError):
         verifying.verify(file, known=Signer(ORIGIN, bytes(32)).verifier())
+
+
+def test_a_key_signs_for_the_log_of_its_own_name_alone(file: dict[str, Any]) -> None:
+    # Two histories under two names would contradict each other before nobody, if one key could sign for both.
+    text = notes.opened(file["checkpoint"], SIGNER.verifier()).text.replace(ORIGIN, f"{ORIGIN}2", 1)
+    with pytest.raises(NoteRefusedError):
+        verifying.verify(file | {"checkpoint": notes.signed(text, SIGNER.sign(text))}, known=SIGNER.verifier())
+
+
+def test_a_hash_is_written_in_one_way_alone(file: dict[str, Any]) -> None:
+    for name in ("hash", "path"):
+        changed = json.loads(json.dumps(file))
+        place, key = (changed["entries"][0], "hash") if name == "hash" else (changed["path"], 0)
+        place[key] = written_otherwise(place[key])
+        with pytest.raises(verifying.ExportUnreadableError):
+            verifying.verify(changed, known=SIGNER.verifier())
 
 
 def test_a_row_that_was_changed_in_the_database_is_named(place_with_rows: Place) -> None:

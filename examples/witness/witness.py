@@ -219,7 +219,7 @@ def _refusal(old: int, shown: Checkpoint, proof: list[bytes], *, size: int, root
     """Return why a checkpoint is not signed, of a log that was signed last with `size` and `root`; else None."""
     if old != size:
         return Answer(409, f"{size}\n", "text/x.tlog.size")
-    if old == shown.size and old and shown.root != root:
+    if old == shown.size and shown.root != (root or hashlib.sha256().digest()):
         return Answer(409, f"{size}\n", "text/x.tlog.size")
     if old in {0, shown.size}:
         return Answer(422, "there is nothing to prove\n") if proof else None

@@ -155,6 +155,14 @@ def test_what_it_is_shown_is_signed_or_refused_as_the_protocol_says(
     assert here.add_checkpoint(TRUE.body(0, 200)).body == f"{stands}\n", "what is refused changes nothing"
 
 
+def test_a_log_without_entries_has_one_root(here: program.Witness) -> None:
+    def shown(root: bytes) -> int:
+        text = Checkpoint(SIGNER.name, 0, root).text
+        return here.add_checkpoint(body(0, [], notes.signed(text, SIGNER.sign(text)))).status
+
+    assert [shown(bytes(32)), shown(tree.EMPTY), shown(bytes(32)), shown(tree.EMPTY)] == [409, 200, 409, 200]
+
+
 def test_by_http_it_says_the_same(witness: Witness) -> None:
     port = witness.start()
     assert signed(witness, TRUE.note(100), show(port, TRUE.body(0, 100)))

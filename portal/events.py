@@ -92,6 +92,14 @@ class ClientLifted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PurposeWithdrawn:
+    """A company withdrew a purpose, or an operator took it down: nothing leaves under it from now on."""
+
+    purpose_id: UUID
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToldInFull:
     """A client that was told only that something changed is told values again, for one of its purposes."""
 

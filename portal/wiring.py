@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.companies import letters
-from portal.consent import deletion_letters, deletions, reminders
+from portal.consent import deletion_letters, deletions, reminders, withdrawn
 from portal.consumer import services as consumer
 from portal.disputes import letters as dispute_letters
 from portal.oauth import grant_management, ping
@@ -30,6 +30,7 @@ def wire() -> None:
     events.listen(events.GrantsChanged, sync.on_grants_changed)
     events.listen(events.ClientEnded, sync.on_client_ended)
     events.listen(events.ClientLifted, sync.on_client_lifted)
+    events.listen(events.PurposeWithdrawn, withdrawn.on_purpose_withdrawn)
     events.listen(events.ToldInFull, sync.on_told_in_full)
     events.listen(events.ApprovalAnswered, ping.on_approval_answered)
     events.listen(events.SigningKeysChanged, stream_events.on_signing_keys_changed)

@@ -7,10 +7,11 @@ What people shared for it is ended soon after (`consent.withdrawn`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
+from portal import events
 from portal.companies import letters, purpose_queries, versions
 from portal.companies.models import Client, Purpose, PurposeVersion
 from portal.errors import NotFoundError, RefusedError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 COMPANY, OPERATOR = "company", "operator"
-_AT_ONCE: Final = 20
 
 
 class NotInUseError(RefusedError):
@@ -75,9 +75,9 @@ def take_down(session: Session, *, purpose_id: UUID, by: UUID, words: str, now: 
 
 
 def unclosed(session: Session) -> list[Unclosed]:
-    """Return purposes that are withdrawn and not closed, the longest withdrawn first, held still; twenty at most."""
+    """Return the purposes that are withdrawn and not closed, the longest withdrawn first, held still."""
     left = Purpose.withdrawn_at.is_not(None), Purpose.closed_at.is_(None)
-    found = select(Purpose).where(*left).order_by(Purpose.withdrawn_at).limit(_AT_ONCE)
+    found = select(Purpose).where(*left).order_by(Purpose.withdrawn_at)
     return [
         Unclosed(
             purpose_id=row.purpose_id, client_id=row.client_id, withdrawn_at=row.withdrawn_at,
@@ -100,3 +100,4 @@ def _withdraw(session: Session, purpose: Purpose, role: str, *, by: UUID | None,
     open_ones = PurposeVersion.purpose_id == purpose.purpose_id, PurposeVersion.state.in_(purpose_queries.OPEN)
     session.execute(update(PurposeVersion).where(*open_ones).values(state=purpose_queries.REPLACED))
     session.flush()
+    events.announce(session, events.PurposeWithdrawn(purpose_id=purpose.purpose_id, at=now))

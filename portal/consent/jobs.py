@@ -1,13 +1,17 @@
-"""Letters about requests that wait and about consents.  Arguments are ids, if any; no detail leaves by them."""
+"""Letters about requests and consents, and what takes longer than a page may.  Arguments are ids; no detail is one."""
 
 from __future__ import annotations
 
+import time
+from typing import Final
 from uuid import UUID
 
-from portal import config, db, mail
-from portal.consent import approvals, deletion_news, letters, reminders
+from portal import config, db, mail, queue
+from portal.consent import approvals, deletion_news, letters, reminders, withdrawn
 from portal.identity import queries as identity
 from portal.vault import keyring as keyrings
+
+_TURN_SECONDS: Final = 1.0
 
 
 def tell_of_request(person_id: str, request_id: str) -> None:
@@ -37,3 +41,14 @@ def send_reminders() -> None:
 def send_deletion_news() -> None:
     """Write to people what organisations say of details that they were asked to delete."""
     deletion_news.TRAY.run()
+
+
+def end_withdrawn() -> None:
+    """End what people share for purposes that are withdrawn for a second, and ring for the rest."""
+    settings, ends, more = config.current(), time.monotonic() + _TURN_SECONDS, True
+    queue.answer(settings.redis_url, withdrawn.RUN)
+    while more and time.monotonic() < ends:
+        with db.transaction(settings.database_url) as session:
+            more = withdrawn.end_due(session, now=db.now()) > 0
+    if more:
+        queue.ring_once(settings.redis_url, queue.WORK, withdrawn.RUN)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
+from portal import config, queue
 from portal.companies import withdrawing
 from portal.consent import counters, queries, steps
 from portal.consent.models import Grant
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from portal.companies.withdrawing import Unclosed
+    from portal.events import PurposeWithdrawn
 
 # The step of whoever withdrew it, and who took that: of what is shared, and of what is offered.
 _STEPS: Final = {withdrawing.COMPANY: ("ended", "company"), withdrawing.OPERATOR: ("taken-down", "operator")}
 _OFFERED: Final = {withdrawing.COMPANY: ("declined", "company"), withdrawing.OPERATOR: ("lapsed", "portal")}
+RUN: Final = "portal.consent.jobs.end_withdrawn"
 _AT_ONCE: Final = 500
 # Somebody who agreed at the very moment may not have been seen yet.
 _SETTLED: Final = timedelta(minutes=1)
+
+
+def on_purpose_withdrawn(session: Session, _fact: PurposeWithdrawn) -> None:
+    """Have what is shared for it ended once this is committed; the reconciler looks too, should the ring be lost."""
+    queue.ring_once_after_commit(session, config.current().redis_url, queue.WORK, RUN)
 
 
 def end_due(session: Session, *, now: datetime) -> int:
@@ -34,7 +42,7 @@ def end_due(session: Session, *, now: datetime) -> int:
     """
     ended = 0
     for purpose in withdrawing.unclosed(session):
-        theirs = _open(purpose).order_by(Grant.person_id).limit(_AT_ONCE - ended)
+        theirs = _open(purpose).order_by(Grant.grant_id).limit(_AT_ONCE - ended)
         found = session.scalars(theirs.with_for_update(skip_locked=True)).all()
         for held in found:
             _end(session, held, purpose.role, now)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from portal import db
 from portal.companies.models import Purpose
-from portal.consent import cards, counters, freezing, later, queries, renewing, services, terms, withdrawn
+from portal.consent import cards, counters, freezing, jobs, later, queries, renewing, services, terms, withdrawn
 from portal.consent.models import ConsentLetter
 from portal.consent.services import Reply
+from portal.wiring import wire
 from tests.consent.offers import NOW, Offer
 from tests.purposes_gone import ROLES, withdraw
 
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 
 STEPS = {"company": ("ended", "company"), "operator": ("taken-down", "operator")}
 AFTER = NOW + timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(settings: Settings) -> None:
+    """What other tests have withdrawn is nobody's here."""
+    gone = update(Purpose).where(Purpose.withdrawn_at.is_not(None), Purpose.closed_at.is_(None))
+    with db.transaction(settings.database_url) as session:
+        session.execute(gone.values(closed_at=db.now()))
 
 
 def closed(session: Session, offer: Offer) -> bool:
@@ -129,6 +138,17 @@ def test_who_agreed_at_the_very_moment_is_ended_too(settings: Settings, lasting:
     with db.transaction(settings.database_url) as session:
         assert withdrawn.end_due(session, now=late) == 1
         assert queries.by_id(session, grant_id=grant_id).state == "ended"
+
+
+def test_a_job_ends_them_at_once(settings: Settings, lasting: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(withdrawn, "_AT_ONCE", 2)
+    wire()
+    with db.transaction(settings.database_url) as session:
+        held = [lasting.give(session, db.new_id(), now=db.now()).grant_id for _ in range(5)]
+        withdraw(session, lasting.purpose_id, "operator")
+    jobs.end_withdrawn()
+    with db.transaction(settings.database_url) as session:
+        assert {queries.by_id(session, grant_id=grant_id).state for grant_id in held} == {"ended"}
 
 
 def test_who_stopped_before_cannot_begin_again(session: Session, offer: Offer) -> None:

@@ -56,6 +56,7 @@ WORDS: Final = MappingProxyType(
         "prepared-not-logged": "Answers about many people were prepared that the log does not have",
         "receipt-not-logged": "Receipts are about messages that the log does not have",
         "never-settled": "Disclosures are without an outcome after more than a day",
+        "beyond-consent": "Details were given that the version of the consent they name did not allow",
         "not-in-log": "Disclosures are not in the tree",
         "outcome-not-in-log": "Outcomes are not in the tree",
         "outcome-of-nothing": "Outcomes are of disclosures that are gone",

@@ -52,6 +52,12 @@ _COUNTED_AND_LOGGED = f"""
         ON (u.person_id, u.grant_id, u.day, u.kind) = (l.person_id, l.grant_id, l.day, l.kind) WHERE true"""  # noqa: S608 - as above
 _PREPARED = "batch_pull_item i WHERE i.state = 'answered' AND i.disclosed_at >= :since AND i.disclosed_at < :until"
 _RECEIVED = "receipt r WHERE r.received_at >= :since AND r.received_at < :until"
+# What a consent allows is read from the consent itself, which changes; each of its versions is kept, signed and logged.
+_AGREED = """(
+    d.given = '{}' OR d.grant_version IS NULL OR EXISTS (
+        SELECT FROM grant_version v
+         WHERE (v.person_id, v.grant_id, v.version) = (d.person_id, d.grant_id, d.grant_version) AND v.state = 'active'
+           AND v.attributes @> jsonb_path_query_array(d.given, '$.keyvalue().key', '{}', true)))"""
 _ROW = "SELECT FROM disclosure d WHERE (d.person_id, d.at, d.disclosure_id) = ({0})"
 _MADE = f"disclosure d WHERE {_OF_THE_TIME.format('d')}"
 _REPORTED = f"disclosure_outcome o WHERE {_OF_THE_TIME.format('o')}"
@@ -111,6 +117,7 @@ EVIDENCE: Final = MappingProxyType(
             f"""d.outcome = 'sending' AND d.at < :settled
                 AND NOT EXISTS ({_OUTCOME.format("d.person_id, d.at, d.disclosure_id")})""",
         ),
+        "beyond-consent": _check("disclosures", _MADE, "d.disclosure_id", f"NOT {_AGREED}"),
     }
 )
 # By months, all of them: also what was written for an earlier day, or by a transaction that the log never looks for.

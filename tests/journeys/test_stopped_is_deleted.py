@@ -104,7 +104,7 @@ def asked_for_more(world: World, person: Person) -> None:
 
 
 def test_a_yes_while_all_is_frozen_leads_by_way_of_unfreezing_to_not_now(world: World) -> None:
-    person = world.person("joao" if world.scripts else "juergen")
+    person = world.person("persephone" if world.scripts else "widodo")
     asked_for_more(world, person)
     person.sees("They ask for more, once")
     asked = person.page.url

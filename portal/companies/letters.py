@@ -18,7 +18,6 @@ from portal.companies.queries import VERIFIED
 from portal.db import new_id
 from portal.identity import queries as identity
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -170,8 +169,7 @@ def _address(session: Session, settings: Settings, row: Row[Any]) -> str | None:
     """Return whom a letter goes to; None when there is nobody left."""
     if row.person_id is None:
         return session.get_one(Company, row.company_id).contact_email
-    keyring = keyrings.load(settings.keyring_file)
-    return identity.email_of(session, keyring=keyring, person_id=row.person_id)
+    return identity.address_of(session, settings, person_id=row.person_id)
 
 
 def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 - as a tray says it

@@ -14,7 +14,6 @@ from sqlalchemy import text
 from portal import tray
 from portal.identity import queries as identity
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,7 +64,7 @@ def _take(session: Session) -> Row[Any] | None:
 
 
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
-    email = identity.email_of(session, keyring=keyrings.load(settings.keyring_file), person_id=row.person_id)
+    email = identity.address_of(session, settings, person_id=row.person_id)
     if not email:
         return None
     # The same until it has been sent, and said nothing more is: a sender that died makes no second message.

@@ -16,7 +16,6 @@ from portal.consent.models import ConsentLetter, Grant, GrantVersion
 from portal.consumer.catalogue import label
 from portal.identity import queries as identity
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -80,9 +79,7 @@ def _take(session: Session) -> Row[Any] | None:
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     held = session.get(Grant, (row.person_id, row.grant_id))
     version = session.get(GrantVersion, (row.person_id, row.grant_id, row.version))
-    address = identity.email_of(
-        session, keyring=keyrings.load(settings.keyring_file), person_id=row.person_id
-    )  # fmt: skip
+    address = identity.address_of(session, settings, person_id=row.person_id)
     if held is None or version is None or not address:
         return None
     once = f"consent {row.person_id} {row.grant_id} {row.version}"

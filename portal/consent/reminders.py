@@ -20,7 +20,6 @@ from portal.consent.watching import Facts, Memory
 from portal.identity import queries as identity
 from portal.ledger import holdings
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -199,8 +198,7 @@ def _take(session: Session) -> Row[Any] | None:
 
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     found = Counter(session.scalars(_NOTED, row._asdict()))
-    keyring = keyrings.load(settings.keyring_file)
-    email = identity.email_of(session, keyring=keyring, person_id=row.person_id) if found else None
+    email = identity.address_of(session, settings, person_id=row.person_id) if found else None
     if email is None:
         return None
     once = f"reminder {row.person_id} {row.about.isoformat()}"

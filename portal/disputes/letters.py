@@ -18,7 +18,6 @@ from portal.companies.letters import Words
 from portal.disputes import queries, rules
 from portal.identity import queries as identity
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -100,8 +99,7 @@ def _take(session: Session) -> Row[Any] | None:
 
 
 def _news(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
-    keyring = keyrings.load(settings.keyring_file)
-    email = identity.email_of(session, keyring=keyring, person_id=row.person_id)
+    email = identity.address_of(session, settings, person_id=row.person_id)
     once = f"question {row.person_id} {row.disclosure_id} {row.steps}"
     return tray.letter(settings, to=email, template="question_news", once=once) if email else None
 

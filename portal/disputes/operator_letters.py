@@ -13,7 +13,6 @@ from portal import tray
 from portal.disputes import queries
 from portal.identity import queries as identity
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -62,8 +61,7 @@ def _take(session: Session) -> Row[Any] | None:
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     if not queries.escalated(session) or not identity.is_operator(session, person_id=row.person_id):
         return None
-    keyring = keyrings.load(settings.keyring_file)
-    address = identity.email_of(session, keyring=keyring, person_id=row.person_id)
+    address = identity.address_of(session, settings, person_id=row.person_id)
     once = f"operator {row.person_id} {row.asked_at.isoformat()}"
     return tray.letter(settings, to=address, template="operator_waits", once=once) if address else None
 

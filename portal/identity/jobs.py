@@ -55,7 +55,7 @@ def send_password_notice(person_id: str) -> None:
     """Tell a person that their password was changed (OWASP ASVS 5.0, 6.3.7)."""
     settings = config.current()
     with db.transaction(settings.database_url) as session:
-        email = queries.email_of(session, keyring=keyrings.load(settings.keyring_file), person_id=UUID(person_id))
+        email = queries.address_of(session, settings, person_id=UUID(person_id))
     if email:
         _send("password_changed", email)
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from portal.identity.models import BrowserSession, Operator, Password, Person, SignInCode, SignInIdentifier
 from portal.vault import blind_index, persons
+from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
+    from portal.config import Settings
     from portal.vault.keyring import Keyring
 
 IDLE = timedelta(minutes=30)
@@ -42,6 +44,11 @@ def email_of(session: Session, *, keyring: Keyring, person_id: UUID) -> str | No
         return None
     vault = persons.unlock(session, keyring=keyring, person_id=person_id)
     return vault.open(EMAIL, 1, person.sealed_email)
+
+
+def address_of(session: Session, settings: Settings, *, person_id: UUID) -> str | None:
+    """Return where a letter to a person goes: what `email_of` opens, for who has the settings and no keyring."""
+    return email_of(session, keyring=keyrings.load(settings.keyring_file), person_id=person_id)
 
 
 def is_confirmed(session: Session, *, person_id: UUID) -> bool:

@@ -14,7 +14,6 @@ from portal import tray
 from portal.identity import queries as identity
 from portal.sync import away
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -88,8 +87,7 @@ def _take(session: Session) -> Row[Any] | None:
 
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     still = away.of_person(session, person_id=row.person_id)
-    keyring = keyrings.load(settings.keyring_file)
-    email = identity.email_of(session, keyring=keyring, person_id=row.person_id) if still else None
+    email = identity.address_of(session, settings, person_id=row.person_id) if still else None
     once = f"away {row.person_id} {row.about.isoformat()}"
     return tray.letter(settings, to=email, template="away", once=once) if email else None
 

@@ -11,7 +11,6 @@ from portal import db, tray
 from portal.identity import queries as identity
 from portal.ledger import first_uses
 from portal.tray import Letter, Tray
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _worded(session: Session, settings: Settings, person_id: UUID) -> Letter | None:
-    email = identity.email_of(session, keyring=keyrings.load(settings.keyring_file), person_id=person_id)
+    email = identity.address_of(session, settings, person_id=person_id)
     once = f"first use {person_id} {db.new_id()}"
     return tray.letter(settings, to=email, template="first_use", once=once) if email else None
 

@@ -9,7 +9,6 @@ from portal import db, mail, tray
 from portal.companies.letters import moment
 from portal.identity import queries as identity
 from portal.sync import reconciliation
-from portal.vault import keyring as keyrings
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,8 +35,7 @@ def tell(settings: Settings) -> None:
         night = reconciliation.untold(session)
         if night is None:
             return
-        opened = keyrings.load(settings.keyring_file)
-        found = [identity.email_of(session, keyring=opened, person_id=each) for each in identity.operators(session)]
+        found = [identity.address_of(session, settings, person_id=each) for each in identity.operators(session)]
         alarm = _Alarm(night.began_at, reconciliation.said(night), list(filter(None, found)))
     log.error("the log does not say what happened: %s", "; ".join(alarm.wrong))
     # The database is not held while a mail server takes its time.

@@ -59,12 +59,20 @@ def read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _LARGEST:
             raise ReceiptUnreadableError
-        document = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes(), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise ReceiptUnreadableError from error
     if not isinstance(document, dict):
         raise ReceiptUnreadableError
     return document
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of an object: of two with one name, another reader may take the other one."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError
+    return found
 
 
 def check(told: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -> Checked:

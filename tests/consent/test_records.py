@@ -216,6 +216,14 @@ def test_what_is_no_receipt_is_said_to_be_none(told: dict[str, Any]) -> None:
         verifying.check(told)
 
 
+def test_what_a_receipt_says_twice_is_not_read(session: Session, keys: Keyring, grant: Grant, tmp_path: Path) -> None:
+    # Whoever looks at the file reads the first; the last is what was signed (RFC 8259 section 4, RFC 7493 section 2.3).
+    told, file = receipt(session, grant, keys), tmp_path / "receipt.json"
+    file.write_text('{"language": "fr", ' + json.dumps(told)[1:])
+    with pytest.raises(verifying.ReceiptUnreadableError):
+        verifying.check(verifying.read(file))
+
+
 def test_a_command_checks_a_file(session: Session, keys: Keyring, grant: Grant, tmp_path: Path) -> None:
     told, file, published = receipt(session, grant, keys), tmp_path / "receipt.json", tmp_path / "keys.json"
     file.write_text(json.dumps(told))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from portal.companies import queries as companies
 from portal.consent import freezing, grants, queries, steps, terms
 from portal.errors import InvalidError, RefusedError
 
@@ -31,6 +32,13 @@ class SharedOnceError(RefusedError):
 class ReasonError(InvalidError):
     code = "reason-needed"
     public = f"Say why, in at most {LONGEST_REASON} characters."
+
+
+class OwnConsentError(RefusedError):
+    """Whoever is a party to a consent does not decide whether it stands."""
+
+    code = "own-consent"
+    public = "This consent is yours, or you act for this organisation: another operator decides."
 
 
 def renew(
@@ -72,22 +80,33 @@ def lasted(held: Grant, longest_days: int) -> int | None:
     return min(max((held.expires_at - held.changed_at + timedelta(hours=12)).days, 1), longest_days)
 
 
-def invalidate(session: Session, *, person_id: UUID, grant_id: UUID, reason: str, now: datetime) -> Grant:
+def invalidate(
+    session: Session, *, person_id: UUID, grant_id: UUID, reason: str, now: datetime, operator_id: UUID | None = None
+) -> Grant:
     """Declare void a consent that should not have begun: nothing more leaves, and what left is to be deleted.
 
     `reason` is a sentence of the operator's that the person and the company read: no detail of anybody's.  What is
-    void already stays so.  Raises NotFoundError or ReasonError.
+    void already stays so.  `operator_id` is None for who works at the machine itself.  Raises NotFoundError,
+    ReasonError and OwnConsentError.
     """
     reason = " ".join(reason.split())
     if not 0 < len(reason) <= LONGEST_REASON:
         raise ReasonError
     held = grants.locked(session, person_id, grant_id)
+    if operator_id is not None and is_own(session, held, operator_id=operator_id):
+        raise OwnConsentError
     if held.state == "invalidated" or held.state in steps.UNBORN:
         return held
     content: dict[str, Any] = {"state": "invalidated", "changed_at": now}
     if queries.holds(session, held):
         content["erasure_asked_at"] = held.erasure_asked_at or now
     return steps.take(session, held, "invalidated", "operator", content, shown={"reason": reason})
+
+
+def is_own(session: Session, held: Grant, *, operator_id: UUID) -> bool:
+    """Say whether an operator is a party to a consent: it is theirs, or they act for its company."""
+    acts_for = {each.company.company_id for each in companies.companies_of(session, operator_id)}
+    return operator_id == held.person_id or held.company_id in acts_for
 
 
 def _until(held: Grant, asked: Wanted, days: int | None, now: datetime) -> datetime | None:

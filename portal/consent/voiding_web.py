@@ -13,7 +13,7 @@ from portal.companies import looks
 from portal.companies import queries as companies
 from portal.consent import of_company, queries, renewing, steps
 from portal.consumer import text
-from portal.web.access import operator_required
+from portal.web.access import operator_required, person_id
 from portal.web.context import now, session
 from portal.web.pages import page
 
@@ -80,14 +80,15 @@ def one(grant_id: UUID) -> ResponseReturnValue:
     held, form, act = queries.by_id(session(), grant_id=grant_id), ReasonForm(), request.form.get("act", "")
     if not form.validate_on_submit() or act not in {"ask", "void"}:
         return _page(held, form, 422 if form.errors and act != "back" else 200)
-    if not _open(held):
-        # Somebody was quicker: the page says how it stands.
+    if not _open(held) or _own(held):
+        # Somebody was quicker, or it is for another to say: the page says how it stands.
         return _page(held, form, 409)
     if act == "ask":
         return _page(held, form, 200, sure=True)
     renewing.invalidate(
-        session(), person_id=held.person_id, grant_id=grant_id, reason=form.reason.data or "", now=now()
-    )
+        session(), person_id=held.person_id, grant_id=grant_id, reason=form.reason.data or "", now=now(),
+        operator_id=person_id(),
+    )  # fmt: skip
     flash("It is void. The person and the organisation are told.")
     return redirect(url_for("voiding.one", grant_id=grant_id), 303)
 
@@ -102,6 +103,10 @@ def _open(held: Grant) -> bool:
     return held.state != "invalidated" and held.state not in steps.UNBORN
 
 
+def _own(held: Grant) -> bool:
+    return renewing.is_own(session(), held, operator_id=person_id())
+
+
 def _page(held: Grant, form: ReasonForm, status: int, *, sure: bool = False) -> Response:
     looks.record_of_operator(held.person_id, purpose=_LOOKED_AT, grant_id=held.grant_id, again=True)
     client = companies.client(session(), held.client_id)
@@ -111,6 +116,7 @@ def _page(held: Grant, form: ReasonForm, status: int, *, sure: bool = False) -> 
         held=held,
         state=of_company.state(held, now=now()),
         open=_open(held),
+        own=_own(held),
         client=client,
         purpose=companies.purpose(session(), held.purpose_id, version=held.purpose_version),
         sub=queries.sub_of(session(), person_id=held.person_id, company_id=held.company_id),

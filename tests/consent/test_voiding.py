@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from portal import db
 from portal.companies import services as companies
-from portal.consent import numbers, queries
+from portal.consent import numbers, queries, renewing
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
 from portal.ledger.models import Disclosure
@@ -160,3 +160,25 @@ def test_an_operator_with_one_proof_gives_the_other_first(settings: Settings, op
     answer = operator.send(f"/ops/consents/{held.grant_id}", act="void", reason=WHY)
     assert answer.location.startswith("/account/confirm-it-is-you")
     assert state(settings, held.grant_id) == "active"
+
+
+@pytest.mark.parametrize("whose", ["their own", "their organisation's"])
+def test_whoever_is_a_party_to_it_does_not_decide(
+    settings: Settings, operator: Browser, lasting: Offer, held: Grant, whose: str
+) -> None:
+    grant_id = held.grant_id
+    with db.transaction(settings.database_url) as session:
+        if whose == "their own":
+            grant_id = lasting.give(session, operator.person_id).grant_id
+        else:
+            companies.add_staff(session, company_id=lasting.company_id, person_id=operator.person_id)
+    place = f"/ops/consents/{grant_id}"
+    assert "another operator decides" in operator.get(place).text
+    for act in ("ask", "void"):
+        assert operator.send(place, act=act, reason=WHY).status_code == 409
+    assert state(settings, grant_id) == "active"
+    with db.transaction(settings.database_url) as session:
+        mine = queries.by_id(session, grant_id=grant_id).person_id
+        given = {"person_id": mine, "grant_id": grant_id, "operator_id": operator.person_id}
+        with pytest.raises(renewing.OwnConsentError):
+            renewing.invalidate(session, reason=WHY, now=db.now(), **given)

@@ -36,4 +36,4 @@ def place(postgres: Postgres, settings: Settings) -> Iterator[Place]:
     assert settings
     made = Place(postgres)
     yield made
-    made.close()
+    made.give_back()

@@ -35,15 +35,38 @@ _EVERYTHING = text(f"""
                                       = (e.person_id, e.at, e.disclosure_id, e.outcome)
      ORDER BY e.leaf
 """)  # noqa: S608 - put together from constants
+# What the migrations put there is kept aside, to be put back.
+_KEEP = """
+    DO $$ DECLARE named text; BEGIN
+        CREATE SCHEMA as_made;
+        FOR named IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+                        AND pg_relation_size(oid) > 0 LOOP
+            EXECUTE format('CREATE TABLE as_made.%1$I AS TABLE public.%1$I', named);
+        END LOOP;
+    END $$
+"""
+_AS_MADE = """
+    DO $$ DECLARE named text; BEGIN
+        FOR named IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+                        AND pg_relation_size(oid) > 0 LOOP
+            EXECUTE format('DELETE FROM public.%I', named);
+        END LOOP;
+        FOR named IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'as_made'::regnamespace LOOP
+            EXECUTE format('INSERT INTO public.%1$I SELECT * FROM as_made.%1$I', named);
+        END LOOP;
+    END $$
+"""
+_ALONE = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()"
+# Databases that stand empty again: making one takes as long as many a test.
+_left: list[str] = []
 
 
 class Place:
     """A database of its own, with nobody else's rows in it."""
 
     def __init__(self, postgres: Postgres) -> None:
-        name = f"log_{uuid4().hex[:12]}"
-        _command(postgres, f"CREATE DATABASE {name} TEMPLATE {_template(postgres)}")
-        self.url, self._owner = postgres.url(APP, name), postgres.url(OWNER, name)
+        self._name = _left.pop() if _left else _make(postgres)
+        self.url, self._owner = postgres.url(APP, self._name), postgres.url(OWNER, self._name)
         with db.transaction(self.url) as session:
             words: dict[str, Any] = {"company_id": uuid4(), "client_id": "live_a", "company_name": "Zoë & Söhne"}
             self.context_id = services.context(session, **words, purpose="send bills")
@@ -71,6 +94,16 @@ class Place:
     def close(self) -> None:
         db.engine(self.url).dispose()
 
+    def give_back(self) -> None:
+        """Leave the database as it was made to the next test, unless somebody is still connected; once at the end."""
+        self.close()
+        with psycopg.connect(_plain(self._owner), autocommit=True) as owner:
+            if owner.execute(_ALONE).fetchone() != (True,):
+                return
+            owner.execute("SET session_replication_role = replica")
+            owner.execute(_AS_MADE)
+        _left.append(self._name)
+
 
 class Entry(NamedTuple):
     leaf: int
@@ -88,6 +121,14 @@ def _template(postgres: Postgres) -> str:
     name = "log_template"
     _command(postgres, f"CREATE DATABASE {name}")
     schema.migrate(postgres.url(OWNER, name), app_url=postgres.url(APP, name))
+    with psycopg.connect(_plain(postgres.url(OWNER, name)), autocommit=True) as owner:
+        owner.execute(_KEEP)
+    return name
+
+
+def _make(postgres: Postgres) -> str:
+    name = f"log_{uuid4().hex[:12]}"
+    _command(postgres, f"CREATE DATABASE {name} TEMPLATE {_template(postgres)}")
     return name
 
 

@@ -48,7 +48,7 @@ def place(postgres: Postgres, settings: Settings, keys: Keyring) -> Iterator[Pla
     with db.transaction(made.url) as session:
         signing.ensure(session, keyring=keys, now=db.now())
     yield made
-    made.close()
+    made.give_back()
 
 
 @pytest.fixture

@@ -9,15 +9,20 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from portal import db
+from portal.app import create_app
 from portal.companies import services
 from tests import possession
+from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flask import Flask
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import CompanyFacts
+    from portal.config import Settings
+    from portal.vault.keyring import Keyring
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +93,20 @@ def client_id(session: Session, company: CompanyFacts, jwks: dict[str, Any], enc
     made = services.register_client(session, company_slug=company.slug, metadata=metadata, now=db.now())
     possession.prove(session, made, encryption)
     return made
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    return create_app(settings)
+
+
+@pytest.fixture
+def staff(app: Flask, settings: Settings, keys: Keyring) -> Browser:
+    return Browser(app, settings, keys)
+
+
+@pytest.fixture
+def own(settings: Settings, staff: Browser, facts: Callable[..., dict[str, Any]]) -> CompanyFacts:
+    """A company the browser's person acts for."""
+    with db.transaction(settings.database_url) as session:
+        return services.register_company(session, **facts(owner=staff.person_id))

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import select, update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import queries, registration, services
 from portal.companies.metadata import CIBA
 from portal.companies.models import Client, InitialAccessToken
@@ -45,22 +44,6 @@ SETTINGS = {
 }
 TOKEN = {"name": "Pipeline", "environment": "test", "uses": "3", "days": "2"}
 TOKENS = "/org/registration-tokens"
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring) -> Browser:
-    return Browser(app, settings, keys)
-
-
-@pytest.fixture
-def own(settings: Settings, staff: Browser, facts: Make) -> CompanyFacts:
-    with db.transaction(settings.database_url) as session:
-        return services.register_company(session, **facts(owner=staff.person_id))
 
 
 @pytest.fixture

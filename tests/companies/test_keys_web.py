@@ -14,7 +14,6 @@ from joserfc.jwk import ECKey, OKPKey
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import proofs, queries, services
 from portal.companies.models import ClientKey
 from portal.consumer.catalogue import CATALOGUE
@@ -34,22 +33,6 @@ if TYPE_CHECKING:
     from portal.vault.keyring import Keyring
 
     Make = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring) -> Browser:
-    return Browser(app, settings, keys)
-
-
-@pytest.fixture
-def own(settings: Settings, staff: Browser, facts: Make) -> CompanyFacts:
-    with db.transaction(settings.database_url) as session:
-        return services.register_company(session, **facts(owner=staff.person_id))
 
 
 @pytest.fixture

@@ -12,10 +12,8 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import queries, services
 from portal.identity.models import BrowserSession
-from tests.companies.browser import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from portal.companies.queries import CompanyFacts
     from portal.config import Settings
-    from portal.vault.keyring import Keyring
+    from tests.companies.browser import Browser
 
     Make = Callable[..., dict[str, Any]]
 
@@ -42,23 +40,6 @@ APP = {
     "want-email-main": "optional",
     "why-email-main": "To send a copy",
 }
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring) -> Browser:
-    return Browser(app, settings, keys)
-
-
-@pytest.fixture
-def own(settings: Settings, staff: Browser, facts: Make) -> CompanyFacts:
-    """A company the browser's person acts for."""
-    with db.transaction(settings.database_url) as session:
-        return services.register_company(session, **facts(owner=staff.person_id))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import update
 
 from portal import db
-from portal.app import create_app
 from portal.companies import purpose_queries, reviews_web, services, versions
 from portal.identity import levels
 from portal.identity.models import BrowserSession, Operator
@@ -37,16 +36,6 @@ TOO_MUCH = {
     "dpv": "DirectMarketing", "lawful_basis": "legitimate-interest", "retention_days": "31",
     "want-birth-date": "optional", "why-birth-date": "To congratulate you",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
-    return create_app(settings)
-
-
-@pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring) -> Browser:
-    return Browser(app, settings, keys)
 
 
 @pytest.fixture

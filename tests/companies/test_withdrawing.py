@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from portal.config import Settings
     from tests.companies.browser import Browser
 
-app, live, operator, own, staff = pages.app, pages.live, pages.operator, pages.own, pages.staff
+live, operator, own = pages.live, pages.operator, pages.own
 WHY = "What you do is not what it says."
 
 

@@ -38,6 +38,13 @@ def keep(session: Session, grants: Sequence[Grant], *, at: datetime, said: dict[
     return {row["grant_id"]: row["hash"] for row in rows}
 
 
+def agree(grant: Grant, version: GrantVersion) -> bool:
+    """Say whether a grant stands as `version` says that it does, and binds whom it binds."""
+    said = {name: getattr(version, name) for name in _as_it_stands(grant)}
+    about = version.about
+    return said == _as_it_stands(grant) and (about is None or about == _about(grant, about.get("sub")))
+
+
 def _before(session: Session, grants: Sequence[Grant]) -> dict[UUID, bytes]:
     named = [(grant.grant_id, grant.version - 1) for grant in grants]
     earlier = select(GrantVersion.grant_id, GrantVersion.hash).where(

@@ -17,6 +17,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
 from portal import config, db, queue
+from portal.consent import rehash as consents
 from portal.ledger import rehash
 from portal.sync.models import Reconciliation
 from portal.sync.reconciliation_statements import EVIDENCE, LOG, MONTHS, SOME
@@ -56,6 +57,9 @@ WORDS: Final = MappingProxyType(
         "prepared-not-logged": "Answers about many people were prepared that the log does not have",
         "receipt-not-logged": "Receipts are about messages that the log does not have",
         "never-settled": "Disclosures are without an outcome after more than a day",
+        consents.DIFFERS: "Consents are not what was agreed to last",
+        consents.CHANGED: "Steps of consents were changed, removed or moved",
+        consents.UNLOGGED: "Steps of consents are not in the log",
         "beyond-consent": "Details were given that the version of the consent they name did not allow",
         "not-in-log": "Disclosures are not in the tree",
         "outcome-not-in-log": "Outcomes are not in the tree",
@@ -261,6 +265,10 @@ def _asked(session: Session, checks: Mapping[str, Check], values: Mapping[str, A
     return found
 
 
+def _consents(session: Session, night: Reconciliation) -> _Found:
+    return _rehashed("consents", consents.some_consents(session, after=night.after))
+
+
 def _entries(session: Session, night: Reconciliation) -> _Found:
     log = session.execute(_LOG_STANDS).one_or_none()
     if log is None:
@@ -293,5 +301,5 @@ def _by_kind(wrong: Iterable[rehash.Wrong]) -> dict[str, tuple[int, list[str]]]:
 
 
 PHASES: Final[Mapping[str, Callable[[Session, Reconciliation], _Found]]] = MappingProxyType(
-    {"evidence": _evidence, "log": _log, "entries": _entries, "tiles": _tiles, "whole": _whole}
+    {"evidence": _evidence, "consents": _consents, "log": _log, "entries": _entries, "tiles": _tiles, "whole": _whole}
 )

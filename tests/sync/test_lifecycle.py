@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, Phase
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select, update
 
 from portal import db, events
-from portal.consent import chain, counters, freezing, queries, renewing, services
+from portal.consent import chain, counters, freezing, queries, rehash, renewing, services
 from portal.consent.models import Grant
 from portal.errors import PortalError
 from portal.ledger.models import Disclosure
@@ -39,7 +40,6 @@ from tests.sync.receiver import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from uuid import UUID
 
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
@@ -306,6 +306,13 @@ class Lifecycle(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.firm.receiver.behave = None
+        self.the_night_finds_every_consent_as_it_was_agreed_to()
+
+    def the_night_finds_every_consent_as_it_was_agreed_to(self) -> None:
+        before = f"{self.person_id}/{UUID(int=0)}"
+        found = self.world.transact(lambda session: rehash.some_consents(session, after=before))
+        mine = {str(grant_id) for grant_id in self._held()}
+        assert [each for each in found.wrong if each.where in mine] == []
 
     # How the model is kept.
 

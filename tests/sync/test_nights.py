@@ -101,7 +101,7 @@ def test_one_that_was_left_goes_on_where_it_was(place: Place) -> None:
             seen.append(session.execute(text("SELECT phase FROM reconciliation")).scalar_one())
         if not went_on:
             break
-    assert list(dict.fromkeys(seen)) == ["evidence", "log", "entries", "tiles", "whole"]
+    assert list(dict.fromkeys(seen)) == ["evidence", "consents", "log", "entries", "tiles", "whole"]
     with db.transaction(place.url) as session:
         night = reconciliation.newest(session, finished=True)
     assert night

@@ -40,7 +40,7 @@ LATER = timedelta(hours=1)
 SIGNER = Signer(ORIGIN, bytes(range(32)))
 _COUNTED = {
     "tries": 4, "messages": 4, "acknowledgements": 4, "looks": 4, "prepared answers": 1, "receipts": 1,
-    "disclosures": 12, "rows": 12, "outcomes": 4, "entries": 16, "tiles": 1,
+    "disclosures": 12, "consents": 4, "rows": 12, "outcomes": 4, "entries": 16, "tiles": 1,
 }  # fmt: skip
 
 
@@ -156,9 +156,14 @@ _FLIPPED = "UPDATE log_tile SET hashes = set_byte(hashes, 70, 255 - get_byte(has
         ("DELETE FROM grant_use", {"looks-differ"}),
         ("UPDATE batch_pull_item SET disclosure_id = gen_random_uuid()", {"prepared-not-logged"}),
         ("UPDATE receipt SET jti = 'another'", {"receipt-not-logged"}),
-        ("UPDATE grant_version SET attributes = '[]'", {"beyond-consent"}),
-        ("UPDATE grant_version SET state = 'paused'", {"beyond-consent"}),
-        ("DELETE FROM grant_version", {"beyond-consent"}),
+        ("UPDATE grant_version SET attributes = '[]'", {"beyond-consent", "step-changed"}),
+        ("UPDATE grant_version SET state = 'paused'", {"beyond-consent", "step-changed"}),
+        ("UPDATE grant_version SET hash = sha256(hash)", {"step-changed", "step-not-logged"}),
+        ("DELETE FROM grant_version", {"beyond-consent", "consent-differs"}),
+        ("UPDATE \"grant\" SET attributes = attributes || '[\"birth.date\"]'", {"consent-differs"}),
+        ('UPDATE "grant" SET purpose_id = gen_random_uuid()', {"consent-differs"}),
+        ("UPDATE \"grant\" SET expires_at = now() + interval '1 year'", {"consent-differs"}),
+        ("UPDATE \"grant\" SET state = 'active', version = version + 1", {"consent-differs"}),
         (_UNSEEN, {"not-in-log"}),
         (_OF_NOTHING, {"outcome-not-in-log", "outcome-of-nothing"}),
         ("UPDATE disclosure SET given = '[]' WHERE {push}", {"entry-changed"}),

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from portal import db, events
 from portal.app import create_app
+from portal.companies import services as companies
 from portal.consumer import services as consumer
 from portal.vault import persons
 from tests.consent.browser import Browser
@@ -79,3 +80,12 @@ def old_months(settings: Settings) -> None:
     with db.transaction(settings.database_url) as session:
         for ago in range(18):
             session.execute(opened, {"ago": ago})
+
+
+@pytest.fixture
+def staff(app: Flask, settings: Settings, keys: Keyring, lasting: Offer) -> Browser:
+    """Somebody who works for the company of the lasting offer."""
+    made = Browser(app, settings, keys, {})
+    with db.transaction(settings.database_url) as session:
+        companies.add_staff(session, company_id=lasting.company_id, person_id=made.person_id)
+    return made

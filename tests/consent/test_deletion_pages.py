@@ -31,14 +31,6 @@ NAME, MAIL = "name.full", "email.main"
 
 
 @pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring, lasting: Offer) -> Browser:
-    made = Browser(app, settings, keys, {})
-    with db.transaction(settings.database_url) as session:
-        companies.add_staff(session, company_id=lasting.company_id, person_id=made.person_id)
-    return made
-
-
-@pytest.fixture
 def wished(settings: Settings, lasting: Offer, browser: Browser) -> Grant:
     """What the browser's person shared and asked to be deleted."""
     with db.transaction(settings.database_url) as session:

@@ -8,29 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from portal import db
-from portal.companies import services as companies
 from portal.consent import approvals, later, queries, services
-from tests.consent.browser import Browser
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from flask import Flask
-
     from portal.config import Settings
     from portal.consent.models import Grant
-    from portal.vault.keyring import Keyring
+    from tests.consent.browser import Browser
     from tests.consent.offers import Offer
 
 NAME, MAIL, PHONE = "name.full", "email.main", "phone.mobile"
-
-
-@pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring, lasting: Offer) -> Browser:
-    made = Browser(app, settings, keys, {})
-    with db.transaction(settings.database_url) as session:
-        companies.add_staff(session, company_id=lasting.company_id, person_id=made.person_id)
-    return made
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ _WAITING_AT_ONCE = 3
 _IN_A_DAY = 20
 # Whoever says no, or not now, this often within a day is not asked again before the day is over.
 _REFUSED_IN_A_DAY = 3
+_LEFT_IN_A_DAY = 3
 _LISTED = 50
 _BATCH = 500
 _ROUNDS = 40
@@ -125,10 +126,11 @@ def ask(
 ) -> UUID:
     """Put a question to a person and write to them that one waits; return its id.
 
+    Whoever leaves a company's questions of a day without an answer is written to about no more of them.
     `asked` is JSON: what is asked for, and as `level` how surely the person must prove who they are.
     Raises `TooManyQuestionsError`.
     """
-    _let_only_a_few_wait(session, person_id, client.company_id, now)
+    left = _let_only_a_few_wait(session, person_id, client.company_id, now)
     row = ApprovalRequest(
         person_id=person_id, request_id=new_id(), company_id=client.company_id, client_id=client.client_id,
         purpose_id=purpose_id, asked=asked, asked_at=now, expires_at=expires_at,
@@ -136,8 +138,9 @@ def ask(
     )  # fmt: skip
     session.add(row)
     session.flush()
-    redis_url = config.current().redis_url
-    queue.ring_after_commit(session, redis_url, queue.MAIL, LETTER, str(person_id), str(row.request_id))
+    if left < _LEFT_IN_A_DAY:
+        redis_url = config.current().redis_url
+        queue.ring_after_commit(session, redis_url, queue.MAIL, LETTER, str(person_id), str(row.request_id))
     return row.request_id
 
 
@@ -295,20 +298,25 @@ def _sealed(session: Session, keyring: Keyring, person_id: UUID, message: str | 
     return persons.unlock(session, keyring=keyring, person_id=person_id).seal(MESSAGE, 1, message)
 
 
-def _let_only_a_few_wait(session: Session, person_id: UUID, company_id: UUID, now: datetime) -> None:
+def _let_only_a_few_wait(session: Session, person_id: UUID, company_id: UUID, now: datetime) -> int:
+    """Return how many of the company's questions of this day were left without an answer."""
     # The row of the two is held still, so that questions that come at once are counted one after the other.
     theirs = select(Subject.sub).where(Subject.person_id == person_id, Subject.company_id == company_id)
     session.execute(theirs.with_for_update())
     open_ones = (ApprovalRequest.state == WAITING) & (ApprovalRequest.expires_at > now)
     refused = ApprovalRequest.state.in_((DENIED, DEFERRED))
-    counted = select(func.count(), func.count().filter(open_ones), func.count().filter(refused)).where(
+    left = ApprovalRequest.state.in_((WAITING, EXPIRED, CANCELLED)) & ~open_ones
+    counted = select(
+        func.count(), func.count().filter(open_ones), func.count().filter(refused), func.count().filter(left)
+    ).where(
         ApprovalRequest.person_id == person_id,
         ApprovalRequest.company_id == company_id,
         ApprovalRequest.asked_at > now - timedelta(days=1),
     )
-    today, still_open, said_no = session.execute(counted).one()
+    today, still_open, said_no, unanswered = session.execute(counted).one()
     if still_open >= _WAITING_AT_ONCE or today >= _IN_A_DAY or said_no >= _REFUSED_IN_A_DAY:
         raise TooManyQuestionsError
+    return int(unanswered)
 
 
 def _questions(session: Session, rows: Sequence[ApprovalRequest], now: datetime) -> list[Question]:

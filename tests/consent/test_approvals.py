@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from portal import db, events
+from portal import db, events, queue
 from portal.consent import approvals, services, terms
 from portal.consent.models import ApprovalRequest
 from tests.consent.offers import Offer
@@ -19,7 +20,6 @@ from tests.consent.test_races import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -176,6 +176,19 @@ def test_questions_that_come_at_once_are_counted_one_after_the_other(
         with pytest.raises(OperationalError, match="lock timeout"):
             approvals._let_only_a_few_wait(second, who, lasting.company_id, db.now())  # noqa: SLF001 - where it waits
         second.rollback()
+
+
+def test_whoever_leaves_questions_without_an_answer_gets_no_more_letters_that_day(
+    settings: Settings, keys: Keyring, lasting: Offer, person: Callable[..., UUID]
+) -> None:
+    who = person()
+    asked = [put(settings, keys, who, lasting)]
+    for _ in range(4):
+        _move(settings, asked[-1], -SECOND)
+        asked.append(put(settings, keys, who, lasting))
+    jobs = queue.queue(settings.redis_url, queue.MAIL).get_jobs()
+    written = {UUID(job.args[1]) for job in jobs if job.func_name == approvals.LETTER and job.args[0] == str(who)}
+    assert written == set(asked[:3])
 
 
 def test_what_was_not_answered_in_time_is_closed_and_its_words_dropped(

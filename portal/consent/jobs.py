@@ -9,7 +9,6 @@ from uuid import UUID
 from portal import config, db, mail, queue
 from portal.consent import approvals, deletion_news, letters, reminders, withdrawn
 from portal.identity import queries as identity
-from portal.vault import keyring as keyrings
 
 _TURN_SECONDS: Final = 1.0
 
@@ -21,8 +20,7 @@ def tell_of_request(person_id: str, request_id: str) -> None:
         asked = approvals.question(session, person_id=UUID(person_id), request_id=UUID(request_id), now=db.now())
         if asked is None or not asked.waiting:
             return
-        keyring = keyrings.load(settings.keyring_file)
-        email = identity.email_of(session, keyring=keyring, person_id=UUID(person_id))
+        email = identity.address_of(session, settings, person_id=UUID(person_id))
     if email:
         subject, body = mail.compose("request", service_name=settings.service_name, url=settings.url)
         mail.send(settings, to=email, subject=subject, body=body)

@@ -10,13 +10,14 @@ import logging
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from portal import config, db, mail, queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import Row, TextClause
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
@@ -98,6 +99,16 @@ class Tray(Generic[Taken]):
         with db.transaction(settings.database_url) as session:
             self.done(session, taken, sent)
         return sent
+
+
+def any_of(statement: TextClause) -> Callable[[Session], bool]:
+    """Return what says `pending` by a statement that is true or false."""
+    return lambda session: bool(session.scalar(statement))
+
+
+def one_of(statement: TextClause) -> Callable[[Session], Row[Any] | None]:
+    """Return what takes a letter by a statement that leases one row and returns it."""
+    return lambda session: session.execute(statement).one_or_none()
 
 
 def letter(settings: Settings, *, to: str, template: str, once: str, **values: object) -> Letter:

@@ -149,14 +149,6 @@ _WORDINGS: dict[str, Wording] = dict.fromkeys(
 )
 
 
-def _due(session: Session) -> bool:
-    return bool(session.scalar(_ANY_DUE))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_CLAIM).one_or_none()
-
-
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     address = _address(session, settings, row)
     words = _WORDINGS[row.kind](session, row, settings)
@@ -177,6 +169,10 @@ def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 
 
 
 TRAY: Final = Tray(
-    job="portal.companies.jobs.send_letters", about="a letter to a company", pending=_due, take=_take, word=_worded,
+    job="portal.companies.jobs.send_letters",
+    about="a letter to a company",
+    pending=tray.any_of(_ANY_DUE),
+    take=tray.one_of(_CLAIM),
+    word=_worded,
     done=_done,
-)  # fmt: skip
+)

@@ -55,14 +55,6 @@ def owe(session: Session, *, person_id: UUID, deleted: int, held: int, now: date
         session.execute(_OWE, said)
 
 
-def _pending(session: Session) -> bool:
-    return bool(session.scalar(_PENDING))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_TAKE).one_or_none()
-
-
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     email = identity.address_of(session, settings, person_id=row.person_id)
     if not email:
@@ -80,6 +72,10 @@ def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 
 
 
 TRAY: Final = Tray(
-    job="portal.consent.jobs.send_deletion_news", about="a letter about deletions", pending=_pending, take=_take,
-    word=_worded, done=_done,
-)  # fmt: skip
+    job="portal.consent.jobs.send_deletion_news",
+    about="a letter about deletions",
+    pending=tray.any_of(_PENDING),
+    take=tray.one_of(_TAKE),
+    word=_worded,
+    done=_done,
+)

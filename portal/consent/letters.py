@@ -68,14 +68,6 @@ def forget(session: Session) -> None:
     session.execute(_FORGET)
 
 
-def _due(session: Session) -> bool:
-    return bool(session.scalar(_ANY_DUE))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_CLAIM).one_or_none()
-
-
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     held = session.get(Grant, (row.person_id, row.grant_id))
     version = session.get(GrantVersion, (row.person_id, row.grant_id, row.version))
@@ -109,6 +101,10 @@ def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 
 
 
 TRAY: Final = Tray(
-    job="portal.consent.jobs.send_letters", about="a letter about a consent", pending=_due, take=_take, word=_worded,
+    job="portal.consent.jobs.send_letters",
+    about="a letter about a consent",
+    pending=tray.any_of(_ANY_DUE),
+    take=tray.one_of(_CLAIM),
+    word=_worded,
     done=_done,
-)  # fmt: skip
+)

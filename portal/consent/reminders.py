@@ -188,14 +188,6 @@ def _forget_what_is_over(session: Session, person_id: UUID, grant_id: UUID) -> N
         session.execute(_FORGET, {"person_id": person_id, "grant_id": grant_id})
 
 
-def _pending(session: Session) -> bool:
-    return bool(session.scalar(_PENDING))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_TAKE).one_or_none()
-
-
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     found = Counter(session.scalars(_NOTED, row._asdict()))
     email = identity.address_of(session, settings, person_id=row.person_id) if found else None
@@ -213,6 +205,10 @@ def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 
 
 
 TRAY: Final = Tray(
-    job="portal.consent.jobs.send_reminders", about="a reminder", pending=_pending, take=_take, word=_worded,
+    job="portal.consent.jobs.send_reminders",
+    about="a reminder",
+    pending=tray.any_of(_PENDING),
+    take=tray.one_of(_TAKE),
+    word=_worded,
     done=_done,
-)  # fmt: skip
+)

@@ -90,14 +90,6 @@ def to_person(session: Session, held: Dispute) -> None:
     TRAY.ring(session)
 
 
-def _pending(session: Session) -> bool:
-    return bool(session.scalar(_PENDING))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_TAKE).one_or_none()
-
-
 def _news(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     email = identity.address_of(session, settings, person_id=row.person_id)
     once = f"question {row.person_id} {row.disclosure_id} {row.steps}"
@@ -109,6 +101,10 @@ def _done(session: Session, row: Row[Any], _sent: bool) -> None:  # noqa: FBT001
 
 
 TRAY: Final = Tray(
-    job="portal.disputes.jobs.tell_of_questions", about="a letter about a question", pending=_pending, take=_take,
-    word=_news, done=_done,
-)  # fmt: skip
+    job="portal.disputes.jobs.tell_of_questions",
+    about="a letter about a question",
+    pending=tray.any_of(_PENDING),
+    take=tray.one_of(_TAKE),
+    word=_news,
+    done=_done,
+)

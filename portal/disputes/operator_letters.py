@@ -50,14 +50,6 @@ def owe(session: Session) -> None:
     TRAY.ring(session)
 
 
-def _due(session: Session) -> bool:
-    return bool(session.scalar(_ANY_DUE))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_CLAIM).one_or_none()
-
-
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     if not queries.escalated(session) or not identity.is_operator(session, person_id=row.person_id):
         return None
@@ -71,6 +63,10 @@ def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 
 
 
 TRAY: Final = Tray(
-    job="portal.disputes.jobs.tell_operators", about="a letter to an operator", pending=_due, take=_take, word=_worded,
+    job="portal.disputes.jobs.tell_operators",
+    about="a letter to an operator",
+    pending=tray.any_of(_ANY_DUE),
+    take=tray.one_of(_CLAIM),
+    word=_worded,
     done=_done,
-)  # fmt: skip
+)

@@ -77,14 +77,6 @@ def spread(session: Session) -> bool:
     return True
 
 
-def _pending(session: Session) -> bool:
-    return bool(session.scalar(_PENDING))
-
-
-def _take(session: Session) -> Row[Any] | None:
-    return session.execute(_TAKE).one_or_none()
-
-
 def _worded(session: Session, settings: Settings, row: Row[Any]) -> Letter | None:
     still = away.of_person(session, person_id=row.person_id)
     email = identity.address_of(session, settings, person_id=row.person_id) if still else None
@@ -97,6 +89,10 @@ def _done(session: Session, row: Row[Any], sent: bool) -> None:  # noqa: FBT001 
 
 
 TRAY: Final = Tray(
-    job="portal.sync.jobs.tell_people", about="a letter to a person", pending=_pending, take=_take, word=_worded,
+    job="portal.sync.jobs.tell_people",
+    about="a letter to a person",
+    pending=tray.any_of(_PENDING),
+    take=tray.one_of(_TAKE),
+    word=_worded,
     done=_done,
-)  # fmt: skip
+)

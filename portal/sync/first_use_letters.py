@@ -31,6 +31,10 @@ def _done(session: Session, person_id: UUID, _sent: bool) -> None:  # noqa: FBT0
 
 
 TRAY: Final = Tray(
-    job="portal.sync.jobs.tell_of_first_uses", about="a letter about a first use", pending=first_uses.pending,
-    take=first_uses.take, word=_worded, done=_done,
-)  # fmt: skip
+    job="portal.sync.jobs.tell_of_first_uses",
+    about="a letter about a first use",
+    pending=first_uses.pending,
+    take=first_uses.take,
+    word=_worded,
+    done=_done,
+)

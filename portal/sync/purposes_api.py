@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from apiflask import APIBlueprint
-from flask import g
+from flask import Response, g
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from portal.companies import purpose_queries, queries, rules, services, versions
+from portal.companies import purpose_queries, queries, rules, services, versions, withdrawing
 from portal.companies.ceilings import Beyond
 from portal.companies.declared import OverAskingError
 from portal.companies.purposes import BASES, PURPOSES, USES
@@ -20,8 +20,6 @@ from portal.web import context, openapi
 from portal.web.problems import problem
 
 if TYPE_CHECKING:
-    from flask import Response
-
     from portal.companies.purpose_queries import VersionFacts
 
 api = APIBlueprint("purposes_api", __name__, url_prefix="/api/v1", tag="Purposes")
@@ -83,6 +81,7 @@ class Purposes(BaseModel):
 
 _ALL: Final = openapi.answer("Your purposes.", openapi.JSON, openapi.shape(Purposes))
 _ONE: Final = openapi.answer("The newest version.", openapi.JSON, openapi.shape(Version))
+_WITHDRAWN: Final[openapi.Answers] = {204: {"description": "It is withdrawn."}}
 _MADE: Final = openapi.answer("The first version of a new purpose.", openapi.JSON, openapi.shape(Version))
 
 
@@ -149,6 +148,22 @@ def declare(*, code: str, body: Declaration) -> Response:
 def review(*, code: str) -> Response:
     sent = versions.send(context.session(), client_id=g.token.client_id, code=code, now=context.now())
     return private(_shown(sent))
+
+
+@api.delete("/purposes/<code>")
+@token_required(SCOPE)
+@api.doc(
+    summary="Withdraw a purpose",
+    description=(
+        "For good: from this moment nobody is asked for it and nothing leaves under it, and what people share for it "
+        "is ended."
+    ),
+    responses={**_WITHDRAWN, **openapi.refusals(_NO_PURPOSE)},
+    security=openapi.DPOP,
+)
+def withdraw(*, code: str) -> Response:
+    withdrawing.withdraw(context.session(), client_id=g.token.client_id, code=code, by=None, now=context.now())
+    return Response(status=204, headers={"Cache-Control": "no-store"})
 
 
 def _check_code(code: str) -> None:

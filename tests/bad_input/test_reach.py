@@ -112,7 +112,7 @@ GUARDED = {
 OPEN = {
     "static", "docs.error", "guide.part", "companies.organisation",
     "consumer.detail", "consumer.edit", "consumer.change", "consumer.remove", "consumer.history", "consumer.undo",
-    "purposes_api.declare", "purposes_api.review",
+    "purposes_api.declare", "purposes_api.review", "purposes_api.withdraw",
     "updates.change", "holders.detail", "log.tile", "log.proof", "log.consistency",
 }  # fmt: skip
 # The client's own registration token opens these (RFC 7592), and nothing else does.

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from portal import db
-from portal.companies import purpose_queries, versions
+from portal.companies import purpose_queries, queries, versions
 from portal.companies.models import Client
 from tests.purposes import let_nobody_wait
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
     from apiflask import APIFlask
+    from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
     from werkzeug.test import TestResponse
 
@@ -44,6 +45,28 @@ def pointers(answer: TestResponse) -> set[str]:
 
 def put(caller: Caller, **changes: Any) -> TestResponse:  # noqa: ANN401 - whatever is sent
     return caller.send("PUT", ADDRESS, json=DECLARED | changes)
+
+
+def test_a_purpose_is_withdrawn_once_and_for_good(world: World, http: FlaskClient, firm: Firm, caller: Caller) -> None:
+    asked = f"/api/v1/purposes/{world.transact(lambda session: purpose_of(session, firm))}"
+    shared = world.share(world.person(), firm)
+    other = Caller(http, world, world.firm(enabled=False), "purposes:manage")
+    assert other.send("DELETE", asked).status_code == 204, "it withdraws its own, which is called the same"
+    assert Caller(http, world, firm).send("DELETE", asked).status_code == 403
+    reading = Caller(http, world, firm)
+    assert reading.get(f"/api/v1/people/{shared.sub}").status_code == 200
+    assert caller.send("DELETE", asked).status_code == 204
+    refused = reading.get(f"/api/v1/people/{shared.sub}")
+    assert (refused.status_code, refused.get_json()["type"].rpartition("/")[2]) == (403, "purpose-withdrawn")
+    assert caller.get("/api/v1/purposes").get_json() == {"purposes": []}
+    assert caller.send("DELETE", asked).status_code == 404
+    assert caller.send("PUT", asked, json=DECLARED).status_code == 422, "its name is not given away again"
+
+
+def purpose_of(session: Session, firm: Firm) -> str:
+    found = queries.purpose(session, firm.purpose_id)
+    assert found
+    return found.code
 
 
 def test_a_purpose_is_declared_changed_and_not_changed(caller: Caller) -> None:

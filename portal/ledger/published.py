@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
-
+from portal.db import Prepared
 from portal.ledger import tiles, tree
 from portal.ledger.checkpoints import Checkpoint, Proof
 from portal.ledger.tree import Node
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 _TILE_LEVELS: Final = 8
 _MOST_LEVELS: Final = 8
 WIDTH: Final = 1 << _TILE_LEVELS
-_NEWEST = text("""
+_NEWEST = Prepared("newest_log", """
     SELECT log_id, size, grown_at, note, verifier, noted_at FROM log
      WHERE note IS NOT NULL AND verifier IS NOT NULL ORDER BY log_id DESC LIMIT 1
-""")
+""")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +44,10 @@ class PublishedLog:
 
 def newest(session: Session) -> PublishedLog | None:
     """Return the log that was opened last of those that are signed; None where none is."""
-    row = session.execute(_NEWEST).one_or_none()
-    if row is None:
+    found = _NEWEST.within(session, {})
+    if not found:
         return None
+    [row] = found
     verifier, checkpoint = _opened(row.note, row.verifier)
     return PublishedLog(
         log_id=row.log_id,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from portal.db import Prepared
 from portal.ledger.tree import Node, node_hash
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ HEIGHT = 5
 WIDTH = 1 << HEIGHT
 _HASH_BYTES = 32
 
-_READ = text("""
+_READ = Prepared("tiles", """
     SELECT t.level, t.number, t.hashes
       FROM unnest(CAST(:levels AS smallint[]), CAST(:numbers AS bigint[])) AS a(level, number)
       JOIN log_tile t ON t.log_id = :log_id AND t.level = a.level AND t.number = a.number
-""")
+""")  # fmt: skip
 _EXTEND = text("""
     INSERT INTO log_tile (log_id, level, number, hashes)
     SELECT :log_id, level, number, hashes
@@ -70,7 +71,7 @@ def nodes(session: Session, wanted: Iterable[Node], *, log_id: int) -> Nodes:
     """Return the hashes of these nodes of a log, read in one statement; one that is not there is a `KeyError`."""
     held = list({holding(node) for node in wanted})
     parameters = {"log_id": log_id, "levels": [each.level for each in held], "numbers": [each.number for each in held]}
-    return Nodes({Tile(level, number): hashes for level, number, hashes in session.execute(_READ, parameters)})
+    return Nodes({Tile(level, number): hashes for level, number, hashes in _READ.within(session, parameters)})
 
 
 def extend(session: Session, grown: Mapping[Tile, bytes | bytearray], *, log_id: int) -> None:

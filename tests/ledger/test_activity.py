@@ -318,10 +318,11 @@ def test_long_files_take_no_more_memory_than_short_ones(site: Site) -> None:
         lambda session: exports.written(session, person_id=person_id, verifier=verifier),
     ]
     found = []
-    for rows in (1500, 4500):
+    # Even the short one has two whole lots: the most is held while one gives way to the next.
+    for rows in (2500, 7500):
         grown(site, rows)
         site.publish()
         found.append([peak(way, site.place.url) for way in ways])
     for (short, little), (long, more) in zip(*found, strict=True):
         assert long > 3 * short
-        assert more < 1.3 * little + 300_000
+        assert more < 1.1 * little + 300_000

@@ -173,6 +173,11 @@ def companies_of(session: Session, person_id: UUID) -> list[StaffFacts]:
     return sorted(found, key=lambda facts: (facts.company.trading_name.casefold(), facts.company.slug))
 
 
+def acts_for(session: Session, person_id: UUID, *, company_id: UUID | None) -> bool:
+    """Say whether a person acts for a company; for none nobody does."""
+    return company_id is not None and session.get(Staff, (person_id, company_id)) is not None
+
+
 def client(session: Session, client_id: str) -> ClientFacts | None:
     if _NUL in client_id:
         return None

@@ -179,7 +179,7 @@ def _take_down_page(form: TakeDownForm, purpose_id: UUID, *, sure: bool = False,
 
 
 def _own(client: ClientFacts) -> bool:
-    return any(place.company.company_id == client.company_id for place in _places())
+    return queries.acts_for(session(), person_id(), company_id=client.company_id)
 
 
 def _line(typed: str, what: str) -> str:
@@ -187,7 +187,3 @@ def _line(typed: str, what: str) -> str:
         return rules.line(typed, what=what, longest=_LONGEST)
     except PortalError as error:
         raise StopValidation(error.public) from error
-
-
-def _places() -> list[queries.StaffFacts]:
-    return queries.companies_of(session(), person_id())

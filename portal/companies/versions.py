@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, update
 
 from portal.companies import declared, letters, purpose_queries, queries
-from portal.companies.models import Client, Purpose, PurposeVersion, Staff
+from portal.companies.models import Client, Purpose, PurposeVersion
 from portal.companies.purpose_queries import DRAFT, LIVE, OPEN, REPLACED, SENT_BACK, WAITING
 from portal.errors import NotFoundError, RefusedError
 
@@ -144,7 +144,7 @@ def held(session: Session, client_id: str, code: str) -> Purpose:
 
 def check_not_own(session: Session, client: Client, operator_id: UUID) -> None:
     """Raise `OwnPurposeError` when an operator acts for the company of a client themselves."""
-    if session.get(Staff, (operator_id, client.company_id)) is not None:
+    if queries.acts_for(session, operator_id, company_id=client.company_id):
         raise OwnPurposeError
 
 

@@ -105,8 +105,7 @@ def invalidate(
 
 def is_own(session: Session, held: Grant, *, operator_id: UUID) -> bool:
     """Say whether an operator is a party to a consent: it is theirs, or they act for its company."""
-    acts_for = {each.company.company_id for each in companies.companies_of(session, operator_id)}
-    return operator_id == held.person_id or held.company_id in acts_for
+    return operator_id == held.person_id or companies.acts_for(session, operator_id, company_id=held.company_id)
 
 
 def _until(held: Grant, asked: Wanted, days: int | None, now: datetime) -> datetime | None:

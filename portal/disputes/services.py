@@ -233,8 +233,7 @@ def see_to(session: Session, *, now: datetime) -> int:
 
 
 def _check_not_own(session: Session, held: Dispute, operator_id: UUID) -> None:
-    acts_for = {each.company.company_id for each in companies.companies_of(session, operator_id)}
-    if operator_id == held.person_id or held.company_id in acts_for:
+    if operator_id == held.person_id or companies.acts_for(session, operator_id, company_id=held.company_id):
         raise OwnQuestionError
 
 

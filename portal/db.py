@@ -294,6 +294,20 @@ def transaction(url: str) -> Iterator[Session]:
         yield session
 
 
+def repeat(url: str, step: Callable[[Session], bool], *, seconds: float) -> bool:
+    """Take a step again and again, each in a transaction of its own, for so long; return whether there is more to do.
+
+    `step` says whether there is more; it is taken at least once.
+    """
+    ends, more = time.monotonic() + seconds, True
+    while more:
+        with transaction(url) as session:
+            more = step(session)
+        if time.monotonic() >= ends:
+            break
+    return more
+
+
 def after_commit(session: Session, action: Callable[[], object]) -> None:
     """Run `action` once when `session` has committed; forget it when it rolls back."""
     session.info.setdefault("after_commit", []).append(action)

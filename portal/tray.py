@@ -30,12 +30,12 @@ Taken = TypeVar("Taken")
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """A letter as it goes out; those with one `reference` are one message."""
+    """A letter as it goes out; those with one `reference` are one message, those without each their own."""
 
     to: str = field(repr=False)
     subject: str
     body: str = field(repr=False)
-    reference: str
+    reference: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +111,16 @@ def one_of(statement: TextClause) -> Callable[[Session], Row[Any] | None]:
     return lambda session: session.execute(statement).one_or_none()
 
 
-def letter(settings: Settings, *, to: str, template: str, once: str, **values: object) -> Letter:
-    """Return the letter that `templates/mail/<template>` makes of `values`; what is `once` the same is one message."""
+def letter(settings: Settings, *, to: str, template: str, once: str = "", **values: object) -> Letter:
+    """Return the letter that `templates/mail/<template>` makes of `values`; what is `once` the same is one message.
+
+    Without `once` it is one each time that it is sent.
+    """
     given = {"service_name": settings.service_name, "url": settings.url} | values
     subject, body = mail.compose(template, **given)
     # Of ids nothing is to be read in it.
-    return Letter(to=to, subject=subject, body=body, reference=sha256(once.encode()).hexdigest()[:32])
+    reference = sha256(once.encode()).hexdigest()[:32] if once else ""
+    return Letter(to=to, subject=subject, body=body, reference=reference)
 
 
 def send(settings: Settings, letter: Letter) -> bool:

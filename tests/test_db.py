@@ -13,6 +13,8 @@ from sqlalchemy import text
 from portal import db
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from portal.config import Settings
 
 
@@ -145,3 +147,29 @@ def test_a_prepared_statement_outlives_a_rollback(settings: Settings) -> None:
             undo()
         session.rollback()
         assert one.within(session, {})[0].x == 1
+
+
+def transaction_of(session: Session) -> str:
+    return str(session.scalar(text("SELECT pg_current_xact_id()")))
+
+
+def test_a_step_is_repeated_while_there_is_more_each_in_a_transaction_of_its_own(settings: Settings) -> None:
+    seen: list[str] = []
+
+    def step(session: Session) -> bool:
+        seen.append(transaction_of(session))
+        return len(seen) < 3
+
+    assert db.repeat(settings.database_url, step, seconds=60) is False
+    assert len(set(seen)) == 3
+
+
+def test_whoever_has_no_time_takes_one_step_and_says_that_there_is_more(settings: Settings) -> None:
+    seen: list[str] = []
+
+    def step(session: Session) -> bool:
+        seen.append(transaction_of(session))
+        return True
+
+    assert db.repeat(settings.database_url, step, seconds=0) is True
+    assert len(seen) == 1

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import pytest
 
 from portal import config, db, queue, tray
 from portal.tray import Letter, Tray
 from tests.identity.conftest import Mailbox, mail_settings, mailbox
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+
     from sqlalchemy.orm import Session
 
     from portal.config import Settings
 
 __all__ = ["mail_settings", "mailbox"]
+
+JOB: Final = "portal.companies.jobs.send_letters"
+
+
+@pytest.fixture(autouse=True)
+def quiet(settings: Settings) -> Iterator[None]:
+    """The bell is silent when a test begins, whoever rang it before, and when it ends."""
+    valkey = queue.connection(settings.redis_url)
+    valkey.delete(queue.bell(JOB))
+    yield
+    valkey.delete(queue.bell(JOB))
 
 
 @dataclass
@@ -29,10 +43,7 @@ class Table:
 
     @property
     def tray(self) -> Tray[str]:
-        return Tray(
-            job="portal.companies.jobs.send_letters", about="a letter", pending=self.pending, take=self.take,
-            word=self.word, done=self.done,
-        )  # fmt: skip
+        return Tray(job=JOB, about="a letter", pending=self.pending, take=self.take, word=self.word, done=self.done)
 
     def pending(self, _session: Session) -> bool:
         return bool(self.waiting)
@@ -90,7 +101,7 @@ def test_without_a_server_all_wait(settings: Settings, monkeypatch: pytest.Monke
     with db.transaction(settings.database_url) as session:
         table.tray.see_to(session)
     assert table.waiting == ["ada"]
-    assert not queue.connection(settings.redis_url).exists(queue.bell(table.tray.job))
+    assert not queue.connection(settings.redis_url).exists(queue.bell(JOB))
 
 
 def test_the_same_letter_is_the_same_message(mail_settings: Settings, mailbox: Mailbox) -> None:
@@ -100,6 +111,13 @@ def test_the_same_letter_is_the_same_message(mail_settings: Settings, mailbox: M
     first, again, other = (letter["Message-ID"] for letter in mailbox.mails)
     assert first == again != other
     assert "ada" not in first
+
+
+def test_a_letter_that_is_nothing_once_is_another_each_time(mail_settings: Settings, mailbox: Mailbox) -> None:
+    for _ in range(2):
+        assert tray.send(mail_settings, tray.letter(mail_settings, to="ada@example.org", template="first_use"))
+    first, other = (letter["Message-ID"] for letter in mailbox.mails)
+    assert first != other
 
 
 def test_a_job_ends_in_time_and_rings_for_the_rest(
@@ -113,9 +131,7 @@ def test_a_job_ends_in_time_and_rings_for_the_rest(
     assert time.monotonic() - began < 20
     assert len(mailbox.mails) == len(table.taken) > 0
     assert table.waiting
-    valkey = queue.connection(mail_settings.redis_url)
-    assert valkey.exists(queue.bell(table.tray.job))
-    valkey.delete(queue.bell(table.tray.job))
+    assert queue.connection(mail_settings.redis_url).exists(queue.bell(JOB))
 
 
 def test_a_lost_ring_is_made_up_for(mail_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +141,4 @@ def test_a_lost_ring_is_made_up_for(mail_settings: Settings, monkeypatch: pytest
         table.waiting = ["ada"] * waits
         with db.transaction(mail_settings.database_url) as session:
             table.tray.see_to(session)
-        assert bool(valkey.exists(queue.bell(table.tray.job))) == waits
-    valkey.delete(queue.bell(table.tray.job))
+        assert bool(valkey.exists(queue.bell(JOB))) == waits

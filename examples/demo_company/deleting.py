@@ -68,4 +68,4 @@ class Deleting:
     def _run(self) -> None:
         while True:
             self.look()
-            time.sleep(min(self._after, _LOOK_EVERY) or _LOOK_EVERY)
+            time.sleep(max(1.0, min(self._after, _LOOK_EVERY)))

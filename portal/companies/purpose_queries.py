@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import Row, Select
+    from sqlalchemy import ColumnElement, Row, Select
     from sqlalchemy.orm import Session
 
     from portal.companies.queries import ClientFacts, PurposeFacts
@@ -81,19 +81,12 @@ def of_client(session: Session, client_id: str) -> dict[str, list[VersionFacts]]
 
 def withdrawal(session: Session, *, client_id: str, code: str) -> Withdrawal | None:
     """Return what became of a purpose that is withdrawn; None for any other."""
-    gone = {one.code: one for one in withdrawn(session, client_id)}
-    return gone.get(code)
+    return next(iter(_withdrawn(session, Purpose.client_id == client_id, Purpose.code == code)), None)
 
 
 def withdrawn(session: Session, client_id: str) -> list[Withdrawal]:
     """Return the purposes of a client that are withdrawn, the latest first."""
-    mine = _versions().where(Purpose.client_id == client_id, Purpose.withdrawn_at.is_not(None))
-    found: dict[str, Withdrawal] = {}
-    # What people were asked under is the last of each; the newest where they never were.
-    in_use = (PurposeVersion.version == func.coalesce(Purpose.version, 0)).asc()
-    for row, said in session.execute(mine.order_by(in_use, PurposeVersion.version)):
-        found[row.code] = _withdrawal(row, said)
-    return sorted(found.values(), key=lambda one: one.at, reverse=True)
+    return sorted(_withdrawn(session, Purpose.client_id == client_id), key=lambda one: one.at, reverse=True)
 
 
 def of_purpose(session: Session, *, client_id: str, code: str, withdrawn_too: bool = False) -> list[VersionFacts]:
@@ -163,6 +156,16 @@ def attributes(row: PurposeVersion) -> list[str]:
     return [item["attribute"] for item in (*row.required, *row.optional)]
 
 
+def _withdrawn(session: Session, *which: ColumnElement[bool]) -> Iterable[Withdrawal]:
+    mine = _versions().where(*which, Purpose.withdrawn_at.is_not(None))
+    found: dict[UUID, Withdrawal] = {}
+    # What people were asked under is the last of each; the newest where they never were.
+    in_use = (PurposeVersion.version == func.coalesce(Purpose.version, 0)).asc()
+    for row, said in session.execute(mine.order_by(in_use, PurposeVersion.version)):
+        found[row.purpose_id] = _withdrawal(row, said)
+    return found.values()
+
+
 def _withdrawal(row: Purpose, said: PurposeVersion) -> Withdrawal:
     if row.withdrawn_at is None:
         raise NotFoundError
@@ -170,7 +173,7 @@ def _withdrawal(row: Purpose, said: PurposeVersion) -> Withdrawal:
         code=row.code,
         sentence=said.sentence,
         at=row.withdrawn_at,
-        taken_down=row.withdrawn_role == "operator",
+        taken_down=row.withdrawn_role == queries.OPERATOR,
         words=row.withdrawn_words,
     )
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 VERIFIED = "verified"
 SUSPENDED = "suspended"
+# Who withdraws a purpose.
+COMPANY, OPERATOR = "company", "operator"
 # PostgreSQL holds no text with this character: nothing is named so.
 _NUL = "\0"
 
@@ -373,7 +375,7 @@ def purpose_facts(row: Purpose, said: PurposeVersion) -> PurposeFacts:
         longest_days=said.longest_days,
         pulls_a_day=said.pulls_a_day,
         withdrawn=row.withdrawn_at is not None,
-        taken_down_at=row.withdrawn_at if row.withdrawn_role == "operator" else None,
+        taken_down_at=row.withdrawn_at if row.withdrawn_role == OPERATOR else None,
         key_groups=dict(row.key_groups or {}),
     )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from portal.companies.purpose_queries import VersionFacts
@@ -135,10 +135,18 @@ def held(session: Session, client_id: str, code: str) -> Purpose:
 
     Its versions are numbered one after the other.
     """
-    mine = select(Purpose).where(Purpose.client_id == client_id, Purpose.code == code, Purpose.withdrawn_at.is_(None))
-    purpose = None if queries.unnameable(code) else session.scalar(_one(mine))
-    if purpose is None:
+    if queries.unnameable(code):
         raise NotFoundError
+    return _held(session, Purpose.client_id == client_id, Purpose.code == code, Purpose.withdrawn_at.is_(None))
+
+
+def of_any(session: Session, purpose_id: UUID, *, operator_id: UUID) -> Purpose:
+    """Return a purpose of whichever company, held still as `held` does, for an operator to decide on.
+
+    Raises `NotFoundError` and `OwnPurposeError`.
+    """
+    purpose = _held(session, Purpose.purpose_id == purpose_id)
+    check_not_own(session, session.get_one(Client, purpose.client_id), operator_id)
     return purpose
 
 
@@ -185,19 +193,21 @@ def _decide(
 
 
 def _waiting(session: Session, purpose_id: UUID, version: int, by: UUID) -> tuple[Purpose, PurposeVersion]:
-    purpose = session.scalar(_one(select(Purpose).where(Purpose.purpose_id == purpose_id)))
+    purpose = of_any(session, purpose_id, operator_id=by)
     row = session.get(PurposeVersion, (purpose_id, version), populate_existing=True)
-    if purpose is None or row is None:
+    if row is None:
         raise NotFoundError
-    client = session.get_one(Client, purpose.client_id)
-    check_not_own(session, client, by)
     if row.state != WAITING or purpose.withdrawn_at is not None:
         raise NotWaitingError
     return purpose, row
 
 
-def _one(purposes: Select[Purpose]) -> Select[Purpose]:
-    return purposes.with_for_update().execution_options(populate_existing=True)
+def _held(session: Session, *which: ColumnElement[bool]) -> Purpose:
+    one = select(Purpose).where(*which).with_for_update()
+    purpose = session.scalar(one.execution_options(populate_existing=True))
+    if purpose is None:
+        raise NotFoundError
+    return purpose
 
 
 def _newest(session: Session, purpose: Purpose) -> PurposeVersion:

@@ -14,15 +14,14 @@ from sqlalchemy import select, update
 from portal import events
 from portal.companies import letters, purpose_queries, versions
 from portal.companies.models import Client, Purpose, PurposeVersion
-from portal.errors import NotFoundError, RefusedError
+from portal.companies.queries import COMPANY, OPERATOR
+from portal.errors import RefusedError
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session
-
-COMPANY, OPERATOR = "company", "operator"
 
 
 class NotInUseError(RefusedError):
@@ -54,14 +53,10 @@ def take_down(session: Session, *, purpose_id: UUID, by: UUID, words: str, now: 
 
     `by` is the operator.  Raises `NotFoundError`, `versions.OwnPurposeError` and `NotInUseError`.
     """
-    mine = select(Purpose).where(Purpose.purpose_id == purpose_id).with_for_update()
-    purpose = session.scalar(mine.execution_options(populate_existing=True))
-    if purpose is None:
-        raise NotFoundError
-    client = session.get_one(Client, purpose.client_id)
-    versions.check_not_own(session, client, by)
+    purpose = versions.of_any(session, purpose_id, operator_id=by)
     if purpose.version is None or purpose.withdrawn_at is not None:
         raise NotInUseError
+    client = session.get_one(Client, purpose.client_id)
     said = session.get_one(PurposeVersion, (purpose_id, purpose.version))
     _withdraw(session, purpose, OPERATOR, by=by, words=words, now=now)
     about = {

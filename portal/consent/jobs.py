@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 from uuid import UUID
 
@@ -43,10 +42,9 @@ def send_deletion_news() -> None:
 
 def end_withdrawn() -> None:
     """End what people share for purposes that are withdrawn for a second, and ring for the rest."""
-    settings, ends, more = config.current(), time.monotonic() + _TURN_SECONDS, True
+    settings = config.current()
     queue.answer(settings.redis_url, withdrawn.RUN)
-    while more and time.monotonic() < ends:
-        with db.transaction(settings.database_url) as session:
-            more = withdrawn.end_due(session, now=db.now()) > 0
-    if more:
+    if db.repeat(
+        settings.database_url, lambda session: withdrawn.end_due(session, now=db.now()) > 0, seconds=_TURN_SECONDS
+    ):
         queue.ring_once(settings.redis_url, queue.WORK, withdrawn.RUN)

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from portal import config, queue
 from portal.companies import withdrawing
+from portal.companies.queries import COMPANY, OPERATOR
 from portal.consent import counters, queries, steps
 from portal.consent.models import Grant
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from portal.events import PurposeWithdrawn
 
 # The step of whoever withdrew it, and who took that: of what is shared, and of what is offered.
-_STEPS: Final = {withdrawing.COMPANY: ("ended", "company"), withdrawing.OPERATOR: ("taken-down", "operator")}
-_OFFERED: Final = {withdrawing.COMPANY: ("declined", "company"), withdrawing.OPERATOR: ("lapsed", "portal")}
+_STEPS: Final = {COMPANY: ("ended", "company"), OPERATOR: ("taken-down", "operator")}
+_OFFERED: Final = {COMPANY: ("declined", "company"), OPERATOR: ("lapsed", "portal")}
 RUN: Final = "portal.consent.jobs.end_withdrawn"
 _AT_ONCE: Final = 500
 # Somebody who agreed at the very moment may not have been seen yet.

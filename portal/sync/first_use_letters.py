@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portal import db, tray
+from portal import tray
 from portal.identity import queries as identity
 from portal.ledger import first_uses
 from portal.tray import Letter, Tray
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def _worded(session: Session, settings: Settings, person_id: UUID) -> Letter | None:
     email = identity.address_of(session, settings, person_id=person_id)
-    once = f"first use {person_id} {db.new_id()}"
-    return tray.letter(settings, to=email, template="first_use", once=once) if email else None
+    return tray.letter(settings, to=email, template="first_use") if email else None
 
 
 def _done(session: Session, person_id: UUID, _sent: bool) -> None:  # noqa: FBT001 - as a tray says it

@@ -128,15 +128,12 @@ def run_pull(pull_id: str, *, ends: float = math.inf) -> None:
 
 def run_replay(replay_id: str) -> None:
     """Work through a replay step by step for a second, and ring for the rest."""
-    settings, ends = config.current(), time.monotonic() + _TURN_SECONDS
+    settings = config.current()
     with db.transaction(settings.database_url) as session:
         taken = replays.take(session, replay_id=UUID(replay_id))
     if taken is None:
         return
-    more = True
-    while more and time.monotonic() < ends:
-        with db.transaction(settings.database_url) as session:
-            more = replays.step(session, taken)
+    more = db.repeat(settings.database_url, lambda session: replays.step(session, taken), seconds=_TURN_SECONDS)
     with db.transaction(settings.database_url) as session:
         replays.release(session, taken, finished=not more)
     if more:
@@ -145,11 +142,10 @@ def run_replay(replay_id: str) -> None:
 
 def reconcile_log() -> None:
     """Go on with the night's look at the log for a second, and ring for the rest; tell operators what it has found."""
-    settings, ends, more = config.current(), time.monotonic() + _TURN_SECONDS, True
-    while more and time.monotonic() < ends:
-        with db.transaction(settings.database_url) as session:
-            more = reconciliation.step(session, now=db.now())
-    if more:
+    settings = config.current()
+    if db.repeat(
+        settings.database_url, lambda session: reconciliation.step(session, now=db.now()), seconds=_TURN_SECONDS
+    ):
         queue.ring(settings.redis_url, queue.WORK, reconciliation.RUN)
     else:
         reconciliation_letters.tell(settings)
@@ -157,24 +153,24 @@ def reconcile_log() -> None:
 
 def gather_conduct() -> None:
     """Gather how companies conduct themselves, one after the other for a second, and ring for the rest."""
-    settings, ends, more = config.current(), time.monotonic() + _TURN_SECONDS, True
-    while more and time.monotonic() < ends:
-        with db.transaction(settings.database_url) as session:
-            company_id = conduct.due(session, now=db.now())
-            if company_id is not None:
-                conduct.gather(session, company_id=company_id, now=db.now())
-        more = company_id is not None
-    if more:
+    settings = config.current()
+    if db.repeat(settings.database_url, _gather_next, seconds=_TURN_SECONDS):
         queue.ring(settings.redis_url, queue.WORK, conduct.GATHER)
+
+
+def _gather_next(session: Session) -> bool:
+    now = db.now()
+    company_id = conduct.due(session, now=now)
+    if company_id is not None:
+        conduct.gather(session, company_id=company_id, now=now)
+    return company_id is not None
 
 
 def tell_people() -> None:
     """Write to people whose details an organisation no longer takes."""
-    settings, ends = config.current(), time.monotonic() + _LONGEST_SECONDS
-    more = bool(settings.smtp_url)
-    while more and time.monotonic() < ends:
-        with db.transaction(settings.database_url) as session:
-            more = away_letters.spread(session)
+    settings = config.current()
+    if settings.smtp_url:
+        db.repeat(settings.database_url, away_letters.spread, seconds=_LONGEST_SECONDS)
     away_letters.TRAY.run()
 
 

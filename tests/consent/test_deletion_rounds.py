@@ -48,14 +48,6 @@ def wish(settings: Settings, offer: Offer, person_id: UUID | None = None) -> Gra
 
 
 @pytest.fixture
-def staff(app: Flask, settings: Settings, keys: Keyring, lasting: Offer) -> Browser:
-    made = Browser(app, settings, keys, {})
-    with db.transaction(settings.database_url) as session:
-        companies.add_staff(session, company_id=lasting.company_id, person_id=made.person_id)
-    return made
-
-
-@pytest.fixture
 def wished(settings: Settings, lasting: Offer) -> list[Grant]:
     return [wish(settings, lasting) for _ in range(3)]
 

@@ -173,3 +173,14 @@ def test_whoever_has_no_time_takes_one_step_and_says_that_there_is_more(settings
 
     assert db.repeat(settings.database_url, step, seconds=0) is True
     assert len(seen) == 1
+
+
+def test_every_connection_reads_by_index_and_says_the_time_in_utc(settings: Settings) -> None:
+    """What is set does not go with a rollback, nor with the connection's return to the pool."""
+    set_up = "SELECT current_setting('random_page_cost') AS cost, current_setting('TimeZone') AS zone"
+    for engine in (db.engine(settings.database_url), db.at_once(settings.database_url)):
+        for _ in range(2):
+            with engine.connect() as connection:
+                connection.rollback()
+                assert tuple(connection.execute(text(set_up)).one()) == ("1.1", "UTC")
+    assert db.Prepared("set_up", set_up).one(settings.database_url, {}).cost == "1.1"

@@ -121,6 +121,10 @@ class Exchanges:
         """Return how many uses have neither been answered nor failed."""
         return len(self._uses)
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Say whether anything more will be told of a use."""
+        return key in self._uses or any(event.key == key for event in self._told)
+
     def is_late(self, key: Hashable) -> bool:
         """Say whether the other side has taken long for what it has to do, if it has anything to do."""
         use = self._uses.get(key)
@@ -158,8 +162,9 @@ class Exchanges:
         self._follow(use, selectors.EVENT_READ)
 
     def drop(self, key: Hashable) -> None:
-        """Give a `Ready` line back unused; break off a use in any other state; one that is over stays over."""
+        """Give a `Ready` line back unused; break off a use in any other state; nothing more is told of it."""
         use = self._uses.get(key)
+        self._told = [event for event in self._told if event.key != key]
         if use is not None:
             self._forget(use, keep=use.line is not None and use.line.state is State.READY and use.line.quiet())
 
@@ -274,10 +279,11 @@ class Exchanges:
 
     def _happened(self, line: Line) -> None:
         use = self._holders.get(line)
-        if line.state is State.READY:
-            self._overhear(line, use)
+        if use is None and line not in self._kept:
+            # What happened before it, at the same moment, has closed it.
             return
-        if use is None:
+        if line.state is State.READY or use is None:
+            self._overhear(line, use)
             return
         before = line.wants
         try:

@@ -29,6 +29,9 @@ class Kept:
     def __len__(self) -> int:
         return len(self._since)
 
+    def __contains__(self, line: Line) -> bool:
+        return line in self._since
+
     def put(self, line: Line) -> None:
         self._since[line] = time.monotonic()
         self._places.setdefault(line.target.place, []).append(line)

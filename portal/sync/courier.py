@@ -58,6 +58,7 @@ _NOTED, _NOTED_SECONDS = 200, 0.01
 _IN_VAIN = 3
 _SIGNER_SECONDS = 1.0
 _NARROW_SECONDS = 600.0
+_DISTURBED = "the sender was disturbed."
 
 log = logging.getLogger(__name__)
 _own = threading.local()
@@ -89,6 +90,8 @@ class Courier:
         self._close_lines = weakref.finalize(self, self._lines.close)
         self._under_way: dict[UUID, Consignment] = {}
         self._rooms = Rooms()
+        # What is told of a request is told once: a drain that ends before its time leaves the rest to the next one.
+        self._heard: deque[Event] = deque()
         self._ready: deque[Consignment] = deque()
         self._strict: deque[Consignment] = deque()
         self._held: Counter[UUID] = Counter()
@@ -130,8 +133,9 @@ class Courier:
                 self._depart()
                 if self._is_over(now, ends) and not found and now >= min(self._stays_until, ends):
                     return now >= ends
-                for event in self._lines.poll(self._patience(time.monotonic())):
-                    self._take(event)
+                self._heard.extend(self._lines.poll(self._patience(time.monotonic())))
+                while self._heard:
+                    self._take(self._heard.popleft())
         except BaseException:
             self._leave_unsent()
             self._lose_what_cannot_be_noted()
@@ -278,7 +282,10 @@ class Courier:
     # What came of it.
 
     def _take(self, event: Event) -> None:
-        consignment = self._under_way[cast("UUID", event.key)]
+        consignment = self._under_way.get(cast("UUID", event.key))
+        if consignment is None:
+            # Given up before this was looked at.
+            return
         if isinstance(event, Ready):
             self._ready.append(consignment)
         elif isinstance(event, Answered):
@@ -337,12 +344,19 @@ class Courier:
             held.close()
 
     def _leave_unsent(self) -> None:
-        """Give up what has not set out, as this drain ends before its time: the next one notes it and begins anew."""
+        """Give up what has not set out, as this drain ends before its time: the next one notes it and begins anew.
+
+        What was heard of one request may be what disturbed it: nobody will hear of that again, and nobody waits for it.
+        """
         self._ready.clear()
         self._strict.clear()
-        for consignment in [each for each in self._under_way.values() if not each.left]:
-            self._lines.drop(consignment.key)
-            self._land(consignment, Result(outcome=Outcome.SUPPRESSED, detail="Not sent: the sender was disturbed."))
+        heard = {event.key for event in self._heard}
+        for consignment in list(self._under_way.values()):
+            if not consignment.left:
+                self._lines.drop(consignment.key)
+                self._land(consignment, Result(outcome=Outcome.SUPPRESSED, detail=f"Not sent: {_DISTURBED}"))
+            elif consignment.key not in heard and consignment.key not in self._lines:
+                self._land(consignment, Result(outcome=Outcome.UNKNOWN, detail=f"Nobody read the answer: {_DISTURBED}"))
 
     def _lose_what_cannot_be_noted(self) -> None:
         """Leave to the reconciler what could not be noted three times over: it must not hold up the rest."""

@@ -197,6 +197,34 @@ def test_kept_line_is_refused_when_its_name_leads_inside_now(
     assert len(server.requests) == 3
 
 
+def test_idle_line_that_is_left_in_the_moment_its_name_is_found_is_seen_once(
+    looping: Callable[..., Loop], serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.egress.names._REMEMBERED_SECONDS", 0.0)
+    found = threading.Event()
+
+    def look_up(_host: str, _port: int) -> list[str]:
+        found.set()
+        return ["127.0.0.1"]
+
+    server = serve(say(ACCEPTED))
+    loop = looping(allow=server.allow, resolve=look_up)
+    url = f"http://receiver.example.com:{server.port}/in"
+    loop.ask(url)
+    loop.rest()
+    found.clear()
+    loop.exchanges.connect(url, url, seconds=1)
+    # First the name, then the end of the line: the loop hears of both at once.
+    found.wait(1)
+    time.sleep(0.05)
+    hang_up(server.lines[0])
+    time.sleep(0.05)
+    while not isinstance(loop.seen[-1], Ready):
+        loop.rest(0.01)
+    assert loop.send(url).status == 202
+    assert len(server.lines) == 2
+
+
 def test_idle_line_is_closed_after_a_while(
     looping: Callable[..., Loop], serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +315,18 @@ def test_use_can_be_broken_off_at_any_time(looping: Callable[..., Loop], serve: 
     loop.rest(0.3)
     assert [type(event) for event in loop.seen] == [Ready, Written]
     assert len(loop.exchanges) == 0
+
+
+def test_nothing_is_told_of_what_was_broken_off(looping: Callable[..., Loop], serve: Callable[..., Server]) -> None:
+    server = serve(say(ACCEPTED))
+    loop = looping(allow=server.allow)
+    loop.ask(server.url)
+    told = len(loop.seen)
+    for key, url in (("its line is there already", server.url), ("it may not be called", "https://10.0.0.1/")):
+        loop.exchanges.connect(key, url, seconds=1)
+        loop.exchanges.drop(key)
+    loop.rest()
+    assert loop.seen[told:] == []
 
 
 def _slowly(host: str, _port: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portal import config, db
-from portal.sync import copies, courier, jobs
+from portal.sync import consignments, copies, courier, jobs
 from tests.sync.outbox_steps import carry, claim, entries
 from tests.sync.receiver import Held
 from tests.timing import until
@@ -159,7 +159,8 @@ def test_a_drain_stays_for_news_that_comes_again(
     world.save(shared.person_id, email__main="first@example.org")
     draining = threading.Thread(target=jobs.drain)
     draining.start()
-    until(lambda: knows(firm, shared, "first@example.org"))
+    until(lambda: entries(world, shared.person_id)[0].outcome == "completed")
+    time.sleep(0.05)
     monkeypatch.undo()
     # No other drain was asked for.
     world.save(shared.person_id, email__main="second@example.org")
@@ -235,6 +236,39 @@ def test_a_drain_that_ends_leaves_what_hangs_to_the_next(world: World, firm: Fir
     assert firm.receiver.requests == 2
     assert entries(world, shared.person_id)[0].outcome == "completed"
     assert world.delivery(shared).acked_generation == world.delivery(shared).generation
+
+
+def test_a_drain_that_is_disturbed_leaves_what_it_has_heard_to_the_next(
+    world: World, firm: Firm, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = world.firm()
+    both = [shared, world.share(shared.person_id, other)]
+    jobs.drain()
+    held = firm.receiver.behave = other.receiver.behave = Held()
+    world.save(shared.person_id, email__main="x@example.org")
+    sender = courier.of(config.current())
+    assert sender.drain(time.monotonic() + 0.1)
+    until(lambda: held.holding == 2)
+    # Both answers lie there when the next drain begins; the first of them disturbs it.
+    held.let_go()
+    time.sleep(0.2)
+    monkeypatch.setattr(consignments, "answered", _disturbed)
+    with pytest.raises(DisturbedError):
+        sender.drain(time.monotonic() + 1)
+    monkeypatch.undo()
+    began = time.monotonic()
+    sender.drain(began + 10)
+    assert time.monotonic() - began < 5
+    assert [world.delivery(share).lease_id for share in both] == [None, None]
+    assert {entry.outcome for entry in entries(world, shared.person_id)[:2]} == {"completed", "unknown"}
+
+
+class DisturbedError(Exception):
+    pass
+
+
+def _disturbed(*_asked: object) -> None:
+    raise DisturbedError
 
 
 def test_a_closed_one_is_not_used_again(world: World) -> None:

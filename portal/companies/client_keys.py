@@ -81,6 +81,11 @@ def lock_client(session: Session, client_id: str) -> Client:
     return locked
 
 
+def keep(session: Session, client_id: str) -> None:
+    """Keep a client's keys as they are until the transaction ends: whoever stops one waits until then."""
+    session.execute(select(Client.client_id).where(Client.client_id == client_id).with_for_update(read=True))
+
+
 def held(session: Session, client_id: str) -> list[ClientKey]:
     """Return every key a client has or had, as the database has them at this moment."""
     theirs = select(ClientKey).where(ClientKey.client_id == client_id)
@@ -159,9 +164,11 @@ def stop(session: Session, *, client_id: str, kid: str, now: datetime) -> None:
 
     What is owed waits until another key may be used.  Raises `NotFoundError`.
     """
-    lock_client(session, client_id)
+    client = lock_client(session, client_id)
     found = _named(held(session, client_id), kid)
     found.retired_at, found.stopped_at, found.leaving_at = found.retired_at or now, found.stopped_at or now, None
+    if found.use == ENCRYPTION:
+        client.keys_stopped_at = now
     session.flush()
     if found.use == ENCRYPTION:
         events.announce(session, events.EncryptionKeyStopped(client_id=client_id, kid=kid, at=now))

@@ -50,7 +50,8 @@ class Client(Base):
 
     `state` is `active` or `ended`.  `settings` holds what `metadata.ClientMetadata` reads;
     `registration_token_hash` is of the token that manages the client (RFC 7592); `keys_fetched_at` is when its
-    `jwks_uri` was last tried.
+    `jwks_uri` was last tried, `keys_stopped_at` when one of its encryption keys was last stopped: what is sealed and
+    has not left yet may be sealed to that one.
     """
 
     __tablename__ = "client"
@@ -64,6 +65,7 @@ class Client(Base):
     created_at: Mapped[datetime]
     settings: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     keys_fetched_at: Mapped[datetime | None]
+    keys_stopped_at: Mapped[datetime | None]
     registration_token_hash: Mapped[bytes | None]
 
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from portal import db, faults
+from portal.companies import client_keys
 from portal.db import new_id
 from portal.errors import NotFoundError
 from portal.ledger import services as ledger
@@ -145,8 +146,10 @@ def poll(
 def hand_out(session: Session, *, keyring: Keyring, issuer: str, client_id: str, most: int, now: datetime) -> Answer:
     """Lease, log and make up to `most` messages; the caller commits before it answers.
 
-    The consents behind them are held until then: nobody stops between this look and the answer.
+    The consents behind them are held until then, and so are the client's keys: nobody stops one of them between this
+    look and the answer.
     """
+    client_keys.keep(session, client_id)
     stream = _stream(session, client_id)
     signer = signing.current(session, keyring=keyring)
     desk = _Desk(keyring=keyring, signer=signer, issuer=issuer, now=now)

@@ -46,7 +46,8 @@ LOOK = Prepared("look", f"""
                            ORDER BY o.due_at LIMIT 2 * :limit)) AS able
 """)  # fmt: skip  # noqa: S608 - put together from constants
 # What leave to send rests on: while this is the same, so is the decision, but for the time that a consent ends.
-_OFFER_GROUND = "concat_ws(' ', p.version, p.withdrawn_at IS NULL, c.state, co.state, n.state, n.url)"
+_OFFER_GROUND = """
+    concat_ws(' ', p.version, p.withdrawn_at IS NULL, c.state, c.keys_stopped_at, co.state, n.state, n.url)"""
 # What the messages for one purpose have in common.
 _OFFERED = """
     purpose p JOIN client c ON c.client_id = p.client_id JOIN company co ON co.company_id = c.company_id

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 def claim(world: World, limit: int = 100, lease_seconds: float = 20) -> list[Parcel]:
     """Lease what is due and commit it, as a worker does that then dies."""
+    with db.transaction(world.settings.database_url) as session:
+        return claim_in(session, world, limit, lease_seconds)
 
-    def take(session: Session) -> list[Parcel]:
-        now = db.now()
-        return outbox.claim(session, keyring=world.keyring, now=now, limit=limit, lease_seconds=lease_seconds).parcels
 
-    parcels: list[Parcel] = world.transact(take)
-    return parcels
+def claim_in(session: Session, world: World, limit: int = 100, lease_seconds: float = 20) -> list[Parcel]:
+    """Lease what is due in a transaction that may stay open."""
+    claimed = outbox.claim(session, keyring=world.keyring, now=db.now(), limit=limit, lease_seconds=lease_seconds)
+    return claimed.parcels
 
 
 def die_sending(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,15 @@ from portal import db, events
 from portal.companies import client_keys, departments, proofs
 from portal.companies import queries as companies
 from portal.companies.models import ClientKey
-from portal.sync import jobs, key_turns, messages
+from portal.sync import jobs, key_turns, messages, polling
 from portal.sync.models import StreamEvent
 from portal.vault import base64url
 from tests import possession
 from tests.sync.caller import Caller
-from tests.sync.outbox_steps import carry, claim
+from tests.sync.outbox_steps import carry, claim, claim_in
 from tests.sync.receiver import new_key
 from tests.sync.test_polling import open_stream
+from tests.timing import somebody_waits, until
 
 if TYPE_CHECKING:
     from apiflask import APIFlask
@@ -35,9 +37,14 @@ DAY = timedelta(hours=24)
 WRAP = ["ECDH-ES+A256KW", "A256GCM"]
 
 
+def listen() -> None:
+    events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
+    events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
+
+
 @pytest.fixture
 def firm(world: World) -> Firm:
-    events.listen(events.EncryptionKeyInUse, key_turns.on_key_in_use)
+    listen()
     return world.firm()
 
 
@@ -49,6 +56,10 @@ def caller(app: APIFlask, world: World, firm: Firm) -> Caller:
 @pytest.fixture
 def pulling(app: APIFlask, world: World, firm: Firm) -> Caller:
     return Caller(app.test_client(), world, firm)
+
+
+def stop_key(world: World, firm: Firm) -> None:
+    world.transact(lambda session: client_keys.stop(session, client_id=firm.client_id, kid="enc-1", now=db.now()))
 
 
 def add(world: World, firm: Firm, kid: str, group: str = "") -> ECKey:
@@ -146,7 +157,6 @@ def test_a_stopped_key_is_not_pulled_to(world: World, firm: Firm, caller: Caller
 def test_what_is_sealed_to_a_stopped_key_does_not_leave(
     world: World, firm: Firm, caller: Caller, pulling: Caller
 ) -> None:
-    events.listen(events.EncryptionKeyStopped, key_turns.on_key_stopped)
     shared = world.share(world.person(), firm)
     begun = pulling.post("/api/v1/pulls", json={"subjects": [shared.sub]})
     jobs.run_pull(begun.get_json()["id"])
@@ -159,8 +169,38 @@ def test_what_is_sealed_to_a_stopped_key_does_not_leave(
     assert pulling.get(begun.headers["Location"] + "/result").status_code == 410
 
 
+def test_what_is_claimed_while_a_key_is_stopped_does_not_leave(world: World, firm: Firm) -> None:
+    shared = world.share(world.person(), firm)
+    with db.transaction(world.settings.database_url) as claiming:
+        in_hand = claim_in(claiming, world)
+        stop_key(world, firm)
+    assert [parcel.grant_id for parcel in in_hand] == [shared.grant_id]
+    carry(in_hand)
+    assert firm.receiver.journal == []
+    assert world.delivery(shared).lease_id is None
+
+
+def test_a_stop_waits_for_what_is_being_handed_out(world: World) -> None:
+    listen()
+    firm = world.firm(enabled=False)
+    world.transact(lambda session: open_stream(session, firm))
+    world.share(world.person(), firm)
+    world.transact(lambda session: polling.number(session, client_id=firm.client_id))
+    with ThreadPoolExecutor(1) as pool:
+        with db.transaction(world.settings.database_url) as handing:
+            answer = polling.hand_out(
+                handing, keyring=world.keyring, issuer=world.settings.issuer, client_id=firm.client_id, most=10,
+                now=db.now(),
+            )  # fmt: skip
+            stopping = pool.submit(stop_key, world, firm)
+            until(lambda: world.transact(somebody_waits))
+            assert len(answer.sets) == 1
+            assert not stopping.done()
+        stopping.result(30)
+
+
 def test_what_waited_for_a_key_is_sent_when_one_is_in_use(world: World, firm: Firm) -> None:
-    world.transact(lambda session: client_keys.stop(session, client_id=firm.client_id, kid="enc-1", now=db.now()))
+    stop_key(world, firm)
     shared = world.share(world.person(), firm)
     jobs.drain()
     waiting = world.delivery(shared)

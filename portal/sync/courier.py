@@ -251,7 +251,8 @@ class Courier:
         if not some:
             return
         people = [parcel for each in some for parcel in each.parcels if isinstance(parcel, Parcel)]
-        rows = push_statements.STILL_ALLOWED.all(self.settings.database_url, outbox.asked(people)) if people else []
+        asked = outbox.asked(people, seconds=rules.PUSH_SECONDS)
+        rows = push_statements.STILL_ALLOWED.all(self.settings.database_url, asked) if people else []
         allowed = outbox.still_allowed(people, rows, now=db.now())
         faults.reach("send.checked")
         for consignment in some:
@@ -262,7 +263,7 @@ class Courier:
         people = [parcel for parcel in consignment.parcels if isinstance(parcel, Parcel)]
         consignment.held = db.sessions(self.settings.database_url)()
         self._held[consignment.place.stream_id] += 1
-        rows = push_statements.HELD_ALLOWED.within(consignment.held, outbox.asked(people))
+        rows = push_statements.HELD_ALLOWED.within(consignment.held, outbox.asked(people, seconds=rules.STRICT_SECONDS))
         self._send_one(consignment, outbox.still_allowed(people, rows, now=db.now()), rules.STRICT_SECONDS)
 
     def _send_one(self, consignment: Consignment, allowed: Collection[UUID], seconds: float) -> None:

@@ -161,9 +161,13 @@ def still_allowed(parcels: Sequence[Parcel], rows: Iterable[Any], *, now: dateti
     return {each.disclosure_id for each, ends in found if ends is None or now < ends or each.news.state in news.OVER}
 
 
-def asked(parcels: Sequence[Parcel]) -> dict[str, list[Any]]:
-    """Return the parameters of `STILL_ALLOWED`: which deliveries under which leases, and on what ground each may go."""
+def asked(parcels: Sequence[Parcel], *, seconds: float) -> dict[str, Any]:
+    """Return the parameters of `STILL_ALLOWED`: which deliveries under which leases, and on what ground each may go.
+
+    `seconds` is how long their request may take.
+    """
     return {
+        "seconds": seconds,
         "person_ids": [each.person_id for each in parcels],
         "grant_ids": [each.grant_id for each in parcels],
         "grounds": [each.ground for each in parcels],

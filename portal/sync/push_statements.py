@@ -126,6 +126,7 @@ OFFERS = Prepared("offers", f"""
            n.wrapped_authorization, e.keys, {_OFFER_GROUND} AS ground
       FROM {_OFFERED} {KEYS} WHERE {_OF_THESE}
 """)  # fmt: skip  # noqa: S608 - put together from constants
+# A request may take `seconds`: a lease that ends before would let another worker send the same at the same time.
 _STILL_ALLOWED = f"""
     WITH offer AS MATERIALIZED (
         SELECT p.purpose_id, {_OFFER_GROUND} AS ground FROM {_OFFERED} WHERE {_OF_THESE})
@@ -135,11 +136,17 @@ _STILL_ALLOWED = f"""
       JOIN delivery d ON d.person_id = w.person_id AND d.grant_id = w.grant_id
       JOIN "grant" g ON g.person_id = d.person_id AND g.grant_id = d.grant_id
       JOIN offer ON offer.purpose_id = g.purpose_id
-     WHERE d.lease_id = ANY(CAST(:lease_ids AS uuid[])) AND d.leased_until > clock_timestamp()
+     WHERE d.lease_id = ANY(CAST(:lease_ids AS uuid[]))
+       AND d.leased_until > clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision))
        AND concat_ws(' ', g.version, g.state, offer.ground) = w.ground"""  # noqa: S608 - put together from constants
 STILL_ALLOWED = Prepared("still_allowed", _STILL_ALLOWED)
-# The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.
-HELD_ALLOWED = Prepared("held_allowed", f"{_STILL_ALLOWED} ORDER BY g.person_id, g.grant_id FOR SHARE OF g SKIP LOCKED")
+# The same, and so it stays until the transaction ends.  Whoever is stopping it at this moment has come first.  Where
+# the sender is heard of no more, the server ends it: nobody who stops waits longer than a request takes, and a little.
+HELD_ALLOWED = Prepared("held_allowed", f"""{_STILL_ALLOWED}
+       AND set_config('idle_in_transaction_session_timeout',
+                      CAST(1000 * (CAST(:seconds AS double precision) + 2) AS int)::text, true) <> ''
+     ORDER BY g.person_id, g.grant_id FOR SHARE OF g SKIP LOCKED
+""")  # fmt: skip
 # What left and was not acknowledged may have arrived all the same (`statements.DOUBT`).
 # What is acknowledged counts for what was told since: whoever asked meanwhile for all of it gets all of it.
 # What was refused for good waits a day; a message refused by itself may not be sent again under its old id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, text
 
-from portal import db
+from portal import config, db
 from portal.consent.models import Grant
 from portal.sync import courier, jobs, rules
 from tests.sync.outbox_steps import entries
@@ -41,6 +41,7 @@ def told_since(firm: Firm, moment: float) -> int:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a receiver have all the time that the test takes."""
     monkeypatch.setattr(rules, "STRICT_SECONDS", 60.0)
+    monkeypatch.setattr(courier, "LEASE_SECONDS", 120.0)
 
 
 @contextmanager
@@ -160,3 +161,35 @@ def test_no_lock_is_left_behind(world: World) -> None:
     jobs.drain()
     open_ones = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
     assert world.transact(lambda session: session.scalar(open_ones)) == 0
+
+
+def test_what_waited_too_long_for_its_turn_is_not_on_its_way_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "_STRICT", 1)
+    monkeypatch.setattr(courier, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(rules, "STRICT_SECONDS", 1.5)
+    firm = strict_firm(world)
+    for _ in range(2):
+        world.share(world.person(), firm)
+    # The second has its turn when its lease would end before its answer.
+    firm.receiver.behave = lambda _number: 1.2
+    jobs.drain()
+    assert len(firm.receiver.journal) == firm.receiver.requests == 2
+
+
+def test_a_sender_that_is_heard_of_no_more_holds_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "STRICT_SECONDS", 0.2)
+    firm = strict_firm(world)
+    shared = world.share(world.person(), firm)
+    held = firm.receiver.behave = Held()
+    sender = courier.Courier(config.current())
+    sender.warm()
+    sender.drain(time.monotonic() + 0.05)
+    until(lambda: held.holding == 1)
+    # Nobody looks after that courier now, as when its process is stopped.
+    world.step("withdraw", shared)
+    held.let_go()
+    sender.drain(time.monotonic() + 1)
+    sender.close()
+    assert entries(world, shared.person_id)[0].outcome in {"unknown", "completed"}

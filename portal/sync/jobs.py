@@ -64,12 +64,15 @@ _LONGEST_SECONDS = 40.0
 _TURN_SECONDS = 1.0
 # Longer than any lease and its request: what is still `sending` then has no worker behind it.
 STALE = timedelta(seconds=90)
-_LOOKED_BACK = timedelta(hours=2)
+# Further back is looked from the last time that anything was settled, and by a process that begins: for as long as
+# everything may have stood still.
+_LOOKED_BACK, _STOOD_STILL = timedelta(hours=2), timedelta(days=31)
 _TIDY_SECONDS = 30.0
 _RUNG_LATE_SECONDS = 2
 # Far longer than any step takes to be committed, and than the reconciler is ever away.
 _CAUGHT_UP_AFTER = timedelta(days=1)
 _tidied = 0.0
+_settled: datetime | None = None
 
 
 def warm() -> None:
@@ -261,7 +264,11 @@ def tidy(settings: Settings, *, now: datetime) -> None:
 
 def settle_stale(session: Session, now: datetime) -> None:
     """Say `unknown` of every message whose worker is gone, or that was fetched and not acknowledged."""
-    outbox.settle(session, before=now - STALE, after=now - _LOOKED_BACK, now=now)
+    global _settled  # noqa: PLW0603 - how far this process has looked
+    after = now - _STOOD_STILL if _settled is None else min(now, _settled) - _LOOKED_BACK
+    while outbox.settle(session, before=now - STALE, after=after, now=now):
+        pass
+    _settled = now
     polling.settle_unanswered(session, now=now)
 
 

@@ -194,10 +194,15 @@ def finish(
     stream_events.finish(session, [(parcel, each.result) for parcel, each in streams], now=now)
 
 
-def settle(session: Session, *, before: datetime, after: datetime, now: datetime) -> None:
-    """Say `unknown` of what was on its way between these times and has no worker behind it: it may have arrived."""
+def settle(session: Session, *, before: datetime, after: datetime, now: datetime) -> int:
+    """Say `unknown` of what was on its way between these times and has no worker behind it: it may have arrived.
+
+    Return of how many messages: some hundreds at a time.
+    """
     words = "The sender stopped before it could say."
     rows = session.execute(statements.STALE, {"before": before, "after": after}).all()
+    if not rows:
+        return 0
     outcomes = [
         ledger.NewOutcome(
             person_id=row.person_id, at=row.at, disclosure_id=row.disclosure_id, outcome=Outcome.UNKNOWN,
@@ -223,6 +228,7 @@ def settle(session: Session, *, before: datetime, after: datetime, now: datetime
         for row in left.values()
     ]
     session.execute(push_statements.MAY_BELIEVE, {"rows": _json(unsure), "consent": messages.CONSENT})
+    return len(rows)
 
 
 def _with_offers(session: Session, rows: Sequence[Any]) -> list[Any]:

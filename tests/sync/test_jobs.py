@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,3 +61,14 @@ def test_reconciler_rings_for_what_is_due_and_nobody_holds(world: World, shared:
     jobs.reconcile()
     assert queue.queue(settings.redis_url, queue.PUSH).count == 0
     assert shared.sub
+
+
+@pytest.mark.parametrize("process", ["has gone on", "begins"])
+def test_what_was_under_way_when_everything_stood_still_is_settled_afterwards(
+    world: World, shared: Shared, process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_settled", db.now() if process == "has gone on" else None)
+    world.save(shared.person_id, email__main="x@example.org")
+    claim(world)
+    world.transact(lambda session: jobs.settle_stale(session, db.now() + timedelta(days=3)))
+    assert entries(world, shared.person_id)[0].outcome == "unknown"

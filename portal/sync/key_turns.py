@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from portal.sync import messages, services, stream_events
+from portal.sync import messages, services, statements, stream_events
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,13 +25,13 @@ _RELEASE = text("""
       FROM waiting w WHERE d.person_id = w.person_id AND d.grant_id = w.grant_id
 """)
 # Who has a message in hand asks once more before its first byte, and finds that it is no longer theirs to send.
-_TAKE_BACK = text("""
+_TAKE_BACK = text(f"""
     WITH away AS (
         SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id AND lease_id IS NOT NULL
          ORDER BY person_id, grant_id FOR UPDATE)
-    UPDATE delivery d SET lease_id = NULL, leased_until = NULL, due_at = LEAST(d.due_at, clock_timestamp())
+    UPDATE delivery d SET {statements.LET_GO}, due_at = LEAST(d.due_at, clock_timestamp())
       FROM away a WHERE d.person_id = a.person_id AND d.grant_id = a.grant_id
-""")
+""")  # noqa: S608 - put together from constants
 # Answers are sealed when they are made and fetched later.
 _KEEP_NO_RESULTS = text("""
     UPDATE batch_pull SET expires_at = LEAST(expires_at, clock_timestamp())

@@ -80,17 +80,24 @@ SEND_AGAIN = text("""
            due_at = LEAST(due_at, clock_timestamp()), attempts = 0, held = false
      WHERE person_id = :person_id AND grant_id = :grant_id
 """)
-# Every value of everybody once more; what the company was told of the consents stays told.  What is on its way is let
-# go: as the first that somebody is told of, its acknowledgement could pass for that of the values.
-SEND_PURPOSE_AGAIN = text("""
+# What is on its way is let go: nobody will note its answer.  It may arrive all the same, so whoever may hear of another
+# version of the consent than it acknowledged is in doubt (`DOUBT`), and told under a newer generation.
+LET_GO: Final = """generation = d.generation + 1, lease_id = NULL, leased_until = NULL,
+           unsure_generation = CASE
+               WHEN d.lease_id IS NULL OR d.unsure_generation > d.acked_generation OR d.told_version = (
+                    SELECT version FROM "grant" g WHERE g.person_id = d.person_id AND g.grant_id = d.grant_id)
+               THEN d.unsure_generation ELSE d.generation END"""
+# Every value of everybody once more; what the company was told of the consents stays told.  As the first that somebody
+# is told of, the acknowledgement of what is on its way could pass for that of the values.
+SEND_PURPOSE_AGAIN = text(f"""
     UPDATE delivery d
-       SET generation = d.generation + 1, acked_sequence = 0, due_at = LEAST(d.due_at, clock_timestamp()),
-           attempts = 0, held = false, lease_id = NULL, leased_until = NULL, sent_after = NULL
+       SET {LET_GO}, sent_after = NULL,
+           acked_sequence = 0, due_at = LEAST(d.due_at, clock_timestamp()), attempts = 0, held = false
       FROM (SELECT d.person_id, d.grant_id FROM delivery d JOIN "grant" g USING (person_id, grant_id)
              WHERE d.client_id = :client_id AND g.purpose_id = :purpose_id AND g.state IN ('active', 'paused')
              ORDER BY d.person_id, d.grant_id FOR UPDATE OF d) o
      WHERE d.person_id = o.person_id AND d.grant_id = o.grant_id
-""")
+""")  # noqa: S608 - put together from constants
 # A client whose endpoint has just proved itself is owed what its grants hold already.  An edit that has not been
 # committed may have found no endpoint: as in `TELL_GRANTS` it is waited for, and one that begins later finds it.
 # Raised for all, as nobody knows who missed something: who did not is told nothing.

@@ -14,7 +14,7 @@ from sqlalchemy import delete, text, update
 from portal import events
 from portal.db import new_id
 from portal.errors import InvalidError, NotFoundError, PortalError, RefusedError
-from portal.sync import health, messages, push_header, queries, rules, services, stream_events
+from portal.sync import health, messages, push_header, queries, rules, services, statements, stream_events
 from portal.sync.models import Stream, StreamEvent
 
 if TYPE_CHECKING:
@@ -43,20 +43,19 @@ BATCH: Final = 20
 VERIFICATION_INTERVAL: Final = timedelta(seconds=60)
 # What is asked for anew was left out until now: all of it is told, as if nothing had been received.  What is under
 # way was made without it, and its acknowledgement says nothing of it.
-_TELL_ALL = text("""
-    UPDATE delivery
-       SET generation = generation + 1, acked_sequence = 0, due_at = LEAST(due_at, clock_timestamp()),
-           lease_id = NULL, leased_until = NULL, sent_after = NULL
+_TELL_ALL = text(f"""
+    UPDATE delivery d
+       SET {statements.LET_GO}, sent_after = NULL, acked_sequence = 0, due_at = LEAST(due_at, clock_timestamp())
      WHERE (person_id, grant_id) IN (
            SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id
             ORDER BY person_id, grant_id FOR UPDATE)
-""")
-_LET_GO = text("""
-    UPDATE delivery SET lease_id = NULL, leased_until = NULL
+""")  # noqa: S608 - put together from constants
+_LET_GO = text(f"""
+    UPDATE delivery d SET {statements.LET_GO}
      WHERE (person_id, grant_id) IN (
            SELECT person_id, grant_id FROM delivery WHERE client_id = :client_id AND leased_until IS NOT NULL
             ORDER BY person_id, grant_id FOR UPDATE)
-""")
+""")  # noqa: S608 - put together from constants
 
 
 class StreamExistsError(RefusedError):

@@ -82,7 +82,7 @@ class World:
         self.firms.append(firm)
         allow(f"127.0.0.1:{receiver.port}")
         if enabled:
-            self.transact(lambda session: _endpoint(session, firm))
+            self.transact(lambda session: endpoint(session, firm))
         return firm
 
     def person(self, **values: Any) -> UUID:  # noqa: ANN401 - values of the catalogue
@@ -204,5 +204,5 @@ def register(session: Session, key: ECKey, receiver: Any, mode: str) -> Firm:  #
     return Firm(company.company_id, client_id, purpose.purpose_id, receiver, name)
 
 
-def _endpoint(session: Session, firm: Firm) -> None:
+def endpoint(session: Session, firm: Firm) -> None:
     services.enable_endpoint(session, client_id=firm.client_id, url=firm.receiver.url, now=db.now())

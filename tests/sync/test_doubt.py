@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from portal import db
-from portal.sync import jobs
+import pytest
+
+from portal import db, events
+from portal.sync import jobs, key_turns, services, streams
+from tests.sync.cast import endpoint
 from tests.sync.outbox_steps import die_sending
+from tests.sync.receiver import Held
+from tests.timing import until
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Callable
 
-    from tests.sync.cast import World
+    from sqlalchemy.orm import Session
+
+    from tests.sync.cast import Firm, World
     from tests.sync.receiver import Reply
 
 
@@ -102,3 +110,40 @@ def test_a_second_doubt_changes_nothing_while_the_first_is_being_told(world: Wor
     told = [(message.consent["state"], message.jti) for message in firm.receiver.journal if message.consent]
     assert [state for state, _ in told] == ["active", "paused", "active", "active", "active"]
     assert told[2] == told[3] == told[4]
+
+
+def ended(session: Session, firm: Firm) -> None:
+    streams.end(session, client_id=firm.client_id)
+
+
+def stopped(session: Session, firm: Firm) -> None:
+    key_turns.on_key_stopped(session, events.EncryptionKeyStopped(client_id=firm.client_id, kid="enc-1", at=db.now()))
+
+
+def owed_again(session: Session, firm: Firm) -> None:
+    fact = events.ToldInFull(client_id=firm.client_id, purpose_id=firm.purpose_id, at=db.now())
+    services.on_told_in_full(session, fact)
+
+
+@pytest.mark.parametrize("let_go", [ended, stopped, owed_again])
+def test_whoever_may_have_heard_of_a_pause_that_was_let_go_is_told_that_it_is_over(
+    world: World, let_go: Callable[[Session, Firm], None]
+) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    jobs.drain()
+    world.step("pause", shared)
+    held = firm.receiver.behave = Held()
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(jobs.drain)
+        until(lambda: held.holding == 1)
+        world.transact(lambda session: let_go(session, firm))
+        world.step("resume", shared)
+        held.let_go()
+        draining.result(30)
+    if let_go is ended:
+        world.transact(lambda session: endpoint(session, firm))
+    world.due_now()
+    jobs.drain()
+    told = [message.consent["state"] for message in firm.receiver.journal if message.consent]
+    assert told == ["active", "paused", "active"]

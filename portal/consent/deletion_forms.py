@@ -48,6 +48,15 @@ class DeletionForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annota
         """Return what was answered, each with the number of its detail."""
         return [(place, self._said(place)) for place in range(len(self.rows)) if self._answer(place) != LATER]
 
+    def is_of_one_mind(self) -> bool:
+        """Say whether all may be said to be deleted; where something is filled in as kept, ask which it is."""
+        kept = [place for place in range(len(self.rows)) if self._is_kept(place)]
+        for place in kept:
+            self[f"answer_{place}"].errors = [
+                "You filled in that you must keep this. Save it first, or say here that you deleted it."
+            ]
+        return not kept
+
     def refuse(self, error: PortalError, places: Sequence[int]) -> None:
         """Put the sentence of a refusal beside the field it points at; `places` are those of what was said."""
         _empty, _details, *where = error.pointer.split("/")
@@ -56,6 +65,10 @@ class DeletionForm(FlaskForm):  # type: ignore[misc] # Flask-WTF ships no annota
             return
         part = where[1] if len(where) > 1 and where[1] in _PARTS else "answer"
         self[f"{part}_{places[int(where[0])]}"].errors = [error.public]
+
+    def _is_kept(self, place: int) -> bool:
+        why = any(self[f"{part}_{place}"].raw_data not in (None, [], [""]) for part in ("reason", "until", "words"))
+        return self._answer(place) == HELD or (why and self._answer(place) == LATER)
 
     def _answer(self, place: int) -> str:
         return str(self[f"answer_{place}"].data or LATER)

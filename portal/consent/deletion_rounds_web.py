@@ -91,6 +91,11 @@ def confirm() -> ResponseReturnValue:
     return _count(shown, rows, total=len(rows), settled=len(set(keys)) - len(rows))
 
 
+def ask(rows: Sequence[Deletion]) -> ResponseReturnValue:
+    """Return the page that counts these details and asks whether they are deleted."""
+    return _count(narrowed(), rows, total=len(rows))
+
+
 def _say(shown: Narrowed, keys: Collection[Key]) -> ResponseReturnValue:
     client_ids = list(shown.clients)
     try:

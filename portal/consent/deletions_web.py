@@ -139,7 +139,9 @@ def one(grant_id: UUID) -> ResponseReturnValue:
         raise NotFoundError
     looks.record(held.person_id, client_id=client.client_id, purpose=_LOOK, grant_id=grant_id)
     form = deletion_forms.of([row for row in rows if row.state in rules.OPEN])
-    if form.validate_on_submit() and _keep(held, form):
+    if request.form.get("act") == "all" and form.validate_on_submit() and form.is_of_one_mind():
+        return deletion_rounds_web.ask(_all_of(form.rows))
+    if not form.errors and form.validate_on_submit() and _keep(held, form):
         flash("Saved. The person reads it in their portal.")
         return redirect(url_for("deletions.one", grant_id=grant_id), 303)
     return page(
@@ -158,9 +160,6 @@ def one(grant_id: UUID) -> ResponseReturnValue:
 def _keep(held: Grant, form: DeletionForm) -> bool:
     """Keep what the form says; say whether that could be done, else the form says why not."""
     said = form.said()
-    everything = request.form.get("act") == "all"
-    if everything:
-        said = [(place, deletions.Said(attribute=row.attribute, deleted=True)) for place, row in enumerate(form.rows)]
     if not said:
         form.form_errors.append("Say of at least one detail that it is deleted, or that you must keep it.")
         return False
@@ -174,6 +173,11 @@ def _keep(held: Grant, form: DeletionForm) -> bool:
         form.refuse(cast("PortalError", error), [place for place, _ in said])
         return False
     return True
+
+
+def _all_of(rows: Sequence[Deletion]) -> Sequence[Deletion]:
+    """Return what is to be deleted now; where nothing is, what is held back."""
+    return [row for row in rows if row.state == rules.State.ASKED or row.due_at <= now()] or rows
 
 
 def _own(grant_id: UUID) -> tuple[Grant, ClientFacts]:

@@ -80,10 +80,38 @@ def test_staff_see_what_there_is_to_delete_and_say_it_detail_by_detail(
     assert place(wished) in staff.get("/org/deletions?state=done").text
 
 
+def sure(staff: Browser, asked: Any) -> Any:  # noqa: ANN401 - Flask's test answers
+    """Say yes on the page that counts the details."""
+    keys = re.findall(r'name="detail" value="([^"]*)"', asked.text)
+    return staff.send("/org/deletions/confirm", detail=keys, sure="1", state="open")
+
+
 def test_one_button_says_that_all_of_it_is_deleted(staff: Browser, wished: Grant, settings: Settings) -> None:
-    assert staff.send(place(wished), act="all").status_code == 303
+    asked = staff.send(place(wished), act="all")
+    assert "Say that 2 details are deleted?" in asked.text
+    assert {row.state for row in rows(settings, wished).values()} == {"asked"}
+    assert sure(staff, asked).status_code == 303
     assert {row.state for row in rows(settings, wished).values()} == {"deleted"}
     assert "Nothing is left to say" in staff.get(place(wished)).text
+
+
+def test_all_of_it_leaves_out_what_is_held_back(staff: Browser, wished: Grant, settings: Settings) -> None:
+    hold: dict[str, Any] = {"answer_0": "held", "reason_0": "accounts", "until_0": "2032-12-31"}
+    staff.send(place(wished), **hold)
+    sure(staff, staff.send(place(wished), act="all"))
+    assert sorted(row.state for row in rows(settings, wished).values()) == ["deleted", "held"]
+
+
+@pytest.mark.parametrize("answer", ["held", "later"])
+def test_all_of_it_does_not_pass_over_what_is_filled_in_as_kept(
+    staff: Browser, wished: Grant, settings: Settings, answer: str
+) -> None:
+    kept: dict[str, Any] = {"answer_0": answer, "reason_0": "accounts", "until_0": "2032-12-31", "words_0": "Tax code"}
+    refused = staff.send(place(wished), act="all", **kept)
+    assert refused.status_code == 422
+    assert "You filled in that you must keep this." in refused.text
+    assert 'value="Tax code"' in refused.text
+    assert {row.state for row in rows(settings, wished).values()} == {"asked"}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +172,7 @@ def test_the_person_reads_how_far_it_is_at_the_sharing_on_the_receipt_and_on_hom
         assert "because the law makes them keep their accounts and tax papers" in shown
     assert "Late They have not said that they deleted it." in words(browser.get(f"{here}/receipt").text)
     assert "Late with deleting" in browser.get("/home").text
-    staff.send(place(wished), act="all")
+    staff.send(place(wished), answer_0="deleted", answer_1="deleted")
     assert "They said on" in words(browser.get("/sharing").text)
     assert "Late with deleting" not in browser.get("/home").text
     told = words(browser.get(here).text)
@@ -155,7 +183,7 @@ def test_the_person_reads_how_far_it_is_at_the_sharing_on_the_receipt_and_on_hom
 def test_every_answer_stands_in_the_log_and_in_the_receipt(
     browser: Browser, staff: Browser, wished: Grant, settings: Settings
 ) -> None:
-    staff.send(place(wished), act="all")
+    sure(staff, staff.send(place(wished), act="all"))
     assert "They said that they deleted it" in browser.get("/activity").text
     with db.transaction(settings.database_url) as session:
         kept = queries.versions(session, person_id=wished.person_id, grant_id=wished.grant_id)
@@ -198,7 +226,7 @@ def test_a_letter_names_numbers_and_nobody(
 
 
 def test_a_letter_about_what_is_settled_meanwhile_is_not_sent(wished: Grant, lasting: Offer, staff: Browser) -> None:
-    staff.send(place(wished), act="all")
+    sure(staff, staff.send(place(wished), act="all"))
     with db.transaction(config.current().database_url) as session:
         row: Any = CompanyLetter(client_id=lasting.client_id, kind="deletion_overdue")
         assert deletion_letters.words(session, row, config.current()) is None

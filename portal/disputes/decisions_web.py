@@ -176,6 +176,7 @@ def _page(held: Dispute, form: DecisionForm, status: int) -> Response:
         agreed=_agreed(entry),
         proved=_proved(held),
         suspended=clients.is_suspended(session(), client_id=held.client_id),
+        unsent="" if held.state == rules.ESCALATED else form.reason.data,
         form=form,
     )
 

@@ -54,6 +54,22 @@ class TooManyTodayError(RefusedError):
     public = f"You asked {rules.MOST_A_DAY} questions within a day, which is the most. Ask about this use tomorrow."
 
 
+class AskedBeforeError(RefusedError):
+    """There is one question about a row, and it stays as it was asked."""
+
+    code = "question-asked"
+    status = 409
+    public = "You asked about this already. What you wrote now was not sent."
+
+
+class EscalatedBeforeError(RefusedError):
+    """What somebody objects to is with the operator as they said it first."""
+
+    code = "question-escalated"
+    status = 409
+    public = "We look into this already. What you wrote now was not sent."
+
+
 class SettledError(RefusedError):
     """Nothing more can be said about a question that is settled or decided."""
 

@@ -53,19 +53,21 @@ def mine() -> Response:
 @person_required
 def question(disclosure_id: UUID) -> ResponseReturnValue:
     """Ask about a row, or read what became of the question; whoever asks again finds the first."""
-    entry = _entry(disclosure_id)
+    entry, form = _entry(disclosure_id), QuestionForm()
     held = queries.one(session(), person_id=person_id(), disclosure_id=disclosure_id)
-    if held is not None:
-        return _back(disclosure_id) if request.method == "POST" else _thread(entry, held, ObjectionForm())
-    form = QuestionForm()
+    if held is not None and request.method == "GET":
+        return _thread(entry, held, ObjectionForm(formdata=None))
     if not form.validate_on_submit():
         return _ask_page(entry, form, 422 if form.errors else 200)
     try:
-        _ask(entry, form)
+        asked = _ask(entry, form)
     except RefusedError as error:
         form.form_errors.append(error.public)
         return _ask_page(entry, form, error.status)
-    flash(f"You asked {entry.company_name}. We tell you by email when there is an answer.")
+    if not _is_said(asked, form.words.data or ""):
+        return _late(entry, asked, form.words.data or "", disputes.AskedBeforeError())
+    if held is None:
+        flash(f"You asked {entry.company_name}. We tell you by email when there is an answer.")
     return _back(disclosure_id)
 
 
@@ -87,8 +89,14 @@ def escalate(disclosure_id: UUID) -> ResponseReturnValue:
         if held is None:
             raise NotFoundError
         return _thread(entry, held, form)
-    mine = {"person_id": person_id(), "disclosure_id": disclosure_id, "keyring": keyring(), "now": now()}
-    disputes.escalate(session(), words=form.words.data or "", **mine)
+    mine = {"person_id": person_id(), "disclosure_id": disclosure_id}
+    written = form.words.data or ""
+    try:
+        held = disputes.escalate(session(), words=written, keyring=keyring(), now=now(), **mine)
+    except RefusedError as error:
+        return _late(entry, queries.one(session(), **mine), written, error)
+    if not _is_said(held, written):
+        return _late(entry, held, written, disputes.EscalatedBeforeError())
     flash("We look into it, and tell you by email what we decide.")
     return _back(disclosure_id)
 
@@ -129,8 +137,13 @@ def answered_slot() -> str:
     return render_template("disputes/_answered.html", lines=found) if found else ""
 
 
-def _ask(entry: Entry, form: QuestionForm) -> None:
-    disputes.ask(
+def _is_said(held: Dispute, written: str) -> bool:
+    """Say whether a question has these words among what was said; whoever presses a button twice has said them."""
+    return not written or any(one.words == written for one in queries.steps(session(), keyring=keyring(), held=held))
+
+
+def _ask(entry: Entry, form: QuestionForm) -> Dispute:
+    return disputes.ask(
         session(),
         keyring=keyring(),
         entry=entry,
@@ -152,10 +165,22 @@ def _ask_page(entry: Entry, form: QuestionForm, status: int) -> Response:
     )
 
 
-def _thread(entry: Entry, held: Dispute, form: ObjectionForm) -> Response:
+def _late(entry: Entry, held: Dispute | None, written: str, error: RefusedError) -> Response:
+    """Show a question as it stands to somebody whose words came too late, with the words."""
+    if held is None:
+        raise error
+    form = ObjectionForm(formdata=None)
+    form.form_errors.append(error.public)
+    return _thread(entry, held, form, status=error.status, unsent=written)
+
+
+def _thread(
+    entry: Entry, held: Dispute, form: ObjectionForm, *, status: int | None = None, unsent: str = ""
+) -> Response:
     return page(
         "disputes/question.html",
-        status=422 if form.errors else 200,
+        status=status or (422 if form.errors else 200),
+        unsent=unsent,
         **_row(entry),
         **_said(entry, held),
         form=form,

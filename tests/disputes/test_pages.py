@@ -116,9 +116,26 @@ def test_from_the_row_to_the_decision(three: Three) -> None:
 
 def test_asking_again_leads_to_the_first_question(three: Three) -> None:
     row = three.asker.ask()
-    again = three.person.send(f"/activity/{row}/question", words="again")
+    again = three.person.send(f"/activity/{row}/question", words=WORDS)
     assert again.status_code == 303
     assert three.asker.steps(row) == [("asked", "person")]
+
+
+def test_who_asks_again_in_other_words_reads_that_these_were_not_sent_and_pauses(three: Three) -> None:
+    row = three.asker.ask()
+    again = three.person.send(f"/activity/{row}/question", words="Again, and otherwise.", pause="y")
+    assert again.status_code == 409
+    page = text(again)
+    for words in (WORDS, "You asked about this already.", "What you wrote was not sent", "Again, and otherwise."):
+        assert words in page
+    assert "is paused." in page
+    assert three.asker.steps(row) == [("asked", "person")]
+
+
+def test_who_asks_again_only_to_pause_pauses(three: Three) -> None:
+    row = three.asker.ask()
+    assert three.person.send(f"/activity/{row}/question", words=WORDS, pause="y").status_code == 303
+    assert "is paused." in text(three.person.get(f"/activity/{row}/question"))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +195,29 @@ def test_an_objection_too_late_is_refused(three: Three) -> None:
     assert three.person.send(f"/activity/{row}/question/look-into", words="").status_code == 409
     three.asker.answer(row)
     three.asker.settle(row)
-    assert three.person.send(f"/activity/{row}/question/look-into", words="").status_code == 409
+    late = three.person.send(f"/activity/{row}/question/look-into", words="It was not I.")
+    assert late.status_code == 409
+    assert "This question is settled already." in text(late)
+    assert "It was not I." in text(late)
+
+
+def test_an_objection_to_what_is_with_the_operator_already_says_so(three: Three) -> None:
+    row = three.asker.ask()
+    three.asker.answer(row)
+    for words, status in (("The first.", 303), ("The first.", 303), ("The second.", 409)):
+        answer = three.person.send(f"/activity/{row}/question/look-into", words=words)
+        assert answer.status_code == status
+    assert "What you wrote was not sent" in text(answer)
+    assert "The second." in text(answer)
+
+
+def test_a_decision_too_late_is_still_there_to_be_read(three: Three) -> None:
+    row = three.asker.with_operator()
+    three.operator.send(f"/ops/questions/{row}", decision=rules.UNFOUNDED, reason="The first.")
+    late = three.operator.send(f"/ops/questions/{row}", decision=rules.UNFOUNDED, reason="The second, with care.")
+    assert late.status_code == 409
+    assert "What you wrote was not sent" in text(late)
+    assert "The second, with care." in text(late)
 
 
 @pytest.mark.parametrize("path", ["/activity/{}/question", "/org/questions/{}", "/ops/questions/{}"])

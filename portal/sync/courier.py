@@ -18,6 +18,7 @@ from portal import db, faults
 from portal.egress.exchanges import Answered, Exchanges, Failed, Ready
 from portal.egress.guard import UnsafeAddressError
 from portal.sync import consignments, health, outbox, push_statements, rules, stream_events
+from portal.sync.health import Heard
 from portal.sync.outbox import Parcel
 from portal.sync.rooms import Rooms
 from portal.sync.rules import Outcome, Result
@@ -98,7 +99,7 @@ class Courier:
         self._sent: list[Sent] = []
         self._sent_since = 0.0
         self._landed: set[tuple[UUID, UUID]] = set()
-        self._said: list[tuple[UUID, Result]] = []
+        self._said: list[Heard] = []
         self._in_vain = 0
         self._narrowed: dict[UUID, tuple[int, float]] = {}
         self._look_at = self._look_at_streams = self._stays_until = 0.0
@@ -324,7 +325,7 @@ class Courier:
         self._stay(sent)
         # What is the same for many messages is said once of their stream; most have one result between them.
         for result in dict.fromkeys({id(each.result): each.result for each in sent}.values()):
-            self._said.append((place.stream_id, result))
+            self._said.append(Heard(place.stream_id, place.url, result))
             if result.narrower is not None:
                 self._narrowed[place.stream_id] = result.narrower, time.monotonic() + _NARROW_SECONDS
 

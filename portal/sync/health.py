@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import func, select, text
 
@@ -34,7 +34,7 @@ _WELL: Final = """state = 'enabled' AND failures = 0 AND recent = 0 AND tries = 
 # waited for that somebody else holds: an endpoint that has just proved itself is held until edits under way are over
 # (`BACKFILL`), and whoever notes holds deliveries that the other may want.
 _HELD = Prepared("ailing", f"""
-    SELECT stream_id, client_id, warned, {", ".join(_COLUMNS)}, clock_timestamp() AS now FROM stream
+    SELECT stream_id, client_id, url, warned, {", ".join(_COLUMNS)}, clock_timestamp() AS now FROM stream
      WHERE stream_id = ANY(CAST(:stream_ids AS uuid[])) AND (stream_id = ANY(CAST(:ailing AS uuid[])) OR NOT ({_WELL}))
      ORDER BY stream_id FOR NO KEY UPDATE SKIP LOCKED
 """)  # fmt: skip  # noqa: S608 - put together from constants
@@ -67,22 +67,37 @@ _SILENT = text("""
      WHERE state = 'enabled' AND failing_since <= clock_timestamp() - make_interval(secs => :warned_after)
      ORDER BY stream_id FOR NO KEY UPDATE SKIP LOCKED
 """)
+_FETCHED = text("""
+    UPDATE stream SET failing_since = NULL, warned = 0
+     WHERE stream_id IN (SELECT stream_id FROM stream WHERE client_id = :client_id AND failing_since IS NOT NULL
+                            FOR NO KEY UPDATE SKIP LOCKED)
+""")
 _WARNED = text("UPDATE stream SET warned = :warned WHERE stream_id = :stream_id")
 
 
-def note(session: Session, results: Sequence[tuple[UUID, Result]]) -> list[tuple[UUID, Result]]:
-    """Keep what attempts say of their streams, each (stream_id, result) in the order they ended.
+class Heard(NamedTuple):
+    """What an attempt came to, and the address it went to: of another one it says nothing."""
+
+    stream_id: UUID
+    url: str
+    result: Result
+
+
+def note(session: Session, heard: Sequence[Heard]) -> list[Heard]:
+    """Keep what attempts say of their streams, in the order they ended.
 
     It waits for nobody.  What is about streams that somebody else holds at this moment is returned and can be noted
     with the next; nothing but the circuit's own precision depends on it.
     """
-    by_stream: dict[UUID, list[Result]] = defaultdict(list)
-    for stream_id, result in results:
-        if circuit.says(result) is not circuit.Says.NOTHING:
-            by_stream[stream_id].append(result)
+    by_stream: dict[UUID, list[Heard]] = defaultdict(list)
+    for each in heard:
+        if circuit.says(each.result) is not circuit.Says.NOTHING:
+            by_stream[each.stream_id].append(each)
     if not by_stream:
         return []
-    ailing = [key for key, said in by_stream.items() if {circuit.says(one) for one in said} != {circuit.Says.WORKS}]
+    ailing = [
+        key for key, said in by_stream.items() if {circuit.says(one.result) for one in said} != {circuit.Says.WORKS}
+    ]
     asked = {"stream_ids": list(by_stream), "ailing": ailing}
     rows = _HELD.within(session, asked)
     _keep(session, rows, by_stream)
@@ -90,7 +105,7 @@ def note(session: Session, results: Sequence[tuple[UUID, Result]]) -> list[tuple
     if len(seen) == len(by_stream):
         return []
     taken = {row.stream_id for row in _TAKEN.within(session, asked | {"seen": seen})}
-    return [each for each in results if each[0] in taken]
+    return [each for each in heard if each.stream_id in taken]
 
 
 def returned(session: Session, stream: Stream) -> None:
@@ -111,6 +126,11 @@ def returned(session: Session, stream: Stream) -> None:
         )
 
 
+def heard_by_poll(session: Session, *, client_id: str) -> None:
+    """Note that a company took what it was owed by fetching it: it has gone without no longer."""
+    session.execute(_FETCHED, {"client_id": client_id})
+
+
 def due_at_once(session: Session, *, client_id: str) -> None:
     """Let nothing that a client is owed wait any longer, but what its receiver refused."""
     session.flush()
@@ -126,11 +146,14 @@ def warn_of_silence(session: Session) -> None:
             session.execute(_WARNED, {"stream_id": row.stream_id, "warned": due})
 
 
-def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list[Result]]) -> None:
+def _keep(session: Session, rows: Sequence[Row[Any]], by_stream: dict[UUID, list[Heard]]) -> None:
     kept = []
     for row in rows:
+        # The company may have named another address while an answer of the old one was awaited.
+        said = [each.result for each in by_stream[row.stream_id] if each.url == row.url]
+        if not said:
+            continue
         before = Health(**{column: getattr(row, column) for column in _COLUMNS})
-        said = by_stream[row.stream_id]
         health = circuit.after_all(before, said, now=row.now)
         warned = _tell(session, row, before, health)
         if any(result.refused for result in said):

@@ -19,7 +19,7 @@ from portal.companies import client_keys
 from portal.db import new_id
 from portal.errors import NotFoundError
 from portal.ledger import services as ledger
-from portal.sync import attempts, messages, news, poll_statements, queries, records, rules, stream_events
+from portal.sync import attempts, health, messages, news, poll_statements, queries, records, rules, stream_events
 from portal.sync.attempts import NewAttempt
 from portal.sync.messages import Addressee, Message, News
 from portal.vault import signing
@@ -190,6 +190,7 @@ def settle(session: Session, *, client_id: str, asked: Asked, now: datetime) -> 
     stream_events.settle(session, client_id=client_id, said=dict.fromkeys(received, "") | refused, now=now)
     if received:
         session.execute(poll_statements.ACKNOWLEDGE, {"client_id": client_id, "jtis": received})
+        health.heard_by_poll(session, client_id=client_id)
     rows = [{"jti": jti, "problem": problem} for jti, problem in refused.items()]
     _write(session, poll_statements.REFUSE, rows, client_id=client_id, seconds=rules.HELD.total_seconds())
     _report(session, client_id, received, refused, now)

@@ -59,8 +59,8 @@ def finish(world: World, sent: Sequence[Sent]) -> None:
 
     def note(session: Session) -> None:
         outbox.finish(session, sent, now=db.now())
-        of_people = [(each.parcel, each.result) for each in sent if isinstance(each.parcel, Parcel)]
-        health.note(session, [(parcel.place.stream_id, result) for parcel, result in of_people])
+        of_people = [(each.parcel.place, each.result) for each in sent if isinstance(each.parcel, Parcel)]
+        health.note(session, [health.Heard(place.stream_id, place.url, result) for place, result in of_people])
 
     world.transact(note)
 

@@ -36,8 +36,8 @@ FAILS, GONE, REFUSES = (judge(status, milliseconds=1) for status in (503, 410, 4
 
 
 def note(world: World, firm: Firm, result: Result = FAILS) -> None:
-    stream_id = world.endpoint(firm).stream_id
-    world.transact(lambda session: health.note(session, [(stream_id, result)]))
+    heard = health.Heard(world.endpoint(firm).stream_id, firm.receiver.url, result)
+    world.transact(lambda session: health.note(session, [heard]))
 
 
 def fail_for(world: World, firm: Firm, hours: float) -> None:

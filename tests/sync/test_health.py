@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,27 +13,29 @@ from sqlalchemy import select, text, update
 
 from portal import db
 from portal.companies.models import CompanyLetter
-from portal.sync import health, jobs
+from portal.sync import health, jobs, polling, services
+from portal.sync.health import Heard
 from portal.sync.models import Delivery, Stream
 from portal.sync.rules import Outcome, Result, judge
+from tests.sync.receiver import Held
+from tests.timing import until
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from collections.abc import Mapping
 
     from sqlalchemy import Executable
     from sqlalchemy.orm import Session
 
     from tests.sync.cast import Firm, World
+    from tests.sync.receiver import Reply
 
 WORKS, FAILS, GONE = (judge(status, milliseconds=1) for status in (202, 503, 410))
 REFUSES = judge(422, milliseconds=1)
 
 
-def note(world: World, firm: Firm, *results: Result) -> list[tuple[UUID, Result]]:
-    stream_id = world.endpoint(firm).stream_id
-    left: list[tuple[UUID, Result]] = world.transact(
-        lambda session: health.note(session, [(stream_id, result) for result in results])
-    )
+def note(world: World, firm: Firm, *results: Result) -> list[Heard]:
+    heard = [Heard(world.endpoint(firm).stream_id, firm.receiver.url, result) for result in results]
+    left: list[Heard] = world.transact(lambda session: health.note(session, heard))
     return left
 
 
@@ -96,13 +99,13 @@ def test_of_a_stream_that_is_well_a_success_is_not_even_written(world: World) ->
 
 def test_a_stream_that_somebody_holds_is_noted_with_the_next(world: World) -> None:
     firm, other = world.firm(), world.firm()
-    held, free = world.endpoint(firm).stream_id, world.endpoint(other).stream_id
+    held = world.endpoint(firm).stream_id
     with db.transaction(world.settings.database_url) as holder:
         holder.execute(select(Stream).where(Stream.stream_id == held).with_for_update())
-        left = world.transact(
-            lambda session: health.note(session, [(held, FAILS), (free, FAILS), (held, WORKS), (held, FAILS)])
-        )
-    assert [stream_id for stream_id, _result in left] == [held] * 3
+        heard = [(firm, FAILS), (other, FAILS), (firm, WORKS), (firm, FAILS)]
+        said = [Heard(world.endpoint(each).stream_id, each.receiver.url, result) for each, result in heard]
+        left = world.transact(lambda session: health.note(session, said))
+    assert [each.stream_id for each in left] == [held] * 3
     assert world.endpoint(other).failures == 1
     assert world.transact(lambda session: health.note(session, left)) == []
     assert (world.endpoint(firm).failures, world.endpoint(firm).tries) == (1, 3)
@@ -110,15 +113,15 @@ def test_a_stream_that_somebody_holds_is_noted_with_the_next(world: World) -> No
 
 def test_many_workers_that_note_at_once_neither_wait_in_a_ring_nor_lose_anything(world: World) -> None:
     firms = [world.firm() for _ in range(3)]
-    streams = [world.endpoint(firm).stream_id for firm in firms]
+    streams = [Heard(world.endpoint(firm).stream_id, firm.receiver.url, FAILS) for firm in firms]
     broken: list[BaseException] = []
 
-    def work(order: list[UUID]) -> None:
+    def work(order: list[Heard]) -> None:
         try:
             for _ in range(30):
-                left = [(stream_id, FAILS) for stream_id in order]
+                left = list(order)
                 while left:
-                    left = world.transact(partial(health.note, results=left))
+                    left = world.transact(partial(health.note, heard=left))
         except BaseException as error:  # noqa: BLE001 - what a thread meets is asserted on below
             broken.append(error)
 
@@ -285,6 +288,50 @@ def test_retry_after_holds_everybody_at_that_endpoint_back(world: World) -> None
     assert timedelta(minutes=9) < until - db.now() < timedelta(minutes=11)
     assert world.endpoint(firm).circuit_step == 0
     assert len(other.receiver.journal) == 6
+
+
+@pytest.mark.parametrize("answer", [410, 503])
+def test_what_the_old_address_says_is_not_held_against_the_new_one(world: World, answer: int) -> None:
+    firm, other = world.firm(), world.firm(enabled=False)
+    other.receiver.key = firm.receiver.key
+    for _ in range(6):
+        world.share(world.person(), firm)
+    world.set_stream(firm, in_flight=6)
+    held = Held()
+
+    def fail(number: int) -> Reply:
+        held(number)
+        return answer, {}, b""
+
+    firm.receiver.behave = fail
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(jobs.drain)
+        until(lambda: held.holding == 6)
+        move = {"client_id": firm.client_id, "url": other.receiver.url, "now": db.now()}
+        world.transact(lambda session: services.enable_endpoint(session, **move))
+        held.let_go()
+        draining.result(30)
+    stream = world.endpoint(firm)
+    assert (stream.url, stream.state, stream.failures) == (other.receiver.url, "enabled", 0)
+    assert letters(world, firm) == []
+
+
+def test_whoever_fetches_what_could_not_be_pushed_has_gone_without_no_longer(world: World) -> None:
+    firm = world.firm()
+    shared = world.share(world.person(), firm)
+    firm.receiver.behave = lambda _number: (500, {}, b"")
+    jobs.drain()
+    assert world.endpoint(firm).failing_since
+    sets = fetched(world, firm)
+    asked = polling.Asked(most=0, at_once=True, acknowledged=list(sets), errors={})
+    polling.poll(world.settings, keyring=world.keyring, client_id=firm.client_id, asked=asked)
+    assert world.delivery(shared).acked_generation == world.delivery(shared).generation
+    assert world.endpoint(firm).failing_since is None
+
+
+def fetched(world: World, firm: Firm) -> Mapping[str, str]:
+    asked = polling.Asked(most=9, at_once=True, acknowledged=[], errors={})
+    return polling.poll(world.settings, keyring=world.keyring, client_id=firm.client_id, asked=asked).sets
 
 
 def test_gone_is_told_by_letter_keeps_the_backlog_and_returns_whole(world: World) -> None:

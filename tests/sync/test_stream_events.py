@@ -169,7 +169,8 @@ def test_a_stream_that_is_turned_off_because_it_fails_says_so_and_again_when_it_
     firm = world.firm()
     assert kept(world, firm) == []
     gone = Result(outcome=Outcome.FAILED, status=410)
-    world.transact(lambda session: health.note(session, [(world.endpoint(firm).stream_id, gone)]))
+    heard = [health.Heard(world.endpoint(firm).stream_id, firm.receiver.url, gone)]
+    world.transact(lambda session: health.note(session, heard))
     [off] = kept(world, firm)
     assert off.payload["status"] == "disabled"
     assert "410" in off.payload["reason"]

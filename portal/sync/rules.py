@@ -16,6 +16,9 @@ DELAYS = tuple(
 _JITTER = 0.2
 _LONGEST = timedelta(hours=24)
 _GONE = 410
+_TOO_MANY = 429
+# Who asks for less and does not say when is there: it is asked again within so many steps of the table.
+_LONGEST_BREATHER: Final = 3
 # Refusals of what was sent: the same would be refused again.
 REFUSED: Final = frozenset({400, 401, 403, 413, 422})
 # Of these it may be the size, or one among many: fewer at once may do.
@@ -121,6 +124,8 @@ def following(result: Result, *, attempts: int) -> Next:
         return Next(delay=timedelta(), attempts=attempts)
     if result.refused:
         return Next(delay=_spread(HELD), attempts=attempts + 1, held=True, renewed=result.unlike)
+    if result.status == _TOO_MANY:
+        return Next(delay=_breather(attempts + 1, result.retry_after), attempts=attempts + 1)
     return Next(delay=delay(attempts + 1, retry_after=result.retry_after), attempts=attempts + 1)
 
 
@@ -128,6 +133,13 @@ def delay(attempts: int, *, retry_after: timedelta | None = None) -> timedelta:
     """Return how long to wait after `attempts` failed ones: the table ±20 %, never less than asked for."""
     planned = DELAYS[min(attempts, len(DELAYS) - 1)]
     return max(_spread(planned), min(retry_after or timedelta(), _LONGEST))
+
+
+def _breather(attempts: int, asked: timedelta | None) -> timedelta:
+    """Return how long whoever asked for less is left alone: as long as it said, else five minutes at most."""
+    if asked:
+        return min(asked, _LONGEST)
+    return _spread(DELAYS[min(attempts, _LONGEST_BREATHER)])
 
 
 def _narrower(status: int, messages: int) -> int | None:

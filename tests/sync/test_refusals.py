@@ -203,6 +203,14 @@ def test_following_never_waits_less_than_was_asked_for() -> None:
     assert rules.following(soon, attempts=3).delay > timedelta(minutes=20)
 
 
+def test_whoever_asked_for_less_does_not_wait_for_hours_when_they_are_back() -> None:
+    for attempts in range(40):
+        named = Result(outcome=Outcome.FAILED, status=429, retry_after=timedelta(minutes=1))
+        assert rules.following(named, attempts=attempts).delay == timedelta(minutes=1)
+        unnamed = Result(outcome=Outcome.FAILED, status=429)
+        assert timedelta() <= rules.following(unnamed, attempts=attempts).delay <= timedelta(minutes=6)
+
+
 def test_what_cannot_be_noted_holds_up_nobody_for_long(
     world: World, firm: Firm, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portal import config, events
 from portal.companies import letters
-from portal.consent import deletion_letters, deletions, reminders, withdrawn
+from portal.consent import deletion_letters, deletions, later, reminders, withdrawn
 from portal.consumer import services as consumer
 from portal.disputes import letters as dispute_letters
 from portal.oauth import grant_management, ping
@@ -25,6 +25,7 @@ def wire() -> None:
     events.listen(events.RecordConfirmed, sync.on_record_changed)
     events.listen(events.GrantChanged, grant_management.on_grant_changed)
     events.listen(events.GrantChanged, deletions.on_grant_changed)
+    events.listen(events.GrantChanged, later.on_grant_changed)
     events.listen(events.GrantChanged, reminders.on_grant_changed)
     events.listen(events.GrantChanged, sync.on_grant_changed)
     events.listen(events.GrantsChanged, sync.on_grants_changed)

@@ -247,6 +247,17 @@ def cancel(session: Session, *, person_id: UUID, request_id: UUID, now: datetime
     take(session, person_id=person_id, request_id=request_id, state=CANCELLED, now=now)
 
 
+def take_back(session: Session, *, person_id: UUID, request_id: UUID, now: datetime) -> None:
+    """Settle a question as `cancel` does; one that is answered, or being answered at this moment, is left alone."""
+    # Whoever answers holds the question and then wants the grant, which the caller holds.
+    mine = select(ApprovalRequest.request_id).where(
+        ApprovalRequest.person_id == person_id, ApprovalRequest.request_id == request_id,
+        ApprovalRequest.state == WAITING, ApprovalRequest.expires_at > now,
+    )  # fmt: skip
+    if session.scalar(mine.with_for_update(skip_locked=True)) is not None:
+        cancel(session, person_id=person_id, request_id=request_id, now=now)
+
+
 def take(session: Session, *, person_id: UUID, request_id: UUID, state: str, now: datetime) -> ApprovalRequest:
     """Settle a waiting question as `state` and announce it; raise `AnsweredError` when it waits no more."""
     # Before anything is given: the second of two answers waits here for the first and then gives nothing.

@@ -49,6 +49,11 @@ def one(request_id: UUID) -> ResponseReturnValue:
         return _settled(question)
     try:
         ask = approving.build(session(), keyring=keyring(), row=question.row)
+    except approving.PausedError:
+        status = 409 if request.method == "POST" else 200
+        return page(
+            "consent/request_paused.html", status=status, question=question, grant_id=later.grant_of(question.row)
+        )
     except (InvalidError, NotFoundError, RefusedError):
         # The company has changed its purpose since: what it asked can no longer be agreed to.
         return _settled(replace(question, state=approvals.CANCELLED))

@@ -15,6 +15,7 @@ from flask_wtf import FlaskForm
 from portal.consent import approvals, asking, later, queries, services, terms
 from portal.consent.forms import LATER, NEVER, OFFER, SHARE, AskForm
 from portal.db import now as clock
+from portal.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +43,19 @@ class ConfirmForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annota
         return request.form.get("answer") != SHARE
 
 
+class PausedError(RefusedError):
+    """What a question would add to is paused by its person, and an answer would end that unasked."""
+
+    code = "sharing-paused"
+    status = 409
+    public = "You have paused sharing with them. Resume it first, then answer."
+
+
 def build(session: Session, *, keyring: Keyring, row: ApprovalRequest) -> Ask:
-    """Return what a waiting question asks; raises as `asking.build`, and StoppedError when what it adds to is over."""
+    """Return what a waiting question asks; raises as `asking.build`.
+
+    Where what it adds to is over: StoppedError, and PausedError while it is paused.
+    """
     named = later.grant_of(row)
     if named is not None:
         _check_lives(session, row, named)
@@ -94,7 +106,8 @@ def shown(ask: Ask, form: AskForm | ConfirmForm) -> dict[str, Any]:
 
 def _check_lives(session: Session, row: ApprovalRequest, named: UUID) -> None:
     held = queries.live_for_purpose(session, person_id=row.person_id, purpose_id=row.purpose_id)
-    # An answer would also end a pause, which nobody asked about; what is frozen has to be unfrozen first.
-    lives = held is not None and held.grant_id == named and (held.state == "active" or held.frozen_at is not None)
-    if held is None or not lives or queries.over(session, held, now=clock()):
+    if held is None or held.grant_id != named or queries.over(session, held, now=clock()):
         raise services.StoppedError
+    # An answer would also end a pause, which nobody asked about; what is frozen has to be unfrozen first.
+    if held.state != "active" and held.frozen_at is None:
+        raise PausedError

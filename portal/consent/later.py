@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from portal.companies.queries import PurposeFacts
     from portal.consent.models import ApprovalRequest, Grant
     from portal.consent.services import Reply
+    from portal.events import GrantChanged
     from portal.vault.keyring import Keyring
 
 # Between two questions of this kind about the same purpose, whatever was answered to the first.
@@ -92,6 +93,16 @@ def ask(
     )
     session.execute(_mine(held.person_id, held.purpose_id).values(request_id=request_id))
     return request_id
+
+
+def on_grant_changed(session: Session, fact: GrantChanged) -> None:
+    """Take back what waits about a grant that has ended: there is nothing to add to; hears `events.GrantChanged`."""
+    held = queries.grant(session, person_id=fact.person_id, grant_id=fact.grant_id)
+    if held is None or held.state in queries.LIVE:
+        return
+    last = of_grant(session, held)
+    if last is not None:
+        approvals.take_back(session, person_id=held.person_id, request_id=last.request_id, now=fact.at)
 
 
 def of_grant(session: Session, held: Grant) -> LaterRequest | None:

@@ -86,19 +86,44 @@ def test_no_leaves_it_and_is_remembered(staff: Browser, browser: Browser, lackin
     assert "You asked not long ago" in words(staff.get(place(lacking)).text)
 
 
-@pytest.mark.parametrize("verb", ["pause", "withdraw"])
-def test_an_answer_after_a_pause_or_a_stop_changes_nothing(
-    staff: Browser, browser: Browser, lacking: Grant, settings: Settings, verb: str
+def test_an_answer_after_a_pause_changes_nothing_and_can_be_given_later(
+    staff: Browser, browser: Browser, lacking: Grant, settings: Settings
 ) -> None:
     staff.send(f"{place(lacking)}/ask", attributes=[MAIL])
     here = f"/sharing/requests/{asked(settings, browser)}"
     kept = seen(browser, here)
-    with db.transaction(settings.database_url) as session:
-        getattr(services, verb)(session, person_id=lacking.person_id, grant_id=lacking.grant_id, now=db.now())
+    step(settings, lacking, "pause")
+    before = now_shared(settings, lacking)
+    refused = browser.send(here, answer="share", duration="keep", attributes=MAIL, seen=kept)
+    assert refused.status_code == 409
+    for answer in (refused, browser.get(here)):
+        assert "You have paused sharing with" in words(answer.text)
+        assert f"/sharing/{lacking.grant_id}/resume" in answer.text
+    assert now_shared(settings, lacking) == before
+    step(settings, lacking, "resume")
+    answer = browser.send(here, answer="share", duration="keep", attributes=MAIL, seen=seen(browser, here))
+    assert answer.status_code == 303
+    assert now_shared(settings, lacking)[:2] == ("active", [NAME, MAIL])
+
+
+def test_an_answer_after_a_stop_changes_nothing_and_nothing_waits(
+    staff: Browser, browser: Browser, lacking: Grant, settings: Settings
+) -> None:
+    staff.send(f"{place(lacking)}/ask", attributes=[MAIL])
+    here = f"/sharing/requests/{asked(settings, browser)}"
+    kept = seen(browser, here)
+    step(settings, lacking, "withdraw")
     before = now_shared(settings, lacking)
     assert browser.send(here, answer="share", duration="keep", attributes=MAIL, seen=kept).status_code == 409
-    assert "there is nothing to add to" in words(browser.get(here).text)
+    assert "There is nothing to answer any more" in words(browser.get(here).text)
+    assert "Nothing waits for you." in words(browser.get("/sharing/requests").text)
+    assert "asks for your approval" not in words(browser.get("/home").text)
     assert now_shared(settings, lacking) == before
+
+
+def step(settings: Settings, held: Grant, verb: str) -> None:
+    with db.transaction(settings.database_url) as session:
+        getattr(services, verb)(session, person_id=held.person_id, grant_id=held.grant_id, now=db.now())
 
 
 @pytest.mark.parametrize(

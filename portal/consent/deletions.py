@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import func, select, text, tuple_, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from portal.consent import deletion_news, grants, queries, steps
@@ -22,6 +22,7 @@ from portal.consent.deletion_rules import State
 from portal.consent.models import Deletion, Grant, GrantVersion
 from portal.consumer.catalogue import CATALOGUE
 from portal.errors import InvalidError, RefusedError
+from portal.ledger import holdings
 from portal.web import dates
 
 if TYPE_CHECKING:
@@ -48,10 +49,6 @@ LISTS: Final[Mapping[str, Callable[[datetime], tuple[ColumnElement[bool], ...]]]
         DONE: lambda _now: (Deletion.state.not_in(_OPEN),),
     }
 )
-_EVER_SHARED = text("""
-    SELECT DISTINCT each.name FROM grant_version v, jsonb_array_elements_text(v.attributes) AS each(name)
-     WHERE v.person_id = :person_id AND v.grant_id = :grant_id AND v.state IN ('active', 'paused')
-""")
 
 
 class NotAskedToDeleteError(RefusedError):
@@ -241,7 +238,9 @@ def _of_grant(person_id: UUID, grant_id: UUID) -> Select[Deletion]:
 
 
 def _begin(session: Session, held: Grant, asked_at: datetime) -> None:
-    names = session.scalars(_EVER_SHARED, {"person_id": held.person_id, "grant_id": held.grant_id}).all()
+    # Nobody can delete what they never got: the log knows of each detail whether it was given, or may have been.
+    given = holdings.of_person(session, person_id=held.person_id)
+    names = {one.attribute for one in given if one.grant_id == held.grant_id}
     if not names:
         return
     due_at = rules.due(

@@ -157,8 +157,13 @@ class Row(NamedTuple):
     @property
     def counts(self) -> dict[str, int]:
         """How many of them have the current one, an older one, or one they should no longer have; by shape."""
-        shapes = [one.look.shape for one in self.holders]
+        shapes = [shape for _company, shape in {(one.card.grant.company_id, one.look.shape) for one in self.holders}]
         return {shape: shapes.count(shape) for shape in ("now", "old", "left")}
+
+    @property
+    def organisations(self) -> int:
+        """How many organisations these are; one may have the detail for several uses."""
+        return len({one.card.grant.company_id for one in self.holders})
 
 
 def by_detail(session: Session, *, person_id: UUID, now: datetime) -> list[Row]:
@@ -191,8 +196,10 @@ class _Known:
     now: datetime
 
     def holders(self, name: str) -> list[Holder]:
-        found = [self._holder(card, name) for card in self.cards]
-        return [one for one in found if one is not None]
+        found = [one for card in self.cards if (one := self._holder(card, name)) is not None]
+        # What is shared for the same use again they may have, whatever they were to do when it had stopped.
+        again = {one.card.grant.purpose_id for one in found if one.left_at is None}
+        return [one for one in found if one.left_at is None or one.card.grant.purpose_id not in again]
 
     def _holder(self, card: Card, name: str) -> Holder | None:
         given = self.given.get((card.id, name), ())
@@ -222,6 +229,7 @@ class _Known:
 
 
 def _gone(asked: Deletion | None, due_at: datetime, now: datetime) -> Holds:
+    # A wish that was lifted, as they share it again, is over; what they share no more since is left as any other.
     if asked is None or asked.state == deletion_rules.State.LIFTED:
         return Holds.LEFT if due_at > now else Holds.PAST
     if asked.state == deletion_rules.State.DELETED:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-# A version that was given may have been sent often: it is held since the first time.  What failed did not arrive, and
-# what nobody has answered for may have.
+# A version that was given may have been sent often: it is held since the first time.  What failed did not arrive, nor
+# did what was held back, and what nobody has answered for may have.
 _GIVEN = text("""
     SELECT DISTINCT ON (grant_id, attribute, arrived) grant_id, attribute, arrived, version, at
       FROM (SELECT d.grant_id, e.key AS attribute, CAST(e.value AS int) AS version, d.at,
@@ -22,7 +22,8 @@ _GIVEN = text("""
                    COALESCE(o.failed, false) AS failed
               FROM disclosure d
               LEFT JOIN LATERAL (
-                   SELECT bool_or(outcome = 'completed') AS completed, bool_or(outcome = 'failed') AS failed
+                   SELECT bool_or(outcome = 'completed') AS completed,
+                          bool_or(outcome IN ('failed', 'suppressed')) AS failed
                      FROM disclosure_outcome o
                     WHERE o.person_id = d.person_id AND o.at = d.at AND o.disclosure_id = d.disclosure_id) o ON true
              CROSS JOIN jsonb_each_text(d.given) AS e(key, value)

@@ -29,7 +29,8 @@ WORDS = {"title": "Stop sharing?", "erasure": {"asked": True}}
 def used(session: Session, grant: Grant, outcome: str = "completed") -> None:
     row = NewDisclosure(
         person_id=grant.person_id, at=NOW, context_id=grant.context_id, channel="push", outcome=outcome,
-        asked=["name.full"], given={"name.full": 1}, grant_id=grant.grant_id, grant_version=1,
+        asked=list(grant.attributes), given=dict.fromkeys(grant.attributes, 1), grant_id=grant.grant_id,
+        grant_version=1,
     )  # fmt: skip
     record(session, row)
 

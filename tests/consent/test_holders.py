@@ -99,6 +99,8 @@ def test_nothing_was_sent_yet(settings: Settings, shared: Grant) -> None:
         ([(2, "completed"), (2, "unknown")], ("current", 2, False)),
         ([(1, "unknown")], ("nothing", None, True)),
         ([(1, "failed")], ("nothing", None, False)),
+        ([(1, "completed"), (2, "suppressed")], ("old", 1, False)),
+        ([(1, "suppressed")], ("nothing", None, False)),
         ([(2, "completed"), (1, "completed")], ("current", 2, False)),  # a late answer to an old question
     ],
 )
@@ -154,6 +156,20 @@ def test_taken_back_stopped_asked_and_deleted(settings: Settings, shared: Grant,
     gone = of(settings, shared)
     assert gone
     assert gone.holds == "deleted"
+
+
+def test_what_is_shared_for_the_same_use_again_is_said_once(
+    settings: Settings, shared: Grant, act: Callable[..., Any], lasting: Offer
+) -> None:
+    tell(settings, shared, 1)
+    act(services.withdraw, person_id=shared.person_id, grant_id=shared.grant_id, erase=True, now=db.now())
+    with db.transaction(settings.database_url) as session:
+        anew = lasting.give(session, shared.person_id, attributes=list(shared.attributes), now=db.now())
+    tell(settings, anew, 1)
+    with db.transaction(settings.database_url) as session:
+        row = holders.of_detail(session, person_id=shared.person_id, attribute="phone.mobile", now=db.now())
+    assert [(one.card.id, one.holds) for one in row.holders] == [(anew.grant_id, "current")]
+    assert (row.said, row.organisations) == ("1 organisation has the current one", 1)
 
 
 def test_who_holds_my_old_number(

@@ -20,6 +20,8 @@ from portal.sync import jobs
 from tests.sync.caller import Caller
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask import Flask
     from flask.testing import FlaskClient
     from sqlalchemy.orm import Session
@@ -28,22 +30,25 @@ if TYPE_CHECKING:
     from tests.sync.cast import Firm, Shared, World
 
 SCOPES = "grant_management_query grants:manage"
-NAME, MAIL, PHONE = "name.full", "email.main", "phone.mobile"
+NAME, MAIL, PHONE = ALL = ("name.full", "email.main", "phone.mobile")
 
 
-def use(session: Session, shared: Shared) -> None:
+def use(world: World, shared: Shared, *names: str) -> None:
     """Log that details were sent, so that there is something to delete."""
+    world.transact(lambda session: _log(session, shared, names))
+
+
+def _log(session: Session, shared: Shared, names: Sequence[str]) -> None:
     held = consents.grant(session, person_id=shared.person_id, grant_id=shared.grant_id)
     assert held
     row = NewDisclosure(
         person_id=held.person_id, at=db.now(), context_id=held.context_id, channel="push", outcome="completed",
-        asked=[NAME], given={NAME: 1}, grant_id=held.grant_id, grant_version=1,
+        asked=list(names), given=dict.fromkeys(names, 1), grant_id=held.grant_id, grant_version=1,
     )  # fmt: skip
     record(session, row)
 
 
 def wish(world: World, shared: Shared) -> None:
-    world.transact(lambda session: use(session, shared))
     world.transact(
         lambda session: consent.withdraw(
             session, person_id=shared.person_id, grant_id=shared.grant_id, now=db.now(), erase=True, shown={}
@@ -66,6 +71,7 @@ def program(http: FlaskClient, world: World, firm: Firm) -> Caller:
 def wished(world: World, firm: Firm, app: Flask) -> Shared:
     assert app  # It wires who listens to what.
     shared = world.share(world.person(), firm)
+    use(world, shared, *ALL)
     wish(world, shared)
     return shared
 
@@ -103,6 +109,14 @@ def test_each_detail_that_was_shared_is_due_when_its_retention_ends(program: Cal
     assert (told["sub"], [one["attribute"] for one in told["details"]]) == (wished.sub, [NAME, MAIL, PHONE])
     assert {one["state"] for one in told["details"]} == {"asked"}
     assert all(one["due_at"] > told["asked_at"] and not one["overdue"] for one in told["details"])
+
+
+def test_nobody_is_asked_to_delete_what_they_never_got(program: Caller, world: World, firm: Firm, app: Flask) -> None:
+    assert app
+    shared = world.share(world.person(), firm)
+    use(world, shared, NAME)
+    wish(world, shared)
+    assert states(program.get(place(shared))) == {NAME: "asked"}
 
 
 def test_it_says_detail_by_detail_what_is_deleted_and_what_is_held(
@@ -177,6 +191,7 @@ def test_sharing_again_wins_over_a_hold_at_the_same_moment(
     said: set[int] = set()
     for _ in range(4):
         shared = world.share(world.person(), firm)
+        use(world, shared, *ALL)
         wish(world, shared)
         barrier, proven = Barrier(2), program.headers("POST", place(shared))
 
@@ -200,7 +215,7 @@ def test_sharing_again_wins_over_a_hold_at_the_same_moment(
 def test_what_is_shared_again_already_is_not_asked_for(program: Caller, world: World, firm: Firm, app: Flask) -> None:
     assert app
     first = world.share(world.person(), firm)
-    world.transact(lambda session: use(session, first))
+    use(world, first, *ALL)
     world.step("withdraw", first)
     world.share(first.person_id, firm, attributes=(NAME,))
     late: dict[str, Any] = {"person_id": first.person_id, "grant_id": first.grant_id, "shown": {}, "now": db.now()}
@@ -213,6 +228,7 @@ def test_the_list_is_read_page_by_page_most_pressing_first(
 ) -> None:
     assert wished.sub
     second = world.share(world.person(), firm)
+    use(world, second, *ALL)
     wish(world, second)
     pass_days(world, second, 40)
     found, address = [], "/api/v1/deletions?limit=2"

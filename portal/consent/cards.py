@@ -46,6 +46,7 @@ GROUPS = {
     "declined": "Not shared",
 }  # fmt: skip
 _NO = frozenset({"refused", "deferred"})
+_STOPPED = frozenset({"withdrawn", "expired"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ class Card:
 
     `needs` are those of the details shared that it cannot do without; `just_halted` says that the person paused or
     stopped within a day, so that what was under way then may be of interest.  `asked_still` says that its organisation
-    has not withdrawn that use.  `started` is since when the time runs
-    after which it ends, and `gone` how much of it has gone by, in per cent; None for what has no end.
+    has not withdrawn that use, `shared_anew` that the person shares for it by another consent.  `started` is since when
+    the time runs after which it ends, and `gone` how much of it has gone by, in per cent; None for what has no end.
     """
 
     grant: Grant
@@ -70,6 +71,7 @@ class Card:
     unused: bool
     ask_again: bool
     asked_still: bool
+    shared_anew: bool
     ended_by_us: bool
     just_halted: bool
     started: datetime | None
@@ -86,7 +88,7 @@ class Card:
     @property
     def may_begin_again(self) -> bool:
         """Whether the person can share it again by themselves; what its organisation ended begins with them."""
-        return self.state in {"withdrawn", "expired"} and self.asked_still
+        return self.state in _STOPPED and self.asked_still and not self.shared_anew
 
     @property
     def frozen(self) -> bool:
@@ -162,9 +164,11 @@ def of_grants(session: Session, *, grants: Sequence[Grant], now: datetime) -> li
         return []
     clients = companies.clients(session, {held.client_id for held in grants})
     purposes = companies.purposes_at(session, {(held.purpose_id, held.purpose_version) for held in grants})
+    person_id, stopped = grants[0].person_id, any(held.state in _STOPPED for held in grants)
     known = _Known(
-        uses=ledger.last_uses(session, person_id=grants[0].person_id),
-        starts=time_left.starts(session, person_id=grants[0].person_id) if any(map(_ends, grants)) else {},
+        living=queries.live_purposes(session, person_id=person_id) if stopped else (),
+        uses=ledger.last_uses(session, person_id=person_id),
+        starts=time_left.starts(session, person_id=person_id) if any(map(_ends, grants)) else {},
         now=now,
     )
     return [
@@ -204,8 +208,12 @@ def _ends(held: Grant) -> bool:
 
 
 class _Known(NamedTuple):
-    """What is looked up once for all cards: when each was used last and how often, and since when its time runs."""
+    """What is looked up once for all cards: when each was used last and how often, and since when its time runs.
 
+    `living` are the purposes that the person shares for now, where a card has stopped.
+    """
+
+    living: Collection[UUID]
     uses: Mapping[UUID, tuple[datetime, int]]
     starts: Mapping[UUID, datetime]
     now: datetime
@@ -233,6 +241,7 @@ def _card(held: Grant, client: ClientFacts | None, purpose: PurposeFacts | None,
         gone=time_left.gone(start, held.expires_at, now=now) if start and held.expires_at else None,
         ask_again=active and held.expires_at is None and now - held.changed_at >= ASK_AGAIN,
         asked_still=purpose is not None and not purpose.withdrawn,
+        shared_anew=state in _STOPPED and held.state not in queries.LIVE and held.purpose_id in known.living,
         ended_by_us=state == "ended" and _taken_down(held, purpose),
     )
 

@@ -28,7 +28,10 @@ class StoppedError(RefusedError):
 
     code = "sharing-stopped"
     status = 409
-    public = "This sharing has already stopped. To share again, start from the organisation’s own site."
+    public = (
+        "This sharing has already stopped. To share again, choose “Share again” beside it under Sharing, where you "
+        "stopped it yourself, or start from the organisation’s own site."
+    )
 
 
 def begin(

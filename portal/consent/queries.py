@@ -88,6 +88,12 @@ def live_for_purpose(session: Session, *, person_id: UUID, purpose_id: UUID) -> 
     return session.scalars(mine).one_or_none()
 
 
+def live_purposes(session: Session, *, person_id: UUID) -> frozenset[UUID]:
+    """Return the purposes that a person shares for now, paused ones too."""
+    mine = select(Grant.purpose_id).where(Grant.person_id == person_id, Grant.state.in_(LIVE))
+    return frozenset(session.scalars(mine))
+
+
 def sharing(session: Session, *, client_id: str, purpose_id: UUID, most: int) -> int:
     """Return how many people share for a purpose of a client now; nobody is counted beyond `most`."""
     theirs = Grant.client_id == client_id, Grant.purpose_id == purpose_id, Grant.state.in_(LIVE)

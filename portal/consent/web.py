@@ -103,11 +103,13 @@ def stop(grant_id: UUID) -> AnyResponse:
     words = stopping.of_stop(card, stop_effect=_stop_effect(held), holds=queries.holds(session(), held), now=now())
     if request.method == "POST":
         erase = bool(words.question) and "erase" in request.form
-        services.withdraw(
+        stopped = services.withdraw(
             session(), person_id=person_id(), grant_id=grant_id, now=_steady(grant_id), erase=erase,
             shown=words.shown(erase=erase) | {"has": [one.attribute for one in has]},
         )  # fmt: skip
-        flash(f"You stopped sharing with {card.company_name}{' and asked them to delete what they have' * erase}.")
+        over = "You stopped sharing with {}" if stopped.state == "withdrawn" else "Sharing with {} had ended already"
+        asked = stopped.erasure_asked_at is not None and erase
+        flash(f"{over.format(card.company_name)}{', and you asked them to delete what they have' * asked}.")
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)
     if not card.live:
         return redirect(url_for("consent.agreement", grant_id=grant_id), 303)

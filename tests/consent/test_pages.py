@@ -183,6 +183,29 @@ def test_stopping_takes_one_confirmation(settings: Settings, browser: Browser, s
     assert browser.send(f"/sharing/{shared.grant_id}/resume").status_code == 409
 
 
+def test_who_stops_what_had_been_ended_meanwhile_reads_that(
+    settings: Settings, browser: Browser, shared: Grant, lasting: Offer
+) -> None:
+    with db.transaction(settings.database_url) as session:
+        services.end(session, person_id=shared.person_id, grant_id=shared.grant_id, now=db.now())
+    assert browser.send(f"/sharing/{shared.grant_id}/stop").status_code == 303
+    page = browser.get(f"/sharing/{shared.grant_id}").text
+    assert f"Sharing with {lasting.name} had ended already." in page
+    assert f"You stopped sharing with {lasting.name}" not in page
+
+
+def test_only_what_is_not_shared_anew_is_offered_to_be_shared_again(
+    settings: Settings, browser: Browser, shared: Grant, lasting: Offer
+) -> None:
+    browser.send(f"/sharing/{shared.grant_id}/stop")
+    again = f"/sharing/{shared.grant_id}/again"
+    assert again in browser.get("/sharing").text
+    with db.transaction(settings.database_url) as session:
+        lasting.give(session, browser.person_id, now=db.now())
+    for place in ("/sharing", f"/sharing/{shared.grant_id}"):
+        assert again not in browser.get(place).text
+
+
 def test_the_receipt_names_details_and_holds_no_value(browser: Browser, shared: Grant, lasting: Offer) -> None:
     record = browser.get(f"/sharing/{shared.grant_id}/receipt.json").get_json()
     assert record["status"]["dpv"] == "ConsentGiven"

@@ -8,7 +8,7 @@ from flask import Blueprint, flash, redirect, render_template, url_for
 
 from portal.companies import queries as companies
 from portal.companies.access import own_client, staff_required
-from portal.consent import counters, queries
+from portal.consent import counters, freezing, queries
 from portal.web.context import now, session
 from portal.web.pages import page
 
@@ -85,6 +85,8 @@ def _answer(act: Callable[..., Grant], client_id: str, grant_id: UUID, words: st
         act(session(), client_id=client_id, grant_id=grant_id, now=now())
     except counters.OfferOverError as error:
         flash(error.public, "hold")
+    except freezing.FrozenError:
+        flash("They share nothing at the moment, so this cannot begin. The offer still waits: accept it later.", "hold")
     else:
         flash(words)
     return redirect(url_for("offers.offers", client_id=client_id), 303)

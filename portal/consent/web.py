@@ -82,7 +82,6 @@ def change(grant_id: UUID) -> ResponseReturnValue:
     card = cards.of_grant(session(), held=held, now=now())
     if not card.live:
         raise services.StoppedError
-    freezing.check(session(), person_id=person_id())
     ask = asking.of_grant(session(), keyring=keyring(), held=held, version=held.purpose_version)
     form = AskForm(ask, ends=asking.as_now(held)).as_chosen()
     if form.validate_on_submit():

@@ -233,7 +233,7 @@ def test_the_page_freezes_and_the_strip_is_everywhere(settings: Settings, held: 
     refused = browser.send(f"/sharing/{held[2].grant_id}/resume")
     assert refused.status_code == 409
     assert "All sharing is frozen." in refused.text
-    assert browser.get(f"/sharing/{held[0].grant_id}/change").status_code == 409
+    assert "you first choose what goes on again" in browser.get(f"/sharing/{held[0].grant_id}/change").text
 
 
 def test_a_question_from_afar_waits_while_it_lasts(
@@ -256,6 +256,23 @@ def test_a_question_from_afar_waits_while_it_lasts(
     assert asking_state(settings, browser.person_id, request_id).state == "waiting"
     browser.send(asked, **answer)
     assert asking_state(settings, browser.person_id, request_id).state == "approved"
+
+
+def test_a_change_leads_by_way_of_unfreezing_back_to_what_was_chosen(
+    settings: Settings, held: list[Grant], browser: Browser
+) -> None:
+    change = f"/sharing/{held[0].grant_id}/change"
+    found = re.search(r'name="seen"[^>]*value="([^"]+)"', browser.get(change).text)
+    assert found
+    browser.send("/sharing/freeze")
+    answer: dict[str, Any] = {"duration": "year", "seen": found[1], "attributes": "phone.mobile"}
+    way = browser.send(change, **answer).headers["Location"]
+    assert way.startswith(f"/sharing/unfreeze?next={change}")
+    back = browser.send(way, which="all").headers["Location"]
+    shown = browser.get(back).text
+    assert re.search(r'value="phone.mobile" checked', shown)
+    assert re.search(r'selected value="year"', shown)
+    assert states(settings, held) == ["active", "active", "paused"]
 
 
 def test_what_goes_on_is_chosen_and_nothing_is_ticked(settings: Settings, held: list[Grant], browser: Browser) -> None:

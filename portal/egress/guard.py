@@ -26,8 +26,10 @@ _LONGEST_URL = 2048
 _LONGEST_NAME = 253
 _PORTS = {443, 8443}
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
-_NAME = re.compile(rf"(?:{_LABEL}\.)+(?!xn--$)(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{1,59}}[a-z0-9])", re.IGNORECASE)
-_PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~$&%]+", re.IGNORECASE)
+_NAME = re.compile(
+    rf"(?:{_LABEL}\.)+(?!xn--$)(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{1,59}}[a-z0-9])", re.IGNORECASE | re.ASCII
+)
+_PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~$&%]+", re.IGNORECASE | re.ASCII)
 # Azure's wire server; IETF protocol assignments (Oracle's metadata, global to Python before 3.11.9); 6to4 relays.
 _REFUSED_V4 = tuple(
     IPv4Network(network)

@@ -36,10 +36,18 @@ def test_host_header_carries_the_port_unless_it_is_the_usual_one() -> None:
     assert check("https://receiver.example.com:8443/", PUBLIC).host_header == "receiver.example.com:8443"
 
 
+@pytest.mark.parametrize("letter", ["\u017f", "\u212a", "\u0131", "\u0130"])
+@pytest.mark.parametrize("url", ["https://receiver.example.com/{}", "https://{}receiver.example.com/"])
+def test_letters_that_only_pass_for_plain_ones_are_refused(url: str, letter: str) -> None:
+    with pytest.raises(guard.UnsafeAddressError):
+        check(url.format(letter), PUBLIC)
+
+
 _WORDS = [
     "https://", "HTTPS:", "http://", "//", "/", "\\", "receiver", ".example", ".com", "receiver.example.com", ".", ":",
     "443", ":8443", ":22", "@", "user", "?", "#", "%", "%0d%0a", "%2e", "[", "]", "::1", "127.0.0.1", "0x7f", "xn--",
     "-", "_", ";", "\r\n", "\t", " ", "\x00", "\u2460", "\u3002", "\u00ad", "\ud800", "&", "=", "a" * 64, "localhost",
+    "\u017f", "\u212a",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import Response, g, json, request
 
 from portal.oauth.protection import token_required
-from portal.sync import changes, polling, pulls, stream_schemas, streams
+from portal.sync import changes, messages, polling, pulls, stream_schemas, streams
 from portal.sync.bodies import json_body, private
 from portal.sync.stream_schemas import PollRequest
 from portal.web import context, openapi
@@ -37,8 +37,8 @@ def poll(*, body: PollRequest) -> Response:
     asked = polling.Asked(
         most=min(body.max_events, polling.MOST),
         at_once=body.return_immediately,
-        acknowledged=body.ack,
-        errors={jti: error.err for jti, error in body.set_errs.items()},
+        acknowledged=[jti for jti in body.ack if messages.JTI.fullmatch(jti)],
+        errors={jti: error.err for jti, error in body.set_errs.items() if messages.JTI.fullmatch(jti)},
     )
     # The look at the token is committed by itself, and no transaction of the request's own is open while it waits.
     context.session().commit()

@@ -5,9 +5,10 @@ Push, pull and batch answer with the same message; the plan of its events is in 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -36,6 +37,8 @@ STREAM_UPDATED = "https://schemas.openid.net/secevent/ssf/event-type/stream-upda
 KEYS_CHANGED = "urn:ucm:event:keys-changed"
 ENCRYPTION_KEY_IN_USE = "urn:ucm:event:encryption-key-in-use"
 
+# The identifier of each message, whatever it is about.
+JTI: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 # In as many seconds what a message discloses is in the signed log at the latest; as a rule it is in two.
 LOGGED_WITHIN = 60
 

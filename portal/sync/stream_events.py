@@ -17,7 +17,7 @@ from sqlalchemy import delete, insert, select, text
 
 from portal import config, db
 from portal.db import Prepared
-from portal.sync import messages, rules, services
+from portal.sync import circuit, messages, rules, services
 from portal.sync.models import Stream, StreamEvent
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from portal.vault.signing import Signer
 
 _KEPT = timedelta(days=30)
+# What was refused would be refused again: it is told once, as to whoever polls.
+_TOLD = frozenset({circuit.Says.WORKS, circuit.Says.REFUSES})
 _WAITING = "s.delivered_at IS NULL AND (s.leased_until IS NULL OR s.leased_until <= clock_timestamp())"
 # Whoever is off because its endpoint fails is not written to: `disabled_at` says so.
 _MAY_BE_TOLD = "(e.state = 'enabled' OR s.kind = :status_event AND e.disabled_at IS NULL)"
@@ -42,7 +44,8 @@ _LEASE = """
      WHERE s.stream_event_id = due.stream_event_id AND e.client_id = s.client_id
  RETURNING s.stream_event_id, s.client_id, s.kind, s.payload, s.created_at, s.attempts, s.lease_id, e.stream_id, e.url,
            e.batch, e.authorization_version, e.wrapped_authorization"""
-# One of each stream at a time, so that its receiver reads them in the order in which they happened.
+# One of each stream at a time, the oldest that is due: its receiver reads them in the order in which they happened, and
+# one that it cannot take keeps no other from it.
 _PUSHED = f"""
     SELECT DISTINCT ON (s.client_id) s.stream_event_id, s.created_at
       FROM stream_event s JOIN stream e ON e.client_id = s.client_id
@@ -170,7 +173,7 @@ def finish(session: Session, sent: Sequence[tuple[StreamParcel, Result]], *, now
     rows = [
         {
             "id": str(parcel.stream_event_id), "lease_id": str(parcel.lease_id),
-            "done": result.outcome is rules.Outcome.COMPLETED,
+            "done": circuit.says(result) in _TOLD,
             "delay": rules.delay(parcel.attempts + 1, retry_after=result.retry_after).total_seconds(),
             "problem": result.detail,
         }

@@ -500,6 +500,16 @@ def test_what_cannot_be_read_is_refused(caller: Caller, body: dict[str, Any]) ->
     assert ask(caller, **body).status_code == 422
 
 
+def test_what_is_none_of_ours_keeps_nothing_from_being_noted(caller: Caller, world: World, firm: Firm) -> None:
+    one, other = (world.share(world.person(), firm) for _ in range(2))
+    mine, theirs = poll(caller)
+    odd = ["", "x" * 300, "\x00", "\ud800", "“", mine.upper()]
+    errors = {theirs: {"err": "é" * 300, "description": "x" * 3000}} | {name: {"err": "\x00"} for name in odd}
+    assert ask(caller, ack=[mine, *odd], setErrs=errors).status_code == 200
+    assert {world.delivery(each).held for each in (one, other)} == {True, False}
+    assert {state for each in (one, other) for state in log(world, each)} == {("poll", "completed"), ("poll", "failed")}
+
+
 def test_an_answer_is_not_kept_by_anybody(caller: Caller) -> None:
     assert ask(caller).headers["Cache-Control"] == "no-store"
 

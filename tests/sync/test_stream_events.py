@@ -87,6 +87,16 @@ def test_what_failed_waits_and_keeps_its_identifier(world: World) -> None:
     assert again.jti == parcel.jti
 
 
+def test_what_is_refused_is_told_once(world: World) -> None:
+    firm = world.firm()
+    announce(world, firm)
+    [parcel] = claim(world)
+    finish(world, parcel, Result(outcome=Outcome.FAILED, status=400, detail="It answered 400."))
+    [row] = kept(world, firm)
+    assert row.delivered_at is not None
+    assert row.last_problem == "It answered 400."
+
+
 def test_a_lease_that_ran_out_says_nothing_any_more(world: World) -> None:
     firm = world.firm()
     announce(world, firm)

@@ -59,6 +59,9 @@ def one(request_id: UUID) -> ResponseReturnValue:
         return _settled(replace(question, state=approvals.CANCELLED))
     if request.method == "POST":
         return _take(question, ask)
+    offer = offering.brought_back(ask) if OFFER in approving.other_answers(question) else None
+    if offer is not None:
+        return _offer_page(question, ask, offer, status=200)
     return _screen(question, ask, approving.form_of(ask, now=now()))
 
 
@@ -109,7 +112,7 @@ def _offer(question: Question, ask: Ask, *, sent: bool) -> ResponseReturnValue:
     if not sent or not form.validate_on_submit():
         return _offer_page(question, ask, form, status=422 if sent else 200)
     less = form.offered(level=current_user.level)
-    if elsewhere := way_there(_here(question), proof=terms.sensitive(less.attributes)):
+    if elsewhere := way_there(form.way_back(_here(question)), proof=terms.sensitive(less.attributes)):
         return elsewhere
     shown = offering.shown(ask, form) | approving.AFAR
     reply = approvals.reply(question.row, shown=shown, wanted=ask.wanted, now=now())

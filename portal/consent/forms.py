@@ -68,9 +68,54 @@ class Details(SelectMultipleField):
             raise ValidationError("Choose only from the details listed here.")
 
 
-class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
+class Carried(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
+    """A form whose answer survives a way elsewhere and back: the address carries it, and it holds no value of anybody.
+
+    `parts` are the fields that carry it.
+    """
+
+    parts: tuple[str, ...] = ()
+    ask: Ask
+    returned = False
+
+    def as_query(self) -> str:
+        """Return the answer as a query, for the way to the second proof and back."""
+        answer: dict[str, Any] = {}
+        for part in self.parts:
+            chosen = self[part].data
+            answer[part] = list(chosen or ()) if isinstance(self[part], Details) else str(chosen or "")
+        return urlencode(answer | {"by": self._by(answer)}, doseq=True)
+
+    def way_back(self, place: str) -> str:
+        """Return the address of `place` with the answer."""
+        return f"{place}{'&' if '?' in place else '?'}{self.as_query()}"
+
+    def as_chosen(self) -> Self:
+        """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it.
+
+        Only their own answer to this very question: a link that somebody else made ticks nothing.
+        """
+        args = request.args
+        answer = {
+            part: args.getlist(part) if isinstance(self[part], Details) else args.get(part, "") for part in self.parts
+        }
+        said = request.args.get("by", "")
+        if request.method == "GET" and said.isascii() and compare_digest(said, self._by(answer)):
+            self.returned = True
+            for part, chosen in answer.items():
+                self[part].data = chosen
+        return self
+
+    def _by(self, answer: Mapping[str, Any]) -> str:
+        key = context.keyring().derive(SESSION, b"ucm-chosen-answer-v1")
+        said = json.dumps([str(person_id()), self.ask.mark, answer])
+        return hmac.digest(key, said.encode(), "sha256").hex()
+
+
+class AskForm(Carried):
     """Nothing is ticked beforehand, except what the person shares already."""
 
+    parts = ("attributes", "duration")
     seen = HiddenField()
     attributes = Details("You choose these", choices=())
     duration = SelectField("How long may they use them?", validate_choice=False)
@@ -82,7 +127,6 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         first = KEEP if ends else ask.durations[0].value
         super().__init__(data={"seen": ask.mark, "attributes": held, "duration": first}, **values)
         self.ask = ask
-        self.returned = False
         self.attributes.choices = [(item.attribute, item.label) for item in ask.chooses]
         self.attributes.known = frozenset(item.attribute for item in ask.chooses)
         choices = [(KEEP, ends)] * bool(ends) + [(one.value, one.label) for one in ask.durations]
@@ -125,37 +169,12 @@ class AskForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotation
         """Which of the answers was given."""
         return request.form.get("answer", "")
 
-    def as_query(self) -> str:
-        """Return the answer as a query, for the way to the second proof and back; it holds no value of the person's."""
-        attributes, duration = list(self.attributes.data or ()), str(self.duration.data)
-        answer = {"attributes": attributes, "duration": duration, "by": self._by(attributes, duration)}
-        return urlencode(answer, doseq=True)
-
     def first(self, place: str, *, proof: bool = False) -> ResponseReturnValue | None:
         """Return where the person must go before they share, and back to `place` with what they chose; else None.
 
         A second proof is needed where a detail takes one, or with `proof`.
         """
-        back = f"{place}{'&' if '?' in place else '?'}{self.as_query()}"
-        return way_there(back, proof=proof or self.ask.needs_second_proof(self.choice().attributes))
-
-    def as_chosen(self) -> Self:
-        """Fill in the answer that the address carries: whoever went to prove it is them finds it as they left it.
-
-        Only their own answer to this very question: a link that somebody else made ticks nothing.
-        """
-        attributes, duration = request.args.getlist("attributes"), request.args.get("duration", "")
-        said = request.args.get("by", "")
-        if request.method == "GET" and said.isascii() and compare_digest(said, self._by(attributes, duration)):
-            self.returned = True
-            self.duration.data = duration
-            self.attributes.data = [name for name in attributes if name in self.attributes.known]
-        return self
-
-    def _by(self, attributes: Sequence[str], duration: str) -> str:
-        key = context.keyring().derive(SESSION, b"ucm-chosen-answer-v1")
-        answer = json.dumps([str(person_id()), self.ask.mark, attributes, duration])
-        return hmac.digest(key, answer.encode(), "sha256").hex()
+        return way_there(self.way_back(place), proof=proof or self.ask.needs_second_proof(self.choice().attributes))
 
     @property
     def keeps_end(self) -> bool:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField
 from wtforms.validators import InputRequired
 
 from portal.consent import asking, terms
 from portal.consent.counters import Less
-from portal.consent.forms import Details
+from portal.consent.forms import Carried, Details
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +29,10 @@ _WAYS = {
 }
 
 
-class OfferForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotations
+class OfferForm(Carried):
     """What a person offers; `mode` and `duration` have one choice each where one look is all they ask for."""
 
+    parts = ("attributes", "mode", "duration")
     seen = HiddenField()
     attributes = Details("What you would share", choices=())
     mode = RadioField("How they may use it", validators=[InputRequired("Choose how they may use it.")])
@@ -63,6 +63,12 @@ class OfferForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no annotati
         """Return what is offered by somebody who proved so surely who they are; ask only after `validate_on_submit`."""
         days = self.times[self.duration.data].days
         return Less(attributes=list(self.attributes.data or ()), mode=self.mode.data, days=days, level=level)
+
+
+def brought_back(ask: Ask) -> OfferForm | None:
+    """Return the offer that somebody had filled in before they went to prove who they are, or to unfreeze."""
+    form = OfferForm(ask).as_chosen() if ask.can_offer else None
+    return form if form is not None and form.returned else None
 
 
 def items(ask: Ask) -> list[Item]:

@@ -194,6 +194,8 @@ def _not_wanted(pushed: PushedRequest, ask: Ask) -> Response | None:
 
 
 def _put(pushed: PushedRequest, client: ClientFacts, ask: Ask) -> Response:
+    if offer := offering.brought_back(ask):
+        return _offer_page(pushed, ask, offer, status=200)
     return _screen(pushed, client, ask, _form(ask, pushed))
 
 
@@ -266,7 +268,7 @@ def _offer(pushed: PushedRequest, ask: Ask, *, sent: bool) -> ResponseReturnValu
     if not sent or not form.validate_on_submit():
         return _offer_page(pushed, ask, form, status=422 if sent else 200)
     less = form.offered(level=current_user.level)
-    if elsewhere := way_there(_address(pushed), proof=terms.sensitive(less.attributes)):
+    if elsewhere := way_there(form.way_back(_address(pushed)), proof=terms.sensitive(less.attributes)):
         return elsewhere
     try:
         outcome = answers.counter(context.session(), _reply(pushed, ask, offering.shown(ask, form)), less)

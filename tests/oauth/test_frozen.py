@@ -12,6 +12,7 @@ from portal import db
 from portal.consent import freezing, queries
 from tests.oauth import afar as cast_
 from tests.oauth.rp import csrf, query
+from tests.oauth.test_other_answers import LESS, offer
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -129,6 +130,34 @@ def test_what_is_frozen_is_asked_in_full_and_confirmed_once_it_goes_on(
     assert "Continue with Linden" in person.browser.get(back).text
     assert rp.redeem(query(pressed(rp, person, uri, "share"))["code"]).status_code == 200
     assert states(settings, person) == ["active"]
+
+
+def test_an_offer_is_brought_back_as_it_was_filled_in_and_is_sent_by_nobody_but_them(
+    rp: RelyingParty, person: Person, settings: Settings
+) -> None:
+    freeze(settings, person)
+    way = offer(rp, person).headers["Location"]
+    assert way.startswith("/sharing/unfreeze?next=/oauth/authorize")
+    back = unfreeze(person, way).headers["Location"]
+    page = person.browser.get(back).text
+    assert "Your offer is as you left it. It has not been sent" in page
+    assert re.findall(r'name="attributes" value="([^"]+)" checked', page) == [LESS["attributes"]]
+    assert states(settings, person) == []
+    place = parse_qs(urlsplit(back).query)
+    fields = {name: place[name][0] for name in ("client_id", "request_uri")}
+    sent = person.browser.post("/oauth/authorize", data=cast_.filled(page, "counter") | LESS | fields)
+    assert query(sent)["offer"]
+    assert states(settings, person) == ["countered"]
+
+
+def test_an_offer_that_somebody_else_filled_in_ticks_nothing(
+    rp: RelyingParty, person: Person, settings: Settings
+) -> None:
+    freeze(settings, person)
+    back = unfreeze(person, offer(rp, person).headers["Location"]).headers["Location"]
+    page = person.browser.get(re.sub("by=[0-9a-f]{4}", "by=0000", back)).text
+    assert "has not been sent" not in page
+    assert re.findall(r'name="attributes" value="([^"]+)" checked', page) == []
 
 
 def test_a_code_from_before_the_freeze_opens_nothing(rp: RelyingParty, person: Person, settings: Settings) -> None:

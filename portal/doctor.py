@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import smtplib
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from portal import db, schema
+from portal import db, mail, schema
 from portal.errors import PortalError
 from portal.ledger import published, witnessing
 from portal.sync import reconciliation
@@ -30,7 +31,12 @@ _CLOCK_SECONDS = 2.0
 _MAIL_SECONDS = 5.0
 # What is logged is to be in the signed log within ten seconds.
 _LOG_LATE = timedelta(seconds=60)
-_MAIL_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+# The first that fits tells what is wrong; what the server itself said may quote the login.
+_NO_MAIL: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (smtplib.SMTPAuthenticationError, "refuses the login of SMTP_URL: correct the user name or the password."),
+    (smtplib.SMTPNotSupportedError, "lacks the TLS or the login that SMTP_URL asks for: correct its scheme."),
+    (ssl.SSLError, "is not reached by TLS as SMTP_URL asks: mend its certificate, or correct the address."),
+)
 _LEDGER = ("disclosure", "disclosure_outcome", "grant_version")
 
 
@@ -201,14 +207,18 @@ def _clock(settings: Settings) -> Finding:
 
 
 def _mail(settings: Settings) -> Finding:
-    parts = urlsplit(settings.smtp_url)
-    if not parts.hostname:
-        return Finding("mail", well=False, text="SMTP_URL is not set: sign-in codes cannot be sent.")
+    if not urlsplit(settings.smtp_url).hostname:
+        return Finding("mail", well=False, text="SMTP_URL is not set or names no host: sign-in codes cannot be sent.")
     try:
-        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
-        with kind(parts.hostname, parts.port or _MAIL_PORTS.get(parts.scheme, 25), timeout=_MAIL_SECONDS) as server:
+        with mail.connect(settings.smtp_url, seconds=_MAIL_SECONDS) as server:
             server.noop()
-    except (OSError, smtplib.SMTPException) as error:
-        advice = f"no answer at SMTP_URL ({type(error).__name__}): start the mail server, or correct the address."
-        return Finding("mail", well=False, text=advice)
-    return Finding("mail", well=True, text="the mail server answers.")
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        return Finding("mail", well=False, text=_no_mail(error))
+    return Finding("mail", well=True, text="the mail server takes messages.")
+
+
+def _no_mail(error: Exception) -> str:
+    for kind, what in _NO_MAIL:
+        if isinstance(error, kind):
+            return f"the mail server {what}"
+    return f"no answer at SMTP_URL ({type(error).__name__}): start the mail server, or correct the address."

@@ -65,7 +65,7 @@ def send(settings: Settings, *, to: str, subject: str, body: str, reference: str
         return False
     message = _message(settings, to, subject, body, reference)
     try:
-        with _connect(urlsplit(settings.smtp_url)) as server:
+        with connect(settings.smtp_url) as server:
             server.send_message(message)
     # The library's errors quote the address: only their kind is passed on.
     except smtplib.SMTPRecipientsRefused as error:
@@ -76,6 +76,24 @@ def send(settings: Settings, *, to: str, subject: str, body: str, reference: str
     except (OSError, smtplib.SMTPException) as error:
         raise MailNotSentError(private=type(error).__name__) from None
     return True
+
+
+def connect(smtp_url: str, *, seconds: float = _SECONDS) -> smtplib.SMTP:
+    """Return a server that takes messages: reached, by TLS where the address says so, and logged in to.
+
+    Whoever calls closes it.  Raises OSError (of TLS as well) and `smtplib.SMTPException`, which may quote the login.
+    """
+    url = urlsplit(smtp_url)
+    server = _reach(url, seconds)
+    try:
+        if url.scheme == "smtp+starttls":
+            server.starttls(context=ssl.create_default_context())
+        if url.username:
+            server.login(unquote(url.username), unquote(url.password or ""))
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def _message(settings: Settings, to: str, subject: str, body: str, reference: str) -> EmailMessage:
@@ -91,17 +109,11 @@ def _message(settings: Settings, to: str, subject: str, body: str, reference: st
     return message
 
 
-def _connect(url: SplitResult) -> smtplib.SMTP:
+def _reach(url: SplitResult, seconds: float) -> smtplib.SMTP:
     host, port = url.hostname or "localhost", url.port or _PORTS.get(url.scheme, 25)
     if url.scheme == "smtps":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=_SECONDS, context=ssl.create_default_context())
-    else:
-        server = smtplib.SMTP(host, port, timeout=_SECONDS)
-    if url.scheme == "smtp+starttls":
-        server.starttls(context=ssl.create_default_context())
-    if url.username:
-        server.login(unquote(url.username), unquote(url.password or ""))
-    return server
+        return smtplib.SMTP_SSL(host, port, timeout=seconds, context=ssl.create_default_context())
+    return smtplib.SMTP(host, port, timeout=seconds)
 
 
 @cache

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import AuthResult, LoginPassword
 from joserfc.jwk import ECKey
 
 from portal import cli, config, db, doctor
@@ -16,6 +19,7 @@ from portal.vault import keyring, signing
 from tests.signing_keys import pass_time, put_back
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from portal.config import Settings
@@ -216,6 +220,37 @@ def test_doctor_says_what_does_not_answer(settings: Settings) -> None:
     )
     assert found.keys() == {"database", "ledger", "log", "night", "signing key", "Valkey", "clock", "mail"}
     assert all(str(port) not in text for text in found.values())
+
+
+@pytest.fixture
+def guarded_mail() -> Iterator[int]:
+    """The port of a mail server that lets one login in: ours, whose password is right."""
+
+    def judge(
+        _server: object, _session: object, _envelope: object, _mechanism: str, given: LoginPassword
+    ) -> AuthResult:
+        # Not handled: the server answers 535 itself (RFC 4954 section 6).
+        return AuthResult(success=given.password == b"right", handled=False)
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    controller = Controller(Sink(), hostname="127.0.0.1", port=port, authenticator=judge, auth_require_tls=False)
+    controller.start()
+    yield port
+    controller.stop()
+
+
+def test_doctor_says_that_the_mail_server_refuses_the_login(settings: Settings, guarded_mail: int) -> None:
+    told = _examine(settings, smtp_url=f"smtp://ours:canary@127.0.0.1:{guarded_mail}")["mail"]
+    assert "refuses the login" in told
+    assert "canary" not in told
+    assert "mail" not in _examine(settings, smtp_url=f"smtp://ours:right@127.0.0.1:{guarded_mail}")
+
+
+@pytest.mark.parametrize("scheme", ["smtp+starttls", "smtps"])
+def test_doctor_says_that_mail_would_not_go_by_tls(settings: Settings, guarded_mail: int, scheme: str) -> None:
+    assert "TLS" in _examine(settings, smtp_url=f"{scheme}://127.0.0.1:{guarded_mail}")["mail"]
 
 
 def test_keys_take_turns(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from flask import Blueprint, current_app, flash, redirect, request, url_for
+from flask import Blueprint, flash, redirect, request, url_for
 
-from portal.companies import forms, purpose_queries, services, versions, withdrawing
+from portal.companies import declaring, forms, purpose_queries, versions, withdrawing
 from portal.companies.access import own_client, recent_staff_required, staff_required
 from portal.companies.declared import OverAskingError
 from portal.errors import NotFoundError, PortalError
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from flask import Response
     from flask.typing import ResponseReturnValue
 
-    from portal.companies.forms import PurposeForm
-
 pages = Blueprint("purposes", __name__, url_prefix="/org/apps/<client_id>/purposes")
 
 
@@ -27,17 +25,23 @@ pages = Blueprint("purposes", __name__, url_prefix="/org/apps/<client_id>/purpos
 @staff_required
 def new(client_id: str) -> ResponseReturnValue:
     client = own_client(client_id)
-    form = forms.form_of(forms.PurposeForm, catalogue())()
+    form = forms.form_of(forms.PurposeForm, declaring.catalogue())()
     fine = form.validate_on_submit()
-    if fine and not previews():
+    if fine and not declaring.previews():
         try:
-            code = declare(form, client_id)
+            code = declaring.declare(form, client_id)
         except PortalError as error:
             form.refuse(error)
         else:
             flash("The purpose is added.")
             return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
-    return page("companies/new_purpose.html", client=client, form=form, preview=fine and previews(), status=form.status)
+    return page(
+        "companies/new_purpose.html",
+        client=client,
+        form=form,
+        preview=fine and declaring.previews(),
+        status=form.status,
+    )
 
 
 @pages.get("/<code>")
@@ -57,20 +61,20 @@ def change(client_id: str, code: str) -> ResponseReturnValue:
     newest = purpose_queries.of_purpose(session(), client_id=client_id, code=code)[0]
     # What is sent is all there is: a field that is missing does not say what it said before.
     before = forms.shown(newest.purpose) if request.method == "GET" else None
-    form = forms.form_of(forms.PurposeForm, catalogue())(data=before)
+    form = forms.form_of(forms.PurposeForm, declaring.catalogue())(data=before)
     form.offer_days(newest.purpose.longest_days)
     fine = form.validate_on_submit()
-    if fine and not previews():
+    if fine and not declaring.previews():
         try:
             made = versions.revise(
-                session(), client_id=client_id, code=code, catalogue=names(), now=now(), **form.said()
+                session(), client_id=client_id, code=code, catalogue=declaring.names(), now=now(), **form.said()
             )
         except PortalError as error:
             form.refuse(error)
         else:
             flash(f"Version {made.purpose.version} is saved.")
             return redirect(url_for("purposes.one", client_id=client_id, code=code), 303)
-    preview = fine and previews()
+    preview = fine and declaring.previews()
     return page(
         "companies/change_purpose.html", client=client, code=code, newest=newest, form=form, preview=preview,
         status=form.status,
@@ -110,24 +114,3 @@ def withdraw(client_id: str, code: str) -> ResponseReturnValue:
     found = purpose_queries.of_purpose(session(), client_id=client_id, code=code)
     used = next((one for one in found if one.in_use), found[0])
     return page("companies/withdraw_purpose.html", client=client, code=code, purpose=used.purpose, in_use=used.in_use)
-
-
-def declare(form: PurposeForm, client_id: str) -> str:
-    """Declare what a form says, which the caller has validated; return the new purpose's code."""
-    with session().begin_nested():
-        made = services.declare_purpose(session(), client_id=client_id, catalogue=names(), now=now(), **form.said())
-    return made.code
-
-
-def catalogue() -> tuple[tuple[str, str], ...]:
-    """Return the names and labels of all details: they belong to another slice of this layer."""
-    return cast("tuple[tuple[str, str], ...]", current_app.extensions["portal_catalogue"])
-
-
-def names() -> list[str]:
-    return [name for name, _ in catalogue()]
-
-
-def previews() -> bool:
-    """Say whether staff only want to see what people would be asked."""
-    return request.form.get("act") == "preview"

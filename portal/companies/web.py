@@ -8,7 +8,7 @@ import flask
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask_login import current_user
 
-from portal.companies import forms, purpose_queries, purposes_web, queries, registration, services, settings
+from portal.companies import declaring, forms, purpose_queries, queries, registration, services, settings
 from portal.companies.access import CHOSEN, own_client, recent_staff_required, staff_required, take_place
 from portal.companies.purposes import BASES, PURPOSES, USES, times_a_day
 from portal.companies.replacing import replace
@@ -126,8 +126,8 @@ def apps() -> Response:
 @pages.route("/org/apps/new", methods=["GET", "POST"])
 @staff_required
 def new_app() -> ResponseReturnValue:
-    form = cast("AppForm", forms.form_of(forms.AppForm, purposes_web.catalogue())())
-    fine, previews = form.validate_on_submit(), purposes_web.previews()
+    form = cast("AppForm", forms.form_of(forms.AppForm, declaring.catalogue())())
+    fine, previews = form.validate_on_submit(), declaring.previews()
     if fine and not previews:
         try:
             client_id = _create(form)
@@ -233,5 +233,5 @@ def _create(form: AppForm) -> str:
             environment=given["environment"],
             now=now(),
         )
-        purposes_web.declare(form, client_id)
+        declaring.declare(form, client_id)
     return client_id

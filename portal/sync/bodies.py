@@ -14,7 +14,7 @@ from portal.web import context
 from portal.web.problems import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from apiflask import APIBlueprint
     from flask import Response
@@ -83,6 +83,14 @@ def private(told: object, *, status: int = 200) -> Response:
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def tagged(told: Mapping[str, Any]) -> Response:
+    """Return an answer with a tag of its content, or 304 for who has it already (RFC 9110 section 13.1.2)."""
+    answer = private(told)
+    answer.add_etag()
+    answer.make_conditional(request)
+    return answer
 
 
 def _each_once() -> dict[str, Any]:

@@ -13,8 +13,8 @@ from portal.consent import queries as consents
 from portal.errors import NotFoundError
 from portal.oauth.protection import token_required
 from portal.sync import grants_schemas, schemas
-from portal.sync.bodies import json_body, private, query
-from portal.sync.grants_api import MANAGE, READ, own, tagged
+from portal.sync.bodies import json_body, private, query, tagged
+from portal.sync.own_grants import MANAGE, READ, own
 from portal.web import context, openapi
 
 if TYPE_CHECKING:

@@ -10,27 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from apiflask import APIBlueprint
-from flask import Response, g, request, url_for
+from flask import Response, g, url_for
 
 from portal.companies import queries as companies
 from portal.consent import approvals, later, of_company, receipts
 from portal.consent import queries as consents
 from portal.errors import InvalidError, NotFoundError
-from portal.oauth import grant_management
 from portal.oauth.protection import token_required
 from portal.sync import grants_schemas, schemas
-from portal.sync.bodies import json_body, private, query
+from portal.sync.bodies import json_body, private, query, tagged
+from portal.sync.own_grants import MANAGE, READ, own
 from portal.web import context, openapi
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from portal.companies.queries import PurposeFacts
     from portal.consent.models import Grant, GrantVersion
 
 api = APIBlueprint("grants_api", __name__, url_prefix="/api/v1", tag="Grants")
-READ: Final = grant_management.QUERY
-MANAGE: Final = "grants:manage"
 _NO_GRANT: Final = {404: "No grant of yours has this id."}
 _MEND: Final = {422: "A part of the request needs mending; errors[].pointer says which."}
 _TAGGED: Final = openapi.headers({"ETag": "What stands for this answer until something of it changes."})
@@ -144,22 +140,6 @@ def ask(grant_id: UUID, *, body: grants_schemas.LaterAsk) -> Response:
 )
 def asked(grant_id: UUID, request_id: UUID) -> Response:
     return private(_question(own(grant_id), request_id))
-
-
-def own(grant_id: UUID) -> Grant:
-    """Return a grant of the client that calls; raise NotFoundError for anybody else's."""
-    held = consents.of_client(context.session(), client_id=g.token.client_id, grant_id=grant_id)
-    if held is None:
-        raise NotFoundError
-    return held
-
-
-def tagged(told: Mapping[str, Any]) -> Response:
-    """Return an answer with a tag of its content, or 304 for who has it already (RFC 9110 section 13.1.2)."""
-    answer = private(told)
-    answer.add_etag()
-    answer.make_conditional(request)
-    return answer
 
 
 def _after(given: str | None) -> UUID | None:

@@ -9,7 +9,7 @@ from flask import Response, g
 
 from portal.consent import counters
 from portal.oauth.protection import token_required
-from portal.sync.grants_api import MANAGE
+from portal.sync.own_grants import MANAGE
 from portal.web import context, openapi
 
 if TYPE_CHECKING:

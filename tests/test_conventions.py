@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
+from fnmatch import fnmatch
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,17 @@ PERSONS_PAGES = ("consumer", "consent", "ledger", "identity", "oauth")
 EDGE = re.compile(r"portal\.\w+\.(?:\w+_)?(?:web|api)")
 # The two pages of a company's deletions are one page in two files.
 KNOWN_ENTRIES = {("consent/deletions_web.py", "portal.consent.deletion_rounds_web")}
+FLASK = {"flask", "werkzeug", "flask_login", "flask_wtf", "apiflask"}
+AT_THE_EDGE = re.compile(r"app|(?:\w+_)?(?:web|api|forms)")
+WITH_PAGES = {
+    # Who may open what, and what several pages or parts of the API have in common.
+    "companies/access.py", "companies/declaring.py", "companies/looks.py", "ledger/filters.py", "oauth/protection.py",
+    "sync/bodies.py", "sync/own_grants.py", "sync/counter.py",
+    # What a browser says of who is at the keyboard.
+    "identity/browser.py", "identity/onward.py", "identity/pending.py", "identity/second_proof.py",
+    # They hold forms of their own.
+    "consent/approving.py", "consent/offering.py",
+}  # fmt: skip
 MACHINE_WORDS = re.compile(r"data subject|\bscopes?\b|\bgrants?\b|\brevoke|\btokens?\b|\bcontroller\b", re.IGNORECASE)
 
 
@@ -101,15 +114,20 @@ def test_people_read_plain_words(path: Path) -> None:
 
 
 def _imports(path: Path) -> set[str]:
-    """Return all that a module imports, whenever it does: modules, and names that may be modules."""
-    found = list(ast.walk(ast.parse(path.read_text())))
-    whole = {alias.name for node in found if isinstance(node, ast.Import) for alias in node.names}
+    """Return all that a module imports when it runs: modules, and names that may be modules."""
+    whole = list(ast.walk(ast.parse(path.read_text())))
+    for_types = {id(node) for each in whole if _is_for_types(each) for node in ast.walk(each)}
+    found = [node for node in whole if id(node) not in for_types]
     parts = [node for node in found if isinstance(node, ast.ImportFrom)]
-    return (
-        whole
-        | {str(node.module) for node in parts}
-        | {f"{node.module}.{alias.name}" for node in parts for alias in node.names}
-    )
+    return {
+        *(alias.name for node in found if isinstance(node, ast.Import) for alias in node.names),
+        *(str(node.module) for node in parts),
+        *(f"{node.module}.{alias.name}" for node in parts for alias in node.names),
+    }
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def test_nothing_imports_an_edge_but_the_application() -> None:
@@ -121,6 +139,26 @@ def test_nothing_imports_an_edge_but_the_application() -> None:
         if EDGE.fullmatch(name) and path.name != "app.py"
     }
     assert entered - KNOWN_ENTRIES == set()
+
+
+def test_flask_stays_at_the_edges() -> None:
+    """Pages, forms and APIs, and what is named with them; no service, job or rule needs a request to be called."""
+    met = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if any(name.partition(".")[0] in FLASK for name in _imports(path)) and not AT_THE_EDGE.fullmatch(path.stem)
+    }
+    assert {path for path in met if not path.startswith("web/")} - WITH_PAGES == set()
+
+
+def test_what_promises_to_be_plain_python_is_held_to_it() -> None:
+    contracts = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [held] = [each["source_modules"] for each in contracts if each["name"] == "Rules are plain Python"]
+    for path in MODULES:
+        words = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if re.search(r"\b(?:pure|plain) python\b", words, re.IGNORECASE):
+            name = ".".join(("portal", *path.relative_to(PACKAGE).with_suffix("").parts))
+            assert any(fnmatch(name, pattern) for pattern in held), name
 
 
 def test_every_enqueued_name_resolves() -> None:

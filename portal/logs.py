@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _FRAMES = 12
 _QUIET = ("mail.log", "rq.worker", "alembic")
-# Its warnings quote receivers' addresses and headers.
-_SILENT = "urllib3"
 
 
 class WordlessFormatter(logging.Formatter):
@@ -59,7 +57,6 @@ def configure(level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger(_SILENT).setLevel(logging.CRITICAL)
 
 
 def _places(trace: TracebackType | None) -> str:

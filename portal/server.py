@@ -91,5 +91,5 @@ def _logging() -> dict[str, Any]:
         "formatters": {"one": {"()": _FORM}},
         "handlers": {"error": {"class": "logging.StreamHandler", "formatter": "one", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["error"], "level": "INFO"},
-        "loggers": {"_granian": {"level": "INFO"}, "urllib3": {"level": "CRITICAL"}},
+        "loggers": {"_granian": {"level": "INFO"}},
     }

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from portal.companies.queries import PurposeFacts
     from portal.consent.terms import Wanted
 
-# Each round that loses a race means that somebody else's step was kept, so two rounds are plenty.
+# A round is lost where another window's grant was kept first; the next one steps on that, unless it has ended as well.
+# To lose five takes a person who gives and stops five times while this one answer is written: they are told.
 _ROUNDS = 5
 _EXPIRED_AT_ONCE = 500
 # Whoever asks for a step knows what refuses it by this module.
@@ -237,7 +238,8 @@ def ask_erasure(session: Session, *, person_id: UUID, grant_id: UUID, shown: dic
     Raises StillSharingError.
     """
     held = grants.locked(session, person_id, grant_id)
-    if held.state in queries.LIVE and not _closed(session, held, now):
+    _close_if_over(session, held, now)
+    if held.state in queries.LIVE:
         raise StillSharingError
     if held.erasure_asked_at is not None or not queries.holds(session, held):
         return held
@@ -297,8 +299,9 @@ def _to_step_on(
 ) -> Grant | None:
     """Return the live grant that an answer becomes a new version of; None where it begins a new one."""
     held = grants.live(session, person_id, purpose_id)
-    if held is not None and _closed(session, held, now):
-        held = None
+    if held is not None:
+        _close_if_over(session, held, now)
+        held = held if held.state in queries.LIVE else None
     if effect in {Effect.MERGE, Effect.REPLACE} and (held is None or held.grant_id != grant_id):
         raise StoppedError
     if effect is Effect.CREATE and held is not None:
@@ -341,12 +344,10 @@ def _until(asked: Wanted, mode: str, days: int | None, now: datetime) -> dict[st
     return {"mode": mode, "expires_at": ends}
 
 
-def _closed(session: Session, held: Grant, now: datetime) -> bool:
-    """Close a grant that is over though nobody has said so: a new consent then begins anew, with a new use."""
-    over = queries.over(session, held, now=now)
-    if over:
+def _close_if_over(session: Session, held: Grant, now: datetime) -> None:
+    """Close a live grant that is over though nobody has said so: a new consent begins anew, with a new use."""
+    if held.state in queries.LIVE and queries.over(session, held, now=now):
         steps.take(session, held, "expired", "portal", {"state": "expired", "changed_at": now})
-    return over
 
 
 def _stop(

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     from portal.sync.consignments import Consignment
 
-# Requests under way in each room, which one claim may overfill, and in all: what is begun leaves before its lease ends.
+# Requests under way in each of the two rooms, which one claim may overfill.
 PLACES: Final = 512
-_MOST_ROOMS = 3
+# Who is slow shows late: the slow room may hold more than it has places, but all together never more than three rooms
+# would, so that what is begun leaves before its lease ends.
+_MOST_ROOMFULS: Final = 3
 _REMEMBERED_SECONDS = 60.0
 _LOOKED_SECONDS = 0.2
 
@@ -40,7 +42,7 @@ class Rooms:
         slow = sum(self.is_slow(each.place.stream_id) for each in under_way.values())
         if slow >= PLACES:
             self.resting = list(self._slow)
-        return len(under_way) - slow < PLACES and len(under_way) < _MOST_ROOMS * PLACES
+        return len(under_way) - slow < PLACES and len(under_way) < _MOST_ROOMFULS * PLACES
 
     def is_slow(self, stream_id: UUID) -> bool:
         return stream_id in self._slow

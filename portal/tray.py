@@ -65,14 +65,17 @@ class Tray(Generic[Taken]):
             queue.ring_once(settings.redis_url, queue.WORK, self.job, within=10)
 
     def run(self) -> None:
-        """Do the job, and ring for what it left."""
+        """Do the job, and ring for what it left.
+
+        Where nothing was sent the server is away, or wants none of it: `see_to` rings for what waits then.
+        """
         settings = config.current()
         queue.answer(settings.redis_url, self.job)
         if self.empty(settings):
             queue.ring_once(settings.redis_url, queue.WORK, self.job)
 
     def empty(self, settings: Settings) -> int:
-        """Send what waits, for as long as a job may run and the mail server is there; return how many it took."""
+        """Send what waits, for as long as a job may run and the mail server is there; return how many were sent."""
         ends, sent = time.monotonic() + _LONGEST_SECONDS, 0
         try:
             while settings.smtp_url and time.monotonic() < ends and (found := self._next(settings)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from portal import config, db, mail, queue
+from portal import config, db, queue, tray
 from portal.consent import approvals, deletion_news, letters, reminders, withdrawn
 from portal.identity import queries as identity
 
@@ -21,8 +21,7 @@ def tell_of_request(person_id: str, request_id: str) -> None:
             return
         email = identity.address_of(session, settings, person_id=UUID(person_id))
     if email:
-        subject, body = mail.compose("request", service_name=settings.service_name, url=settings.url)
-        mail.send(settings, to=email, subject=subject, body=body)
+        tray.send(settings, tray.letter(settings, to=email, template="request"))
 
 
 def send_letters() -> None:

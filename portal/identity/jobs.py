@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from portal import config, db, mail
+from portal import config, db, tray
 from portal.identity import codes, queries
 from portal.vault import keyring as keyrings
 
@@ -62,5 +62,4 @@ def send_password_notice(person_id: str) -> None:
 
 def _send(template: str, email: str, **values: str) -> None:
     settings = config.current()
-    subject, body = mail.compose(template, service_name=settings.service_name, url=settings.url, **values)
-    mail.send(settings, to=email, subject=subject, body=body)
+    tray.send(settings, tray.letter(settings, to=email, template=template, **values))

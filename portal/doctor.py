@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _OLDEST_DATABASE = 15_00_00
 _CLOCK_SECONDS = 2.0
 _MAIL_SECONDS = 5.0
-# What is logged is to be in the signed log within ten seconds.
+# What is logged is in the signed log within ten seconds: six times that is no hiccup.
 _LOG_LATE = timedelta(seconds=60)
 # The first that fits tells what is wrong; what the server itself said may quote the login.
 _NO_MAIL: Final[tuple[tuple[type[Exception], str], ...]] = (

@@ -15,7 +15,7 @@ from redis import RedisError
 from sqlalchemy.exc import OperationalError
 
 from portal import commands, db, logs
-from portal.commands import data_option, pem_option, settings_of
+from portal.commands import data_option, existing_file, settings_of
 from portal.errors import InvalidError, MisconfiguredError, PortalError
 from portal.queue import QUEUES
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _METADATA_BYTES = 64 * 1024
 
-port_option = click.IntRange(0, 65535)
+port_number = click.IntRange(0, 65535)
 
 
 class HalfATlsError(MisconfiguredError):
@@ -61,11 +61,13 @@ def migrate(data: Path) -> None:
 
 @portal.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=port_option, default=8000, show_default=True)
+@click.option("--port", type=port_number, default=8000, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--blocking-threads", type=click.IntRange(1), default=4, show_default=True, help="Threads in each.")
-@click.option("--certificate", type=pem_option, help="TLS certificate with its chain; without one, TLS is a proxy's.")
-@click.option("--key", type=pem_option, help="The certificate's key.")
+@click.option(
+    "--certificate", type=existing_file, help="TLS certificate with its chain; without one, TLS is a proxy's."
+)
+@click.option("--key", type=existing_file, help="The certificate's key.")
 @data_option
 def serve(
     *,
@@ -138,8 +140,8 @@ def log_key(name: str | None, data: Path) -> None:
 
 
 @portal.command()
-@click.option("--port", type=port_option, default=8000, show_default=True, help="The portal's port; 0 for any.")
-@click.option("--company-port", type=port_option, default=8001, show_default=True, help="The demo company's port.")
+@click.option("--port", type=port_number, default=8000, show_default=True, help="The portal's port; 0 for any.")
+@click.option("--company-port", type=port_number, default=8001, show_default=True, help="The demo company's port.")
 @data_option
 @click.option(
     "--ready-file",
@@ -168,7 +170,7 @@ def reset(data: Path) -> None:
 @click.option("--company", required=True, help="The company's short name, as in its page's address.")
 @click.option(
     "--metadata",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=existing_file,
     required=True,
     help="RFC 7591 client metadata with its jwks, as JSON.",
 )
@@ -251,10 +253,10 @@ def operator_remove(email: str, data: Path) -> None:
 
 
 @portal.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=existing_file)
 @click.option("--verifier", help="The log's key, from elsewhere than the file: it must have signed what is in it.")
 @click.option(
-    "--older", type=pem_option, help="A file of the same log that you fetched before: all of it must be in this."
+    "--older", type=existing_file, help="A file of the same log that you fetched before: all of it must be in this."
 )
 def verify(file: Path, verifier: str | None, older: Path | None) -> None:
     """Check a person's log as they downloaded it; needs neither settings nor the portal, exits with 1 if it is wrong.

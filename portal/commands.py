@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _DATA = Path(".data")
 
-pem_option = click.Path(exists=True, dir_okay=False, path_type=Path)
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 data_option = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -105,8 +105,8 @@ def _moment(at: datetime) -> str:
 
 
 @click.command("verify-receipt")
-@click.argument("file", type=pem_option)
-@click.option("--keys", type=pem_option, help="The set published at /.well-known/consent-keys, as you keep it.")
+@click.argument("file", type=existing_file)
+@click.option("--keys", type=existing_file, help="The set published at /.well-known/consent-keys, as you keep it.")
 def verify_receipt(file: Path, keys: Path | None) -> None:
     """Check the signatures of a receipt and of each of its steps; nobody is asked."""
     from portal.consent import verifying  # noqa: PLC0415 - the other commands do not need it

@@ -141,7 +141,7 @@ def log_key(name: str | None, data: Path) -> None:
 
 @portal.command()
 @click.option("--port", type=port_number, default=8000, show_default=True, help="The portal's port; 0 for any.")
-@click.option("--company-port", type=port_number, default=8001, show_default=True, help="The demo company's port.")
+@click.option("--company-port", type=port_number, default=8001, show_default=True, help="The first company's port.")
 @data_option
 @click.option(
     "--ready-file",
@@ -149,7 +149,7 @@ def log_key(name: str | None, data: Path) -> None:
     help="Gets a JSON object with addresses and sign-ins once everything answers.",
 )
 def demo(port: int, company_port: int, data: Path, ready_file: Path | None) -> None:
-    """Start everything on loopback: servers, portal, workers, a demo company. Ctrl-C stops it."""
+    """Start everything on loopback: servers, portal, workers, two demo companies. Ctrl-C stops it."""
     from portal.demo import launcher  # noqa: PLC0415 - it loads the whole application
 
     logs.configure()
@@ -228,7 +228,10 @@ def figures(data: Path) -> None:
 @click.argument("email")
 @data_option
 def operator_add(email: str, data: Path) -> None:
-    """Let the account with this address look after the portal: it reviews purposes under /ops."""
+    """Let the account with this address look after the portal, under /ops.
+
+    There it reviews purposes, decides questions, declares consents void, and reads what the nights found in the log.
+    """
     from portal.identity import operators  # noqa: PLC0415 - the other commands do not need it
     from portal.vault import keyring  # noqa: PLC0415 - the other commands do not need it
 

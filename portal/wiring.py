@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def wire() -> None:
-    """Say who listens to what, and who words which letters; every process calls it once before it works."""
+    """Say who listens to what, and who words which letters; calling it twice changes nothing.
+
+    Each process calls it that changes consents, records, clients or signing keys, or sends letters: those that serve
+    pages, the workers, the reconciler, the demo, and those commands that announce a fact.
+    """
     events.listen(events.PersonConfirmed, _begin_record)
     events.listen(events.RecordChanged, sync.on_record_changed)
     events.listen(events.RecordConfirmed, sync.on_record_changed)

@@ -1,4 +1,7 @@
-"""Settings, read once from the environment; nothing else in the program reads it."""
+"""Settings, read once from the environment.
+
+Nothing else asks it for a setting: what runs beside the demo, and the demo itself, put settings into it before.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,9 @@ class LogFiles:
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything an operator can set.
+
+    `url` is where people's browsers find the portal: links in pages, letters and receipts.  Where the same text is the
+    name that machines know it by, in what is signed, compared or sent to them, it is called `issuer`.
 
     `egress_allow` holds `host:port` pairs that the guarded client may reach although they are private or
     without TLS: the demo's loopback company. It is empty in production.

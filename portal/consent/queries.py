@@ -50,15 +50,15 @@ def by_id(session: Session, *, grant_id: UUID) -> Grant:
     return held
 
 
-def quoted(session: Session, *, quoted: str) -> Grant | None:
+def quoted(session: Session, *, words: str) -> Grant | None:
     """Return the grant that somebody quotes to an operator, by its id or the number of a receipt (`numbers.of`).
 
     None where there is none, or a number, which is shorter than an id, is that of two.
     """
     try:
-        by = Grant.grant_id == UUID(quoted)
+        by = Grant.grant_id == UUID(words)
     except ValueError:
-        tail = numbers.tail(quoted)
+        tail = numbers.tail(words)
         if tail is None:
             return None
         by = func.right(cast(Grant.grant_id, Text), literal_column("8")) == tail

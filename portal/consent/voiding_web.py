@@ -66,7 +66,7 @@ def find() -> ResponseReturnValue:
     form = QuotedForm(formdata=request.args)
     quoted = (form.number.data or "").strip()
     if form.validate() and quoted:
-        held = queries.quoted(session(), quoted=quoted)
+        held = queries.quoted(session(), words=quoted)
         if held is not None:
             return redirect(url_for("voiding.one", grant_id=held.grant_id), 303)
         form.missed()

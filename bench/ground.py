@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from portal import config, db, events, schema
+from portal import config, events, migrating
 from portal.embedded.lifeline import tied
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.sync import services
-from portal.vault import keyring, signing
+from portal.vault import keyring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,7 @@ class Ground:
             "PORTAL_URL": f"http://localhost:{self.port}",
         }
         self.settings: Settings = config.current()
-        schema.migrate(self.settings.database_owner_url, app_url=self.settings.database_url)
-        with db.transaction(self.settings.database_url) as session:
-            signing.ensure(session, keyring=keyring.load(self.settings.keyring_file), now=db.now())
+        migrating.migrate(self.settings)
         events.listen(events.RecordChanged, services.on_record_changed)
         events.listen(events.GrantChanged, services.on_grant_changed)
 

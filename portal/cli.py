@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from redis import RedisError
@@ -18,9 +18,6 @@ from portal import commands, db, logs
 from portal.commands import data_option, existing_file, settings_of
 from portal.errors import InvalidError, MisconfiguredError, PortalError
 from portal.queue import QUEUES
-
-if TYPE_CHECKING:
-    from portal.config import Settings
 
 _METADATA_BYTES = 64 * 1024
 
@@ -51,11 +48,9 @@ def portal() -> None:
 @data_option
 def migrate(data: Path) -> None:
     """Bring the database to the newest version, as its owner."""
-    from portal import schema  # noqa: PLC0415 - the other commands start faster without the migrations
+    from portal import migrating  # noqa: PLC0415 - the other commands start faster without the migrations
 
-    settings = settings_of(data)
-    schema.migrate(settings.database_owner_url, app_url=settings.database_url)
-    _ensure_signing_key(settings)
+    migrating.migrate(settings_of(data))
     click.echo("The database is at the newest version.")
 
 
@@ -312,13 +307,6 @@ def main() -> None:
 def _give_up(sentence: str) -> None:
     click.echo(sentence, err=True)
     sys.exit(1)
-
-
-def _ensure_signing_key(settings: Settings) -> None:
-    from portal.vault import keyring, signing  # noqa: PLC0415 - only migrate needs it
-
-    with db.transaction(settings.database_url) as session:
-        signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:

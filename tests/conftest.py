@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
-from portal import config, db, schema
+from portal import config, db, migrating
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
-from portal.vault import keyring, signing
+from portal.vault import keyring
 from tests.journeys import browser as browsers
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def settings(data: Path, postgres: Postgres, valkey: Valkey) -> Settings:
         "LIMIT_API_REQUESTS": "1000000",
     }
     settings = config.current()
-    schema.migrate(settings.database_owner_url, app_url=settings.database_url)
-    with db.transaction(settings.database_url) as session:
-        signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())
+    migrating.migrate(settings)
     return settings
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from portal import config, db, schema, wiring
+from portal import config, db, migrating, wiring
 from portal.demo import firms, seed
 from portal.demo.cast import BRIGHTWELL, CAST, DANA, OLU, TEST_CLIENT_COMPANY
 from portal.demo.firms import KeyMakers
@@ -154,13 +154,10 @@ def _settle(places: Places, addresses: Addresses, mailbox: Mailbox) -> Settings:
 
 
 def _migrate(settings: Settings) -> None:
-    schema.migrate(settings.database_owner_url, app_url=settings.database_url)
+    migrating.migrate(settings)
     with db.transaction(settings.database_url) as session:
-        keys = keyring.load(settings.keyring_file)
-        signing.ensure(session, keyring=keys, now=db.now())
-        session.flush()
         try:
-            signing.current(session, keyring=keys)
+            signing.current(session, keyring=keyring.load(settings.keyring_file))
         except keyring.SealBrokenError as error:
             raise OtherKeyringError from error
 

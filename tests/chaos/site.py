@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from redis import Redis, RedisError
 
 from bench.ground import free_port
-from portal import config, db, events, queue, schema
+from portal import config, db, events, migrating, queue
 from portal.embedded.lifeline import tied
 from portal.embedded.postgres import APP, OWNER, Postgres
 from portal.embedded.valkey import Valkey
 from portal.sync import services
-from portal.vault import keyring, log_key, signing
+from portal.vault import keyring, log_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,9 +131,7 @@ class Site:
         config.current.cache_clear()
         settings = config.current()
         log_key.create(self.folder / "log.key", name=settings.log_name)
-        schema.migrate(settings.database_owner_url, app_url=settings.database_url)
-        with db.transaction(settings.database_url) as session:
-            signing.ensure(session, keyring=keyring.load(settings.keyring_file), now=db.now())
+        migrating.migrate(settings)
         events.listen(events.RecordChanged, services.on_record_changed)
         events.listen(events.GrantChanged, services.on_grant_changed)
         return settings

@@ -147,6 +147,8 @@ def receipt(grant_id: UUID) -> Response:
         told=receipts.of_grant(session(), held, settings=settings(), keyring=keyring(), now=now()),
         steps=queries.versions(session(), person_id=person_id(), grant_id=grant_id),
         receipt_number=_number(held),
+        # With the host, for whoever reads it on paper.
+        address=settings().url + url_for("consent.agreement", grant_id=grant_id),
     )
 
 

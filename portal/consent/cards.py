@@ -55,8 +55,9 @@ class Card:
 
     `needs` are those of the details shared that it cannot do without; `just_halted` says that the person paused or
     stopped within a day, so that what was under way then may be of interest.  `asked_still` says that its organisation
-    has not withdrawn that use, `shared_anew` that the person shares for it by another consent.  `started` is since when
-    the time runs after which it ends, and `gone` how much of it has gone by, in per cent; None for what has no end.
+    has not withdrawn that use, `shared_anew` that the person shares for it by another consent, `may_not_ask` that they
+    do not want to be asked for it again.  `started` is since when the time runs after which it ends, and `gone` how
+    much of it has gone by, in per cent; None for what has no end.
     """
 
     grant: Grant
@@ -72,6 +73,7 @@ class Card:
     ask_again: bool
     asked_still: bool
     shared_anew: bool
+    may_not_ask: bool
     ended_by_us: bool
     just_halted: bool
     started: datetime | None
@@ -164,9 +166,11 @@ def of_grants(session: Session, *, grants: Sequence[Grant], now: datetime) -> li
         return []
     clients = companies.clients(session, {held.client_id for held in grants})
     purposes = companies.purposes_at(session, {(held.purpose_id, held.purpose_version) for held in grants})
-    person_id, stopped = grants[0].person_id, any(held.state in _STOPPED for held in grants)
+    person_id = grants[0].person_id
+    stopped, declined = (any(held.state in states for held in grants) for states in (_STOPPED, _NO))
     known = _Known(
         living=queries.live_purposes(session, person_id=person_id) if stopped else (),
+        unwanted=queries.unwanted_purposes(session, person_id=person_id) if declined else (),
         uses=ledger.last_uses(session, person_id=person_id),
         starts=time_left.starts(session, person_id=person_id) if any(map(_ends, grants)) else {},
         now=now,
@@ -210,10 +214,12 @@ def _ends(held: Grant) -> bool:
 class _Known(NamedTuple):
     """What is looked up once for all cards: when each was used last and how often, and since when its time runs.
 
-    `living` are the purposes that the person shares for now, where a card has stopped.
+    `living` are the purposes that the person shares for now, where a card has stopped, and `unwanted` those that they
+    do not want to be asked for again, where one says no.
     """
 
     living: Collection[UUID]
+    unwanted: Collection[UUID]
     uses: Mapping[UUID, tuple[datetime, int]]
     starts: Mapping[UUID, datetime]
     now: datetime
@@ -242,6 +248,7 @@ def _card(held: Grant, client: ClientFacts | None, purpose: PurposeFacts | None,
         ask_again=active and held.expires_at is None and now - held.changed_at >= ASK_AGAIN,
         asked_still=purpose is not None and not purpose.withdrawn,
         shared_anew=state in _STOPPED and held.state not in queries.LIVE and held.purpose_id in known.living,
+        may_not_ask=state in _NO and held.purpose_id in known.unwanted,
         ended_by_us=state == "ended" and _taken_down(held, purpose),
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy import Text, cast, func, literal_column, select
 
 from portal.companies import queries as companies
 from portal.consent import numbers, rules, terms
-from portal.consent.models import Grant, GrantVersion, Subject
+from portal.consent.models import Grant, GrantVersion, Subject, UnwantedRequest
 from portal.db import now as clock
 from portal.errors import NotFoundError
 from portal.ledger import queries as ledger
@@ -92,6 +92,11 @@ def live_purposes(session: Session, *, person_id: UUID) -> frozenset[UUID]:
     """Return the purposes that a person shares for now, paused ones too."""
     mine = select(Grant.purpose_id).where(Grant.person_id == person_id, Grant.state.in_(LIVE))
     return frozenset(session.scalars(mine))
+
+
+def unwanted_purposes(session: Session, *, person_id: UUID) -> frozenset[UUID]:
+    """Return the purposes that a person does not want to be asked for again."""
+    return frozenset(session.scalars(select(UnwantedRequest.purpose_id).where(UnwantedRequest.person_id == person_id)))
 
 
 def sharing(session: Session, *, client_id: str, purpose_id: UUID, most: int) -> int:

@@ -114,7 +114,9 @@ def test_never_again_is_refused_without_asking_until_the_person_lets_them(
     [held] = grants(settings, person)
     page = person.browser.get(f"/sharing/{held.grant_id}").text
     assert "They may not ask you for this again" in page
+    assert "They may not ask you again" in person.browser.get("/sharing").text
     person.browser.post(f"/sharing/{held.grant_id}/let-them-ask", data={"csrf_token": csrf(page)})
+    assert "They may not ask you again" not in person.browser.get("/sharing").text
     assert "They may not ask" not in person.browser.get(f"/sharing/{held.grant_id}").text
     assert steps(settings, held)[-1] == ("asking-allowed", "person", "refused")
     assert rp.redeem(rp.code(person.browser)).status_code == 200

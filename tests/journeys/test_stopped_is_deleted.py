@@ -78,6 +78,7 @@ def test_what_somebody_asked_to_be_deleted_is_answered_detail_by_detail(world: W
     press(staff, "Yes, ")
     staff.sees(re.compile("You said that .* of 1 person"))
     staff.page.get_by_role("link", name=f"of {sub}").last.click()
+    staff.sees(f"Delete what {sub} shared")
     there = staff.page.url
     press(staff, "We deleted all of it")
     look(staff)

@@ -81,6 +81,7 @@ def test_what_somebody_asked_to_be_deleted_is_answered_detail_by_detail(world: W
     staff.sees(f"Delete what {sub} shared")
     there = staff.page.url
     press(staff, "We deleted all of it")
+    staff.sees(re.compile("^Say that .* deleted"))
     look(staff)
     press(staff, "Yes, ")
     staff.sees(re.compile("You said that .* of 1 person"))

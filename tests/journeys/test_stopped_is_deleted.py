@@ -37,6 +37,15 @@ def press(person: Person, name: str) -> None:
     person.page.keyboard.press("Enter")
 
 
+def say(staff: Person, name: str) -> None:
+    """Say of many details that they are deleted, and yes once they are counted."""
+    press(staff, name)
+    staff.sees(re.compile("^Say that .* deleted"))
+    look(staff)
+    press(staff, "Yes, ")
+    staff.sees(re.compile("You said that .* of 1 person"))
+
+
 def test_what_somebody_asked_to_be_deleted_is_answered_detail_by_detail(world: World) -> None:
     person = world.person("grace" if world.scripts else "hanako")
     sub = world.company().number(person.name)
@@ -72,19 +81,11 @@ def test_what_somebody_asked_to_be_deleted_is_answered_detail_by_detail(world: W
     look(staff)
     press(staff, "We deleted what I ticked")
     staff.sees("Tick the details that you deleted first.")
-    press(staff, "We deleted all in this list")
-    staff.sees(re.compile("^Say that .* deleted"))
-    look(staff)
-    press(staff, "Yes, ")
-    staff.sees(re.compile("You said that .* of 1 person"))
+    say(staff, "We deleted all in this list")
     staff.page.get_by_role("link", name=f"of {sub}").last.click()
     staff.sees(f"Delete what {sub} shared")
     there = staff.page.url
-    press(staff, "We deleted all of it")
-    staff.sees(re.compile("^Say that .* deleted"))
-    look(staff)
-    press(staff, "Yes, ")
-    staff.sees(re.compile("You said that .* of 1 person"))
+    say(staff, "We deleted all of it")
     staff.page.goto(there)
     staff.sees("Nothing is left to say")
     look(staff)

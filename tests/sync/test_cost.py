@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import update
 
 from portal import config, db, queue
 from portal.sync import courier, jobs, push_statements
+from portal.sync.models import Delivery, StreamEvent
 from tests import counting
 
 if TYPE_CHECKING:
+    from sqlalchemy import Executable
+    from sqlalchemy.orm import Session
+
     from tests.sync.cast import Firm, Shared, World
 
 
@@ -20,8 +27,14 @@ def subscribers(world: World, firm: Firm, count: int) -> list[Shared]:
 
 
 @pytest.fixture
-def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a drain look once, and note everything once: how often it does is a matter of time, and of the machine."""
+def one_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a drain look once, and note everything once: how often it does is a matter of time, and of the machine.
+
+    Nor is anything due meanwhile that other tests have left to be tried again.
+    """
+    for kind in (Delivery, StreamEvent):
+        later = update(kind).values(due_at=db.now() + timedelta(days=1))
+        world.transact(partial(_put_off, later))
     monkeypatch.setattr(courier, "_SOONEST_LOOK", 60.0)
     monkeypatch.setattr(courier, "_LATEST_LOOK", 60.0)
     monkeypatch.setattr(courier, "_STAY_SECONDS", 0.0)
@@ -29,6 +42,10 @@ def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier, "_SIGNER_SECONDS", 60.0)
     # Another test's courier may find in between that its key has been looked at long ago.
     courier.of(config.current()).close()
+
+
+def _put_off(later: Executable, session: Session) -> None:
+    session.execute(later)
 
 
 def round_trips(world: World, firm: Firm, count: int) -> tuple[int, list[str]]:
